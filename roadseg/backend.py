@@ -1,0 +1,40 @@
+"""TensorFlow and Keras, loaded without the lines that TensorFlow's C++ parts log while they load.
+
+Those lines bypass Python, so Jupyter would show them red under the first cell of every notebook. They are kept aside,
+and shown after all if loading fails.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later on, too, only what went wrong
+
+
+@contextmanager
+def _stderr_aside() -> Iterator[None]:
+    """Send file descriptor 2 to a temporary file; give what came back when the block fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as aside:
+        kept = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            aside.seek(0)
+            os.write(kept, aside.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+with _stderr_aside():
+    import keras
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # looks for a GPU, and says at length that there is none
+
+__all__ = ["keras", "tf"]

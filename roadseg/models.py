@@ -1,0 +1,145 @@
+"""The two networks of the assignment: functions from tensor to tensor, made of Keras layers alone.
+
+Both take images float32 (batch, H, W, 3) in [0, 1] and give probabilities float32 (batch, H, W, classes) in [0, 1]:
+one sigmoid channel for road against no road, a softmax over `classes` channels otherwise (question 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .backend import keras
+from .errors import OptionError
+
+layers = keras.layers
+
+# Mean and spread of KITTI road pictures in [0, 1], by channel (measured on 240 of them).
+PICTURE_MEAN = (0.35, 0.38, 0.37)
+PICTURE_SPREAD = (0.27, 0.30, 0.31)
+
+
+def simple_model(
+    input_shape: tuple[int, int, int] = (256, 256, 3),
+    *,
+    filters: Sequence[int] = (32, 64),
+    classes: int = 1,
+    initializer: str = "glorot_uniform",
+    standardize: bool = False,
+) -> keras.Model:
+    """Two strided convolutions, one decision for each 4 x 4 block, enlarged again: 53,761 parameters (tasks 1 to 3).
+
+    Parameters
+    ----------
+    input_shape : (height, width, channels) of one picture; height and width divisible by 4.
+    filters : filters of the strided 5 x 5 convolutions.
+    classes : 1 gives one sigmoid channel, more give a softmax.
+    initializer : Keras's name of the initialisation of all kernels.
+    standardize : shift and scale the input to about zero mean and unit variance first (no parameters).
+
+    Raises
+    ------
+    OptionError : sizes that the strides do not divide, or a count below 1.
+    """
+    inputs = _inputs(input_shape, 2 ** len(filters), filters, classes)
+    x = _standardized(inputs) if standardize else inputs
+    for level, count in enumerate(filters, start=1):
+        x = layers.Conv2D(
+            count, 5, 2, padding="same", activation="relu", kernel_initializer=initializer, name=f"down{level}_conv"
+        )(x)
+    x = layers.Conv2D(classes, 1, kernel_initializer=initializer, name="score")(x)
+    x = layers.Resizing(*input_shape[:2], interpolation="bilinear", name="enlarge")(x)
+    outputs = layers.Activation("sigmoid" if classes == 1 else "softmax", name="probability")(x)
+    return keras.Model(inputs, outputs, name="simple_model")
+
+
+def unet(
+    input_shape: tuple[int, int, int] = (256, 256, 3),
+    *,
+    filters: Sequence[int] = (8, 16, 32, 64, 128),
+    classes: int = 1,
+    skip_connections: bool = True,
+    initializer: str = "glorot_uniform",
+    standardize: bool = False,
+) -> keras.Model:
+    """The U-Net with an eighth of the published filters: 485,817 parameters, 529,457 without skips (tasks 4 and 5).
+
+    Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015,
+    arXiv 1505.04597; here with padded convolutions, so that the output has the input's size.
+
+    Parameters
+    ----------
+    input_shape : (height, width, channels) of one picture; height and width divisible by 16 (with five levels).
+    filters : filters at each level, from full resolution down; the last is the bottom.
+    classes : 1 gives one sigmoid channel, more give a softmax.
+    skip_connections : join each decoder level with the encoder's features of that level. Without them the transposed
+        convolutions keep their channel count, so that the convolution behind each sees as many inputs as with them.
+    initializer : Keras's name of the initialisation of all kernels.
+    standardize : shift and scale the input to about zero mean and unit variance first (no parameters).
+
+    Raises
+    ------
+    OptionError : sizes that the pooling does not divide, or a count below 1.
+    """
+    inputs = _inputs(input_shape, 2 ** (len(filters) - 1), filters, classes)
+    x = _standardized(inputs) if standardize else inputs
+    skips = []
+    for level, count in enumerate(filters[:-1], start=1):
+        x = double_convolution(x, count, initializer=initializer, name=f"encoder{level}")
+        skips.append(x)
+        x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)
+    x = double_convolution(x, filters[-1], initializer=initializer, name="bottom")
+    for level, count in reversed(list(enumerate(filters[:-1], start=1))):
+        x = layers.Conv2DTranspose(
+            count if skip_connections else x.shape[-1],
+            2,
+            2,
+            activation="relu",
+            kernel_initializer=initializer,
+            name=f"decoder{level}_up",
+        )(x)
+        if skip_connections:
+            x = layers.Concatenate(name=f"decoder{level}_skip")([skips[level - 1], x])
+        x = double_convolution(x, count, initializer=initializer, name=f"decoder{level}")
+    activation = "sigmoid" if classes == 1 else "softmax"
+    outputs = layers.Conv2D(classes, 1, activation=activation, kernel_initializer=initializer, name="probability")(x)
+    return keras.Model(inputs, outputs, name="unet" if skip_connections else "unet_no_skip")
+
+
+def double_convolution(x, filters: int, *, initializer: str, name: str):
+    """Two padded 3 x 3 convolutions with ReLU: (batch, H, W, any) to (batch, H, W, filters)."""
+    for number in (1, 2):
+        x = layers.Conv2D(
+            filters, 3, padding="same", activation="relu", kernel_initializer=initializer, name=f"{name}_conv{number}"
+        )(x)
+    return x
+
+
+def build(name: str, *, size: tuple[int, int] = (256, 256), **options) -> keras.Model:
+    """The model that a name means, simple, unet or unet-no-skip, for pictures of `size` (height, width)."""
+    builders = {
+        "simple": simple_model,
+        "unet": unet,
+        "unet-no-skip": lambda shape, **rest: unet(shape, skip_connections=False, **rest),
+    }
+    if name not in builders:
+        raise OptionError(f"no model is called {name!r}: choose one of {', '.join(builders)}.")
+    return builders[name]((*size, 3), **options)
+
+
+def _inputs(input_shape, divisor: int, filters: Sequence[int], classes: int) -> keras.KerasTensor:
+    height, width, _ = input_shape
+    if height < 1 or width < 1 or height % divisor or width % divisor:
+        fits = " x ".join(str(max(1, round(side / divisor)) * divisor) for side in (height, width))
+        raise OptionError(
+            f"the input is {height} x {width}, but halving it {divisor.bit_length() - 1} times needs a height "
+            f"and a width divisible by {divisor}: {fits} would do."
+        )
+    if classes < 1 or not filters or min(filters) < 1:
+        raise OptionError(f"classes and filters must be at least 1; found {classes} classes, filters {tuple(filters)}.")
+    return layers.Input(input_shape, name="image")
+
+
+def _standardized(inputs):
+    scale = [1 / spread for spread in PICTURE_SPREAD]
+    offset = [-mean / spread for mean, spread in zip(PICTURE_MEAN, PICTURE_SPREAD)]
+    return layers.Rescaling(scale, offset, name="standardize")(inputs)

@@ -1,0 +1,436 @@
+"""The two steps of a training, the loop around them, and the recipes. Batches come from `data`, results go to `runs`.
+
+Tensors in a step: image float32 (batch, H, W, 3) in [0, 1]; road, weight and probability float32 (batch, H, W, 1).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from . import data as road_data
+from . import metrics, models, provenance, recipes, runs
+from .backend import keras, tf
+from .board import Board
+from .data import RoadData, Split
+from .errors import OptionError, RunError
+from .recipes import Recipe
+
+VALIDATION_BATCH = 8  # the course's
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a training tells after each epoch (and before the first, with epoch 0) to whoever watches."""
+
+    title: str
+    epoch: int
+    epochs: int
+    curves: dict[str, np.ndarray]
+    prediction: np.ndarray | None  # uint8 (n, H, W), validation pictures
+    seconds_per_epoch: float
+    seconds_left: float
+
+
+def train_step(model, image, road, *, loss_fn, optimizer, running_loss, running_accuracy, weight=None):
+    """Learn from one batch: predict, measure the loss, step down its gradient. Returns the probabilities (task 1)."""
+    with tf.GradientTape() as tape:
+        probability = model(image, training=True)
+        loss = loss_fn(road, probability, sample_weight=weight)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    running_loss.update_state(loss)
+    running_accuracy.update_state(road, probability, sample_weight=weight)
+    return probability
+
+
+def val_step(model, image, road, *, loss_fn, running_loss, running_accuracy, weight=None):
+    """Measure one batch and change nothing in the model. Returns the probabilities (task 2)."""
+    probability = model(image, training=False)
+    running_loss.update_state(loss_fn(road, probability, sample_weight=weight))
+    running_accuracy.update_state(road, probability, sample_weight=weight)
+    return probability
+
+
+def train(
+    model: str,
+    recipe: str | Recipe = "reported",
+    data: RoadData | None = None,
+    *,
+    split: str = "course",
+    seed: int = 0,
+    epochs: int | None = None,
+    out: str | Path | None = None,
+    step: Callable | None = None,
+    validation_step: Callable | None = None,
+    watch: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> runs.Run:
+    """Train a network, or reuse or resume the run that these settings have already made.
+
+    Parameters
+    ----------
+    model : simple, unet or unet-no-skip.
+    recipe : assigned, reported or fast, or a Recipe.
+    data : what `roadseg.data.load` gives; None loads it.
+    split : course or blocks.
+    seed : of the weights, the order of the pictures and their random changes; it sets Keras's global seed.
+    epochs : None is the recipe's number. The environment variable ROADSEG_EPOCHS caps either.
+    out : folder of runs; None is ROADSEG_RUNS or the project's `runs`.
+    step, validation_step : your own `train_step` and `val_step`. None takes the package's, and reuses a run
+        of the same settings whoever wrote its steps.
+    watch : called with a Progress before the first epoch and after each.
+    say : called with one line when a run is reused, resumed or waited for.
+
+    Raises
+    ------
+    OptionError : an unknown name, or a number out of its range.
+    RunError : the folder cannot be written, or the loss is no longer a number.
+    """
+    data = road_data.load() if data is None else data
+    plan = _plan(model, recipes.named(recipe), data, split, seed, epochs, step, validation_step)
+    if step is validation_step is None and (found := runs.find(plan.settings, out=out)):
+        say(f"Reused: {found.title}, trained before in {_minutes(found.finished['seconds'])} ({found.path.name}).")
+        return found
+    path = runs.folder(out) / runs.key(plan.settings)
+    with runs.locked(path, say=say):
+        if run := _finished(path, say):
+            say(f"Reused: {run.title}, trained before in {_minutes(run.finished['seconds'])} ({path.name}).")
+            return run
+        return _trained(plan, path, watch or (lambda progress: None), say)
+
+
+def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = VALIDATION_BATCH) -> np.ndarray:
+    """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes)."""
+    call = tf.function(lambda batch: model(tf.cast(batch, tf.float32) / 255, training=False), reduce_retracing=True)
+    parts = [call(tf.constant(images[i : i + batch_size])).numpy() for i in range(0, len(images), batch_size)]
+    probability = np.concatenate(parts)
+    return probability[..., 0] if probability.shape[-1] == 1 else probability
+
+
+def evaluate(run: runs.Run, data: RoadData, *, images: str = "validation") -> dict[str, dict[str, float]]:
+    """Scores of a run's last weights on `all` or on its own `validation` pictures, by category and for all together:
+    what `roadseg.metrics.report` gives, excluded pixels left out."""
+    if images not in ("validation", "all"):
+        raise OptionError(f"images is {images!r}: choose validation or all.")
+    if images == "validation" and data.fingerprint != run.settings["data"]:
+        raise OptionError(
+            f"{run.path.name} was trained on other images than these, so its validation pictures are not among them: "
+            "score all of them (--images all)."
+        )
+    names = run.validation_names if images == "validation" else data.names
+    where = np.array([data.names.index(name) for name in names])
+    probability = predict(run.model(), data.images[where])
+    return metrics.report(probability, data.road[where], data.evaluated[where], data.categories[where])
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """All that a training needs to know before it starts; `settings` is the part that goes to disk."""
+
+    settings: dict
+    recipe: Recipe
+    data: RoadData
+    split: Split
+    step: Callable
+    validation_step: Callable
+
+    @property
+    def title(self) -> str:
+        return f"{self.settings['model']}, {self.recipe.name}, seed {self.settings['seed']}"
+
+
+@dataclass
+class _State:
+    """What a training has reached after a whole epoch: all of it goes into state.npz, and comes back from there."""
+
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    curves: list = field(default_factory=list)
+    steps: list = field(default_factory=list)
+    best_loss: float = np.inf
+    best_weights: list = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        return len(self.curves)
+
+
+def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step) -> _Plan:
+    epochs = recipe.epochs if epochs is None else epochs
+    if not isinstance(epochs, int) or epochs < 1 or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
+    models.build(model, size=data.size)  # an unknown name or a size that does not fit is told before anything starts
+    split = road_data.split(data, split_name)
+    step, validation_step = step or train_step, validation_step or val_step
+    settings = {
+        "model": model,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "split": split_name,
+        "epochs": min(epochs, _epochs_cap()),
+        "size": list(data.size),
+        "data": data.fingerprint,
+        "source": data.source,
+        "step": provenance.source_digest(step, validation_step),
+        "train_count": len(split.train),
+        "validation_names": [data.names[i] for i in split.validation],
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return _Plan(settings, recipe, data, split, step, validation_step)
+
+
+def _epochs_cap() -> int:
+    text = os.environ.get("ROADSEG_EPOCHS") or "1000000"
+    if not text.isdigit() or int(text) < 1:
+        raise OptionError(f"ROADSEG_EPOCHS is {text!r}: expected a whole number of at least 1, or unset it.")
+    return int(text)
+
+
+def _finished(path: Path, say) -> runs.Run | None:
+    """The finished run at `path`; a finished run with lost files is no run: what is left of it makes room."""
+    if not (path / "finished.json").is_file():
+        return None
+    try:
+        return runs.open_run(path)
+    except RunError as error:
+        say(f"{error} It is trained again now.")
+        for name in ("finished.json", "state.npz"):
+            (path / name).unlink(missing_ok=True)
+        return None
+
+
+def _trained(plan: _Plan, path: Path, watch, say) -> runs.Run:
+    """Train from the last whole epoch on the disk, or from the start, to the end."""
+    try:
+        (path / "predictions").mkdir(parents=True, exist_ok=True)
+        state = _start(plan, path, say)
+        how = "resumed" if state.epoch else "trained"
+        board = Board(path, plan.data.images[plan.split.validation])
+        for row in state.curves:
+            board.log(row)
+        steps = _compiled(plan, state)
+        watch(_progress(plan, path, state))
+        for epoch in range(state.epoch + 1, plan.settings["epochs"] + 1):
+            _epoch(plan, path, state, steps, epoch)
+            board.log(state.curves[-1])
+            watch(_progress(plan, path, state))
+        board.close()
+        _finish(plan, path, state)
+    except KeyboardInterrupt:
+        say(f"Interrupted: {path.name} keeps its last whole epoch, and the same command or cell goes on from there.")
+        raise
+    except OSError as error:
+        raise RunError(
+            f"the run {path} cannot be written ({error.strerror or error}): free space or set ROADSEG_RUNS to another "
+            "folder; the last whole epoch is kept."
+        ) from error
+    return runs.open_run(path, how=how)
+
+
+def _start(plan: _Plan, path: Path, say) -> _State:
+    """A fresh state, or the one on the disk."""
+    keras.utils.set_random_seed(plan.settings["seed"])
+    model = models.build(
+        plan.settings["model"],
+        size=plan.data.size,
+        initializer=plan.recipe.initializer,
+        standardize=plan.recipe.standardize,
+    )
+    state = _State(model, _optimizer(plan))
+    state.optimizer.build(model.trainable_variables)
+    if (path / "state.npz").is_file():
+        try:
+            _restore(state, path)
+            say(f"Resumed: {plan.title}, after epoch {state.epoch} of {plan.settings['epochs']} ({path.name}).")
+        except RunError:
+            say(f"{path / 'state.npz'} is damaged; {plan.title} is trained from the start.")
+    if not state.epoch:
+        runs.write_json(path / "settings.json", plan.settings)
+    return state
+
+
+def _optimizer(plan: _Plan) -> keras.optimizers.Optimizer:
+    """Adam, constant or with a warm-up of one epoch and a cosine down to 1 % of the peak."""
+    steps = -(-len(plan.split.train) // plan.recipe.batch_size)
+    if not plan.recipe.cosine:
+        return keras.optimizers.Adam(plan.recipe.learning_rate)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps * (plan.settings["epochs"] - 1)),
+        alpha=0.01,
+        warmup_target=plan.recipe.learning_rate,
+        warmup_steps=steps,
+    )
+    return keras.optimizers.Adam(schedule)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The two compiled steps and the running metrics that they update."""
+
+    train: Callable
+    validate: Callable
+    loss: keras.metrics.Mean
+    accuracy: keras.metrics.BinaryAccuracy
+
+
+def _compiled(plan: _Plan, state: _State) -> _Steps:
+    """Compile the steps for batches of any length; each returns the batch's loss, accuracy and probabilities."""
+    loss_fn = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    loss, accuracy = keras.metrics.Mean(), keras.metrics.BinaryAccuracy(threshold=0.5)
+    common = {"loss_fn": loss_fn, "running_loss": loss, "running_accuracy": accuracy}
+
+    def compile_step(step: Callable, **options) -> Callable:
+        def call(image, road, weight):
+            extra = {} if plan.recipe.count_excluded else {"weight": weight}
+            probability = step(state.model, image, road, **common, **options, **extra)
+            right = tf.cast(tf.equal(probability >= 0.5, road >= 0.5), tf.float32)
+            return loss_fn(road, probability), tf.reduce_mean(right), probability
+
+        shape = [None, *plan.data.size]
+        return tf.function(call, input_signature=[tf.TensorSpec([*shape, 3]), *[tf.TensorSpec([*shape, 1])] * 2])
+
+    train = compile_step(plan.step, optimizer=state.optimizer)
+    return _Steps(train, compile_step(plan.validation_step), loss, accuracy)
+
+
+def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) -> None:
+    """Train and validate for one epoch, then put all of it on the disk."""
+    started = time.perf_counter()
+    batches = road_data.dataset(
+        plan.data,
+        plan.split.train,
+        batch_size=plan.recipe.batch_size,
+        shuffle=True,
+        flip=plan.recipe.flip,
+        colour=plan.recipe.colour,
+        seed=plan.settings["seed"],
+        epoch=epoch,
+    )
+    trained = _passed(steps, steps.train, batches)
+    learning_rate = float(state.optimizer.learning_rate)
+    batches = road_data.dataset(plan.data, plan.split.validation, batch_size=VALIDATION_BATCH)
+    validated = _passed(steps, steps.validate, batches)
+    if not np.isfinite(trained.loss + validated.loss):
+        raise RunError(f"the loss of {plan.title} is no longer a number in epoch {epoch}: take a lower learning rate.")
+    count = len(state.steps)
+    state.steps += [(count + i, *row) for i, row in enumerate(trained.rows, start=1)]
+    seconds = time.perf_counter() - started
+    state.curves.append(
+        (epoch, trained.loss, trained.accuracy, validated.loss, validated.accuracy, learning_rate, seconds)
+    )
+    if validated.loss < state.best_loss:
+        state.best_loss, state.best_weights = validated.loss, state.model.get_weights()
+    prediction = np.round(255 * validated.probability).astype(np.uint8)
+    runs.write_arrays(path / "predictions" / runs.prediction_name(epoch), compress=True, probability=prediction)
+    _save(state, path)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass over a data set measured; rows hold (loss, accuracy) of each batch."""
+
+    loss: float
+    accuracy: float
+    rows: list
+    probability: np.ndarray | None  # float32 (n, H, W), of a validation
+
+
+def _passed(steps: _Steps, step: Callable, batches: tf.data.Dataset) -> _Pass:
+    steps.loss.reset_state()
+    steps.accuracy.reset_state()
+    results, probability = [], []
+    for image, road, weight in batches:
+        loss, accuracy, predicted = step(image, road, weight)
+        results.append((loss, accuracy))
+        if step is steps.validate:
+            probability.append(predicted[..., 0].numpy())
+    rows = [(float(loss), float(accuracy)) for loss, accuracy in results]
+    kept = np.concatenate(probability) if probability else None
+    return _Pass(float(steps.loss.result()), float(steps.accuracy.result()), rows, kept)
+
+
+def _save(state: _State, path: Path) -> None:
+    """One file, written whole: so a training killed at any moment goes on from a whole epoch."""
+    runs.write_arrays(
+        path / "state.npz",
+        curves=np.array(state.curves, np.float64),
+        steps=np.array(state.steps, np.float64),
+        best_loss=np.array(state.best_loss),
+        **_numbered("model", state.model.get_weights()),
+        **_numbered("best", state.best_weights),
+        **_numbered("optimizer", [variable.numpy() for variable in state.optimizer.variables]),
+    )
+    runs.write_csv(path / "curves.csv", runs.CURVES, np.array(state.curves))
+
+
+def _restore(state: _State, path: Path) -> None:
+    """Read the state back; RunError where it is damaged or belongs to another network, and then nothing has changed."""
+    kept = runs.read_arrays(path / "state.npz")
+    parts = {
+        part: [kept[f"{part}_{i}"] for i in range(sum(name.startswith(f"{part}_") for name in kept))]
+        for part in ("model", "optimizer")
+    }
+    best = [kept[f"best_{i}"] for i in range(len(parts["model"]))]
+    if [a.shape for a in parts["optimizer"]] != [tuple(v.shape) for v in state.optimizer.variables]:
+        raise RunError(f"{path / 'state.npz'} belongs to another network: delete {path} and train again.")
+    state.model.set_weights(parts["model"])
+    for variable, value in zip(state.optimizer.variables, parts["optimizer"]):
+        variable.assign(value)
+    state.curves = [tuple(row) for row in kept["curves"].tolist()]
+    state.steps = [tuple(row) for row in kept["steps"].tolist()]
+    state.best_loss, state.best_weights = float(kept["best_loss"]), best
+
+
+def _numbered(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{name}_{i}": value for i, value in enumerate(values)}
+
+
+def _progress(plan: _Plan, path: Path, state: _State) -> Progress:
+    table = np.array(state.curves, np.float64).reshape(state.epoch, len(runs.CURVES))
+    seconds = float(np.median(table[:, -1])) if state.epoch else 0.0
+    return Progress(
+        title=plan.title,
+        epoch=state.epoch,
+        epochs=plan.settings["epochs"],
+        curves=dict(zip(runs.CURVES, table.T)),
+        prediction=runs.read_prediction(path, state.epoch) if state.epoch else None,
+        seconds_per_epoch=seconds,
+        seconds_left=seconds * (plan.settings["epochs"] - state.epoch),
+    )
+
+
+def _finish(plan: _Plan, path: Path, state: _State) -> None:
+    """Write the tables and weights, and last of all the file that says that the run is whole."""
+    runs.write_csv(path / "curves.csv", runs.CURVES, np.array(state.curves))
+    runs.write_csv(path / "steps.csv", runs.STEPS, np.array(state.steps))
+    last = state.model.get_weights()
+    for which, weights in (("best", state.best_weights), ("last", last)):
+        state.model.set_weights(weights)
+        part = path / f".{which}.part.weights.h5"
+        state.model.save_weights(part)
+        os.replace(part, path / f"{which}.weights.h5")
+    losses = [row[3] for row in state.curves]
+    runs.write_json(
+        path / "finished.json",
+        {
+            "epochs": state.epoch,
+            "best_epoch": int(np.argmin(losses)) + 1,
+            "seconds": round(sum(row[-1] for row in state.curves), 1),
+            "weights": {which: runs.digest(path / f"{which}.weights.h5") for which in runs.WEIGHTS},
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} minutes"
