@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import warnings
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +21,7 @@ from PIL import Image
 
 from . import kitti
 from .errors import DataError, OptionError
-from .files import written_whole
+from .files import DAMAGED_ARRAYS, written_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -139,10 +138,9 @@ def block_split(names: tuple[str, ...], *, fraction: float = 1 / 6, fold: int = 
     held_out = np.zeros(len(names), bool)
     for category in np.unique(categories):
         where = np.flatnonzero(categories == category)
-        length = round(len(where) * fraction)
-        stop = len(where) - fold * length
-        held_out[where[stop - length : stop]] = True
-    if not held_out.any() or held_out.all():
+        stop, start = (len(where) - round((fold + ahead) * fraction * len(where)) for ahead in (0, 1))
+        held_out[where[start:stop]] = True
+    if not names or not set(categories) == set(categories[held_out]) == set(categories[~held_out]):
         raise OptionError(f"{len(names)} pictures are too few to hold out {fraction:.2f} of each category.")
     return Split(np.flatnonzero(~held_out), np.flatnonzero(held_out))
 
@@ -247,13 +245,16 @@ def _found(root: str | Path | None) -> tuple[Path, str]:
 def _decoded(frames: list[kitti.Frame], size: tuple[int, int], workers: int | None, source: str) -> RoadData:
     """Read and resize every frame, several at once: Pillow lets go of Python's lock while it decodes and resizes."""
 
-    def read(frame: kitti.Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        image, label = kitti.read_frame(frame)
-        road, evaluated = kitti.decode_label(resized(label, size, Image.Resampling.NEAREST))
-        return resized(image, size, Image.Resampling.BILINEAR), road, evaluated
+    images = np.empty((len(frames), *size, 3), np.uint8)
+    road, evaluated = (np.empty((len(frames), *size), bool) for _ in range(2))
+
+    def read(i: int) -> None:
+        image, label = kitti.read_frame(frames[i])
+        images[i] = resized(image, size, Image.Resampling.BILINEAR)
+        road[i], evaluated[i] = kitti.decode_label(resized(label, size, Image.Resampling.NEAREST))
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        images, road, evaluated = (np.stack(part) for part in zip(*pool.map(read, frames)))
+        list(pool.map(read, range(len(frames))))  # the list raises what a thread has raised
     data = RoadData(images, road, evaluated, tuple(frame.name for frame in frames), source, "")
     return replace(data, fingerprint=_fingerprint(data))
 
@@ -290,9 +291,9 @@ def _read_cache(path: Path, source: str) -> RoadData | None:
             road, evaluated = kept["label"] & 1 > 0, kept["label"] & 2 > 0
             names, fingerprint = tuple(kept["names"].tolist()), str(kept["fingerprint"])
             return RoadData(kept["images"], road, evaluated, names, source, fingerprint)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGED_ARRAYS as error:
         warnings.warn(f"The cache {path} is damaged ({error}): it is made again from the images.", stacklevel=3)
         return None
 

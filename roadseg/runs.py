@@ -19,7 +19,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ import numpy as np
 
 from . import kitti
 from .errors import RunError
-from .files import written_whole
+from .files import DAMAGED_ARRAYS, written_whole
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +39,9 @@ CURVES = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rat
 STEPS = ("step", "loss", "accuracy")
 WEIGHTS = ("best", "last")
 KEY = ("model", "recipe", "seed", "split", "epochs", "size", "data", "step")  # the settings that make a run this run
+
+SETTINGS = (*KEY, "validation_names")  # what reading a run relies on
+FINISHED = ("epochs", "best_epoch", "seconds", "weights", "ended")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class Run:
     @cached_property
     def settings(self) -> dict:
         """Everything that made the run, as JSON has it."""
-        return _read_json(self.path / "settings.json")
+        return _read_json(self.path / "settings.json", SETTINGS)
 
     @cached_property
     def finished(self) -> dict:
         """Best epoch, seconds of training, and the digests of the weights."""
-        return _read_json(self.path / "finished.json")
+        return _read_json(self.path / "finished.json", FINISHED)
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
@@ -80,7 +82,7 @@ class Run:
         return tuple(self.settings["validation_names"])
 
     def prediction(self, epoch: int = -1) -> np.ndarray:
-        """Road probabilities, uint8 (n, H, W), of the validation pictures after an epoch: 1 is the first, -1 the last."""
+        """Road probabilities, uint8 (n, H, W), of the validation pictures after an epoch; -1 is the last."""
         epochs = len(self.curves["epoch"])
         number = epochs if epoch == -1 else epoch
         if not 1 <= number <= epochs:
@@ -141,7 +143,8 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
     if not (path / "finished.json").is_file():
         raise RunError(f"the run {path} has not finished: the same training command resumes it.")
     run = Run(path, how)
-    if len(run.curves["epoch"]) != run.finished["epochs"] or missing_files(path, run.finished["epochs"]):
+    epochs = {run.finished["epochs"], run.settings["epochs"], len(run.curves["epoch"])}
+    if len(epochs) > 1 or missing_files(path, run.finished["epochs"]):
         raise RunError(f"the run {path} has lost files or lines: delete it and train again.")
     return run
 
@@ -213,15 +216,15 @@ def prediction_name(epoch: int) -> str:
 
 def read_prediction(path: Path, epoch: int) -> np.ndarray:
     """Predictions in the run's folder `path` after `epoch`: uint8 (n, H, W)."""
-    return read_arrays(path / "predictions" / prediction_name(epoch))["probability"]
+    return read_arrays(path / "predictions" / prediction_name(epoch), ("probability",))["probability"]
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz file; RunError where it is missing or damaged. Never unpickles."""
+def read_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+    """The named arrays of an npz file, else all; RunError where it is damaged or lacks one. Never unpickles."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
-            return {name: kept[name] for name in kept.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            return {name: kept[name] for name in names or kept.files}
+    except DAMAGED_ARRAYS as error:
         run = path.parent.parent if path.parent.name == "predictions" else path.parent
         raise RunError(f"{path} is missing or damaged ({error}): delete the run {run} and train again.") from error
 
@@ -235,30 +238,41 @@ def digest(path: Path) -> str:
 def reference() -> list[dict]:
     """Curves and scores of finished runs on real KITTI images, which come with the package: numbers only.
 
-    Each entry has settings (model, recipe, seed, split, versions, machine), curves (lists by name) and scores
-    (by category, on blocks of frames held out).
+    Each entry has settings (model, recipe, seed, split, versions, machine), seconds of training, curves (lists by name)
+    and scores (by category, on blocks of frames held out).
     """
     return json.loads((Path(__file__).parent / "reference.json").read_text())["runs"]
+
+
+def reference_run(model: str, recipe: str, seed: int = 0) -> dict:
+    """The entry of `reference` for one model, recipe and seed (0 or 1)."""
+    for entry in reference():
+        if (entry["model"], entry["recipe"]["name"], entry["seed"]) == (model, recipe, seed):
+            return entry
+    raise RunError(f"no reference run of {model}, {recipe}, seed {seed}: see the entries of roadseg.runs.reference().")
 
 
 def _readable(settings: dict) -> str:
     return f"{settings['model']}-{settings['recipe']['name']}-seed{settings['seed']}"
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path, required: tuple[str, ...]) -> dict:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict) or not set(required) <= content.keys():
+            raise ValueError("other entries")
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is missing or damaged: delete the run {path.parent} and train again.") from error
+    return content
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
-        with open(path, newline="") as file:
-            header, *rows = csv.reader(file)
-            table = np.array(rows, np.float64).reshape(len(rows), len(columns))
-        if tuple(header) != columns:
-            raise ValueError("other columns")
+        text = path.read_text()
+        header, *rows = csv.reader(text.splitlines())
+        table = np.array(rows, np.float64).reshape(len(rows), len(columns))
+        if tuple(header) != columns or not text.endswith("\n"):
+            raise ValueError("other columns, or half a line")
     except (OSError, ValueError) as error:
         raise RunError(f"{path} is missing or damaged: delete the run {path.parent} and train again.") from error
     return dict(zip(columns, table.T))

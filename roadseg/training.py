@@ -34,6 +34,7 @@ class Progress:
     epochs: int
     curves: dict[str, np.ndarray]
     prediction: np.ndarray | None  # uint8 (n, H, W), validation pictures
+    validation_names: tuple[str, ...]
     seconds_per_epoch: float
     seconds_left: float
 
@@ -85,8 +86,9 @@ def train(
     out : folder of runs; None is ROADSEG_RUNS or the project's `runs`.
     step, validation_step : your own `train_step` and `val_step`. None takes the package's, and reuses a run
         of the same settings whoever wrote its steps.
-    watch : called with a Progress before the first epoch and after each.
-    say : called with one line when a run is reused, resumed or waited for.
+    watch : called with a Progress before the first epoch and after each; once, at the end, for a reused run.
+    say : called with one line at the end, which tells whether the run was trained, resumed or reused, and with
+        one when there is something to wait for or to go on with.
 
     Raises
     ------
@@ -95,15 +97,18 @@ def train(
     """
     data = road_data.load() if data is None else data
     plan = _plan(model, recipes.named(recipe), data, split, seed, epochs, step, validation_step)
-    if step is validation_step is None and (found := runs.find(plan.settings, out=out)):
-        say(f"Reused: {found.title}, trained before in {_minutes(found.finished['seconds'])} ({found.path.name}).")
-        return found
-    path = runs.folder(out) / runs.key(plan.settings)
-    with runs.locked(path, say=say):
-        if run := _finished(path, say):
-            say(f"Reused: {run.title}, trained before in {_minutes(run.finished['seconds'])} ({path.name}).")
-            return run
-        return _trained(plan, path, watch or (lambda progress: None), say)
+    watch = watch or (lambda progress: None)
+    run = runs.find(plan.settings, out=out) if step is validation_step is None else None
+    if run is None:
+        path = runs.folder(out) / runs.key(plan.settings)
+        with runs.locked(path, say=say):
+            run = _finished(path, say) or _trained(plan, path, watch, say)
+    if run.how == "reused":
+        watch(_progress(run.title, run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
+    seconds = int(run.finished["seconds"])
+    taken = f"{seconds // 60}:{seconds % 60:02d} minutes of training"
+    say(f"{run.how.capitalize()}: {run.title}, {taken} ({run.path.name}).")
+    return run
 
 
 def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = VALIDATION_BATCH) -> np.ndarray:
@@ -218,11 +223,11 @@ def _trained(plan: _Plan, path: Path, watch, say) -> runs.Run:
         for row in state.curves:
             board.log(row)
         steps = _compiled(plan, state)
-        watch(_progress(plan, path, state))
+        watch(_progress(plan.title, path, plan.settings, state.curves))
         for epoch in range(state.epoch + 1, plan.settings["epochs"] + 1):
             _epoch(plan, path, state, steps, epoch)
             board.log(state.curves[-1])
-            watch(_progress(plan, path, state))
+            watch(_progress(plan.title, path, plan.settings, state.curves))
         board.close()
         _finish(plan, path, state)
     except KeyboardInterrupt:
@@ -250,7 +255,7 @@ def _start(plan: _Plan, path: Path, say) -> _State:
     if (path / "state.npz").is_file():
         try:
             _restore(state, path)
-            say(f"Resumed: {plan.title}, after epoch {state.epoch} of {plan.settings['epochs']} ({path.name}).")
+            say(f"Going on with {plan.title} after epoch {state.epoch} of {plan.settings['epochs']}.")
         except RunError:
             say(f"{path / 'state.npz'} is damaged; {plan.title} is trained from the start.")
     if not state.epoch:
@@ -395,17 +400,19 @@ def _numbered(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {f"{name}_{i}": value for i, value in enumerate(values)}
 
 
-def _progress(plan: _Plan, path: Path, state: _State) -> Progress:
-    table = np.array(state.curves, np.float64).reshape(state.epoch, len(runs.CURVES))
-    seconds = float(np.median(table[:, -1])) if state.epoch else 0.0
+def _progress(title: str, path: Path, settings: dict, rows) -> Progress:
+    table = np.array(rows, np.float64).reshape(-1, len(runs.CURVES))
+    epoch = len(table)
+    seconds = float(np.median(table[:, -1])) if epoch else 0.0
     return Progress(
-        title=plan.title,
-        epoch=state.epoch,
-        epochs=plan.settings["epochs"],
+        title=title,
+        epoch=epoch,
+        epochs=settings["epochs"],
         curves=dict(zip(runs.CURVES, table.T)),
-        prediction=runs.read_prediction(path, state.epoch) if state.epoch else None,
+        prediction=runs.read_prediction(path, epoch) if epoch else None,
+        validation_names=tuple(settings["validation_names"]),
         seconds_per_epoch=seconds,
-        seconds_left=seconds * (plan.settings["epochs"] - state.epoch),
+        seconds_left=seconds * (settings["epochs"] - epoch),
     )
 
 
@@ -430,7 +437,3 @@ def _finish(plan: _Plan, path: Path, state: _State) -> None:
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} minutes"

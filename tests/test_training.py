@@ -166,7 +166,8 @@ def test_a_finished_run_is_reused(roads, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
     again = training.train("simple", small(), roads, out=tmp_path, say=said.append)
     assert again.path == first.path and again.how == "reused"
-    assert len(said) == 1 and said[0].startswith("Reused: simple, small, seed 0")
+    assert [line.split(",")[0] for line in said] == ["Trained: simple", "Reused: simple"]
+    assert said[1].endswith(f"minutes of training ({first.path.name}).")
     assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*")} == before
     assert training.train("simple", small(), roads, seed=1, out=tmp_path, say=quiet).path != first.path
 
@@ -214,7 +215,8 @@ def test_a_stopped_run_resumes_with_equal_weights(roads, tmp_path, recipe):
     resumed = training.train("unet", chosen, roads, out=tmp_path / "stopped", say=said.append)
     whole = training.train("unet", chosen, roads, out=tmp_path / "whole", say=quiet)
     assert (resumed.how, whole.how) == ("resumed", "trained")
-    assert said == [f"Resumed: unet, small, seed 0, after epoch 1 of 3 ({resumed.path.name})."]
+    assert said[0] == "Going on with unet, small, seed 0 after epoch 1 of 3."
+    assert said[1].startswith("Resumed: unet, small, seed 0, 0:") and len(said) == 2
     for which in runs.WEIGHTS:
         for one, two in zip(resumed.model(which).get_weights(), whole.model(which).get_weights()):
             np.testing.assert_array_equal(one, two)
@@ -292,7 +294,7 @@ def test_a_loss_that_explodes_is_told(roads, tmp_path):
 
 def test_no_permission_for_runs(roads, tmp_path):
     (tmp_path / "runs").write_text("in the way")
-    with pytest.raises(RunError, match="cannot be written .*: make it writable, or set ROADSEG_RUNS"):
+    with pytest.raises(RunError, match=r"cannot be written .*: make it writable, or set ROADSEG_RUNS"):
         training.train("simple", small(), roads, out=tmp_path / "runs", say=quiet)
     assert (tmp_path / "runs").read_text() == "in the way"
 

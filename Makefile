@@ -1,0 +1,61 @@
+# The commands of this repository: `make` lists them. Each sets up what it needs in .venv, once.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+TEST := build/test
+
+# Jupyter refuses to run as root, which is the only user of many containers.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+# Tests read no settings, data or runs of whoever runs them; notebooks train for 6 epochs instead of 12.
+OWN := $(CURDIR)/$(TEST)
+TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG_HOME="$(OWN)" ROADSEG_EPOCHS=6 \
+	IPYTHONDIR="$(OWN)/ipython" JUPYTER_CONFIG_DIR="$(OWN)/jupyter" JUPYTER_DATA_DIR="$(OWN)/jupyter" \
+	MPLCONFIGDIR="$(OWN)/matplotlib" JUPYTER_PLATFORM_DIRS=1
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
+
+.PHONY: help lab check test bench clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+
+lab: $(READY)  ## open the notebooks in JupyterLab (LAB_OPTIONS="--no-browser --port 8900")
+	$(PYTHON) -m jupyterlab $(AS_ROOT) --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_road_data.ipynb \
+		$(LAB_OPTIONS)
+
+check: $(READY)  ## style and the fast tests, under two minutes
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m pytest -m "not slow"
+
+test: $(READY)  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
+	$(PYTHON) -m pytest
+	rm -rf $(TEST)
+	mkdir -p $(TEST)
+	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) notebooks
+
+bench: $(READY)  ## time and memory, beside plain TensorFlow and PyTorch; also in build/bench.json
+	$(PYTHON) tests/bench.py
+
+clean:  ## remove what tests and benchmarks made; data, runs and .venv stay
+	rm -rf build
+
+$(READY): requirements.txt pyproject.toml
+	@$(FIND_PYTHON)
+	$(PYTHON) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# Keep a working .venv; otherwise make one with the first Python in the range that is there.
+define FIND_PYTHON
+fits() { "$$@" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }; \
+if fits $(PYTHON) && $(PYTHON) -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+for python in python3 python3.13 python3.12 python3.11 python; do \
+	if fits $$python; then \
+		echo "Making $(VENV) with $$($$python --version), and installing about 2 GB into it, once."; \
+		$$python -m venv --clear $(VENV); exit; \
+	fi; \
+done; \
+echo "No Python from 3.11 to 3.13 was found: install one (https://www.python.org/downloads) and try again." >&2; \
+exit 1
+endef

@@ -1,0 +1,59 @@
+"""The benchmark runs and writes what it promises; how fast anything is, is not looked at here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent / "bench.py"
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_and_writes_its_report(road_folder, tmp_path):
+    command = [sys.executable, str(BENCH), "--quick", "--data", str(road_folder), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(BENCH.parent.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert set(content) == {"quick", "images", "effort", "machine", "versions", "rows"}
+    assert content["quick"] is True and content["images"] == 24
+    assert {"system", "processor", "cores"} == set(content["machine"])
+    assert {"tensorflow", "keras", "numpy", "python", "torch"} <= set(content["versions"])
+    assert_rows(content["rows"], done.stdout, with_torch=content["versions"]["torch"] is not None)
+
+
+def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
+    targets = {row["what"]: row["target"] for row in rows}
+    for name, speedup in (("unet", 3), ("simple", 2)):
+        assert {f"{name}: an epoch, roadseg", f"{name}: an epoch, plain script"} <= set(targets)
+        assert targets[f"{name}: plain script / roadseg"] == f"at least {speedup}"
+        assert (f"{name}: PyTorch / roadseg" in targets) == with_torch
+    assert targets["loading: one by one / two at once"] == "at least 1.6"
+    assert targets["loading from the cache"] == "below 0.5"
+    assert targets["import roadseg"] == "below 0.2"
+    assert ("PyTorch is not installed" in printed) != with_torch
+    for row in rows:
+        assert set(row) == {"what", "median", "low", "high", "unit", "target", "met"}
+        assert row["low"] <= row["median"] <= row["high"] and row["unit"] in ("s", "x", "GiB")
+        assert (row["met"] is None) == (row["target"] is None)
+        assert row["what"] in printed
+    if sys.platform != "win32":
+        assert 0.1 < next(row["median"] for row in rows if "memory" in row["what"]) < 8
+
+
+def test_rows_hold_targets_against_medians():
+    sys.path.insert(0, str(BENCH.parent))
+    try:
+        import bench
+    finally:
+        sys.path.remove(str(BENCH.parent))
+    line = bench.row("what", [1.0, 5.0, 2.0], "x", at_least=2)
+    assert (line.median, line.low, line.high, line.target, line.met) == (2.0, 1.0, 5.0, "at least 2", True)
+    assert bench.row("what", [1.0, 1.9, 9.0], "x", at_least=2).met is False
+    assert bench.row("what", [0.2], "s", below=0.2).met is False
+    assert bench.row("what", [3.0], "s").met is None
+    assert "MISSED" in bench.line_of(bench.row("what", [0.3], "s", below=0.2))
+    assert bench.ratios([6.0, 9.0], [2.0, 3.0]) == [3.0, 3.0]

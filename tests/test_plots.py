@@ -1,0 +1,143 @@
+"""Figures: what is drawn where, in which colour and order, and with which words for those who cannot see it."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from roadseg import metrics, plots
+from roadseg.training import Progress
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `display` is given."""
+    calls = []
+
+    class Handle:
+        def update(self, bundle, **options):
+            calls.append((self, bundle, options))
+
+    def display(bundle, **options):
+        calls.append((None, bundle, options))
+        return Handle() if options.get("display_id") else None
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return calls
+
+
+def curves(epochs, start=0.8):
+    """Curves of a run, as `Run.curves` has them."""
+    epoch = np.arange(1, epochs + 1)
+    names = ("loss", "val_loss", "accuracy", "val_accuracy")
+    return {"epoch": epoch, **{name: start + 0.01 * epoch + 0.001 * i for i, name in enumerate(names)}}
+
+
+def test_errors_have_the_house_colours():
+    image = np.full((2, 3, 3), 100, np.uint8)
+    road = np.array([[1, 1, 0], [0, 1, 0]], bool)
+    predicted = np.array([[1, 0, 1], [0, 1, 1]], bool)
+    evaluated = np.array([[1, 1, 1], [1, 0, 0]], bool)
+    picture = plots.error_picture(image, road, evaluated, predicted)
+
+    def mixed(colour):
+        return 0.35 * 100 / 255 + 0.65 * np.array(to_rgb(colour))
+
+    np.testing.assert_allclose(picture[0], [mixed(plots.RIGHT), mixed(plots.MISSED), mixed(plots.FALSE)])
+    np.testing.assert_allclose(picture[1], 100 / 255)  # not road, then two excluded pixels: they stay grey
+
+
+def test_comparison_shows_image_truth_prediction_errors(roads):
+    names = roads.names[3:5]
+    figure = plots.comparison(roads, names, roads.road[3:5].astype(np.float32))
+    axes = np.array(figure.axes).reshape(2, 4)
+    for row, i in zip(axes, (3, 4)):
+        image, truth, prediction, errors = (cell.images[0].get_array() for cell in row)
+        np.testing.assert_array_equal(image, roads.images[i])
+        np.testing.assert_array_equal(truth, roads.road[i])
+        np.testing.assert_array_equal(prediction, roads.road[i])
+        right = roads.road[i] & roads.evaluated[i]
+        assert (errors[right][:, 2] > errors[right][:, 0]).all()  # all found, so the road is blue
+    assert [cell.get_title() for cell in axes[0]] == [names[0], "truth", "probability of road", "errors"]
+    assert all(name in figure.get_label() for name in names)
+
+
+def test_comparison_reads_eight_bits_as_probabilities(roads):
+    eight_bits = plots.comparison(roads, roads.names[:1], np.full((1, 32, 32), 255, np.uint8), threshold=0.9)
+    np.testing.assert_array_equal(eight_bits.axes[2].images[0].get_array(), 1.0)
+
+
+def test_curves_dash_training_and_label_validation():
+    figure = plots.curves({"U-Net": curves(3), "simple": curves(3, 0.7)}, no_road=0.82)
+    loss, accuracy = figure.axes
+    styles = [line.get_linestyle() for line in loss.lines[:4]]
+    assert styles == ["--", "-", "--", "-"] and loss.lines[0].get_color() == loss.lines[1].get_color()
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), curves(3)["val_loss"])
+    assert {text.get_text() for text in accuracy.texts} == {"U-Net", "simple", "NO ROAD everywhere"}
+    assert "U-Net: loss 0.831, accuracy 0.833" in figure.get_label()
+
+
+def test_labels_of_lines_that_end_together_stay_apart():
+    figure = plots.curves({name: curves(4) for name in "abc"})
+    heights = sorted(text.xy[1] for text in figure.axes[0].texts)
+    low, high = figure.axes[0].get_ylim()
+    assert np.diff(heights).min() > 0.05 * (high - low)
+
+
+def test_show_gives_alternative_text_and_a_constant_text_form(shown, roads):
+    plots.show(plots.gallery(roads, [0, 1]), "Two roads.")
+    plots.show(plots.bars({"a": {"F1": 0.5}, "b": {"F1": np.nan}}, columns=["F1"]), "One score.")
+    (_, photo, options), (_, caption, _), (_, drawing, drawing_options), _ = shown
+    assert set(photo) == {"image/jpeg", "text/plain"} and photo["text/plain"] == "Two roads."
+    assert roads.names[0] in options["metadata"]["image/jpeg"]["alt"]
+    assert Image.open(io.BytesIO(photo["image/jpeg"])).width == plots.WIDTH * plots.DOTS
+    assert caption.data == "*Two roads.*"
+    assert set(drawing) == {"image/png", "text/plain"}
+    assert drawing_options["metadata"]["image/png"]["alt"] == "Scores: a F1 0.500; b F1 nan."
+
+
+def test_live_is_one_figure_that_grows(shown, roads):
+    watch = plots.live(roads)
+    for epoch in range(3):
+        prediction = np.zeros((15, 32, 32), np.uint8) if epoch else None
+        names = roads.names[:15]
+        watch(Progress("simple, small, seed 0", epoch, 2, curves(epoch), prediction, names, 1.5, 1.5 * (2 - epoch)))
+    figures = [call for call in shown if isinstance(call[1], dict)]
+    assert [handle is None for handle, _, _ in figures] == [True, False, False]
+    assert len({bundle["text/plain"] for _, bundle, _ in figures}) == 1
+    kinds = [next(iter(options["metadata"])) for _, _, options in figures]
+    assert "epoch 2 of 2" in figures[-1][2]["metadata"][kinds[-1]]["alt"]
+
+
+def test_thresholds_marks_the_best(roads):
+    rng = np.random.default_rng(0)
+    probability = np.clip(roads.road * 0.4 + rng.random(roads.road.shape) * 0.6, 0, 1)
+    curve = metrics.curve(probability, roads.road)
+    figure = plots.thresholds(curve)
+    left, right = figure.axes
+    assert [line.get_label() for line in left.lines[:4]] == ["precision", "recall", "F1", "IoU"]
+    assert left.lines[4].get_xdata()[0] == curve.threshold
+    assert (right.lines[1].get_xdata()[0], right.lines[1].get_ydata()[0]) == (curve.best.recall, curve.best.precision)
+    assert f"Best F1 {curve.max_f1:.3f}" in figure.get_label()
+
+
+def test_histograms_and_masks(roads):
+    figure = plots.histograms({"road": np.array([0.1, 0.4]), "rest": np.array([0.9])})
+    assert "road, median 0.25" in figure.get_label() and len(figure.axes) == 2
+    figure = plots.masks({"all": roads.road.mean(0)})
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), roads.road.mean(0))
+
+
+def test_table_formats_numbers():
+    text = plots.table({"a": {"x": 0.12345, "n": 53761}, "b": {"x": float("nan"), "n": None}}, columns=("x", "n")).data
+    assert text.splitlines() == ["| |x|n|", "|---|---:|---:|", "| a | 0.123 | 53,761 |", "| b | – | – |"]
+
+
+def test_drawing_leaves_the_readers_settings_alone(roads):
+    from matplotlib import rcParams
+
+    before = dict(rcParams)
+    plots.sample(roads.images[0] / 255, roads.road[0], roads.evaluated[0])
+    assert dict(rcParams) == before
