@@ -236,7 +236,7 @@ def _found(root: str | Path | None) -> tuple[Path, str]:
         return Path(root), f"Road images from {Path(root).name}."
     location = kitti.locate()
     if location.kind == "scenes" and not (location.path / "training").is_dir():
-        from . import scenes  # the renderer is needed once only
+        from . import scenes  # needed once only
 
         scenes.write(location.path)
     return location.path, location.why
