@@ -230,6 +230,14 @@ def test_a_damaged_cache_is_mended(folder, damage):
     assert_equal(data.load(folder, size=(16, 16)), first)  # and does not warn again
 
 
+def test_a_cache_is_never_unpickled(folder):
+    first = data.load(folder, size=(16, 16))
+    (path,) = caches()
+    np.savez(path, images=np.array([{}], object), label=first.road, names=first.names, fingerprint="0")
+    with pytest.warns(UserWarning, match=r"is damaged .*allow_pickle=False"):
+        assert_equal(data.load(folder, size=(16, 16)), first)
+
+
 @pytest.mark.filterwarnings("ignore:The cache .* is damaged:UserWarning")
 def test_no_changed_byte_of_the_cache_gets_through(folder):
     first = data.load(folder, size=(4, 4))

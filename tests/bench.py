@@ -1,0 +1,336 @@
+"""How fast the package is, side by side with a plain script and with PyTorch: a table, and build/bench.json.
+
+    python tests/bench.py                   # about 7 minutes on two idle cores, on rendered scenes
+    python tests/bench.py --data FOLDER     # on pictures in KITTI's layout
+    python tests/bench.py --quick           # does it run? times mean nothing
+
+An epoch is what each way of training really does for the course's split: 68 steps of four pictures and the validation,
+for the plain script with decoding, for the package with everything it writes. The plain script and PyTorch take turns
+with the package's epochs; they run some steps of an epoch, scaled up, and all of the validation. Targets are for
+medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import roadseg
+from roadseg import data, kitti, provenance, scenes
+from roadseg.data import RoadData, course_split
+from roadseg.recipes import changed
+
+PROJECT = Path(__file__).resolve().parent.parent
+SPEEDUP = {"unet": 3.0, "simple": 2.0}  # over the plain script
+LOADER_SPEEDUP, CACHED_SECONDS, MEMORY_GIB, IMPORT_SECONDS = 1.6, 0.5, 2.5, 0.2
+BATCH, VALIDATION_BATCH = 4, 8
+GET_TORCH = "PyTorch is not installed, so nothing is compared with it: pip install torch==2.13.0"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    size: tuple[int, int]
+    repeats: int  # of each way, in turns; one more before them, which compiles, does not count
+    steps: int  # of an epoch, for the ways that are scaled up
+    starts: int  # of a fresh interpreter
+
+
+FULL = Effort(size=(256, 256), repeats=3, steps=20, starts=7)
+QUICK = Effort(size=(32, 32), repeats=1, steps=2, starts=1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: the median of what was measured, its spread, and the target where there is one."""
+
+    what: str
+    median: float
+    low: float
+    high: float
+    unit: str
+    target: str | None
+    met: bool | None
+
+
+def row(what: str, values: list[float], unit: str, *, at_least: float | None = None, below: float | None = None) -> Row:
+    """The row of these measurements."""
+    median = statistics.median(values)
+    target, met = None, None
+    if at_least is not None:
+        target, met = f"at least {at_least:g}", median >= at_least
+    if below is not None:
+        target, met = f"below {below:g}", median < below
+    return Row(what, *(round(value, 4) for value in (median, min(values), max(values))), unit, target, met)
+
+
+def ratios(slower: list[float], faster: list[float]) -> list[float]:
+    """Of neighbours in time: what else the machine does then slows both."""
+    return [one / other for one, other in zip(slower, faster)]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------------
+
+
+def epoch_rows(name: str, roads: RoadData, root: Path, effort: Effort) -> list[Row]:
+    """Seconds an epoch, by the package, the plain script and PyTorch, and how they compare."""
+    times = epoch_times(name, roads, others(name, roads, root, effort.size), effort)
+    ours = times["roadseg"]
+    rows = [row(f"{name}: an epoch, {way}", values, "s") for way, values in times.items()]
+    rows.append(
+        row(f"{name}: plain script / roadseg", ratios(times["plain script"], ours), "x", at_least=SPEEDUP[name])
+    )
+    if "PyTorch" in times:
+        rows.append(row(f"{name}: PyTorch / roadseg", ratios(times["PyTorch"], ours), "x", at_least=1.0))
+    return rows
+
+
+def others(name: str, roads: RoadData, root: Path, size: tuple[int, int]) -> dict:
+    """What the package is compared with: objects with `train(steps)` and `validate()`."""
+    from plain_course_script import PlainTraining
+
+    ways = {"plain script": PlainTraining(name, root, size=size)}
+    if importlib.util.find_spec("torch"):
+        ways["PyTorch"] = torch_training(name, roads)
+    return ways
+
+
+def epoch_times(name: str, roads: RoadData, ways: dict, effort: Effort) -> dict[str, list[float]]:
+    """Seconds an epoch, all ways in turns: after each of the package's epochs each other way has its turn."""
+    times = {"roadseg": [], **{way: [] for way in ways}}
+    started = 0.0
+
+    def take_turns(progress: roadseg.training.Progress) -> None:
+        nonlocal started
+        if progress.epoch:
+            times["roadseg"].append(time.perf_counter() - started)
+            for way, other in ways.items():
+                times[way].append(scaled_epoch(other, len(roads), effort.steps))
+        started = time.perf_counter()
+
+    recipe = changed("reported", name="bench", epochs=1 + effort.repeats)
+    with tempfile.TemporaryDirectory() as out:
+        roadseg.train(name, recipe, roads, out=out, watch=take_turns, say=lambda text: None)
+    return {way: values[1:] for way, values in times.items()}
+
+
+def scaled_epoch(way, count: int, steps: int) -> float:
+    """Seconds of an epoch, from those of its first steps and of the whole validation."""
+    in_all = -(-len(course_split(count).train) // BATCH)
+    steps = min(steps, in_all)
+    return seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate)
+
+
+def torch_training(name: str, roads: RoadData):
+    """The same network in PyTorch, channels last, fed from the same arrays."""
+    import torch
+    from torch import nn
+
+    def convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, side, stride, side // 2), nn.ReLU()]
+
+    def double(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(*convolution(inputs, outputs, 3), *convolution(outputs, outputs, 3))
+
+    class UNet(nn.Module):
+        def __init__(self, filters=(8, 16, 32, 64, 128)):
+            super().__init__()
+            self.down = nn.ModuleList(double(a, b) for a, b in zip((3, *filters), filters))
+            pairs = list(zip(filters[:0:-1], filters[-2::-1]))
+            self.raised = nn.ModuleList(nn.Sequential(nn.ConvTranspose2d(a, b, 2, 2), nn.ReLU()) for a, b in pairs)
+            self.up = nn.ModuleList(double(a, b) for a, b in pairs)
+            self.score = nn.Conv2d(filters[0], 1, 1)
+
+        def forward(self, x):
+            skips = []
+            for level in self.down[:-1]:
+                skips.append(level(x))
+                x = nn.functional.max_pool2d(skips[-1], 2)
+            x = self.down[-1](x)
+            for raised, level in zip(self.raised, self.up):
+                x = level(torch.cat([skips.pop(), raised(x)], 1))
+            return torch.sigmoid(self.score(x))
+
+    def simple_model() -> nn.Sequential:
+        enlarge = nn.Upsample(scale_factor=4, mode="bilinear")
+        return nn.Sequential(
+            *convolution(3, 32, 5, 2), *convolution(32, 64, 5, 2), nn.Conv2d(64, 1, 1), enlarge, nn.Sigmoid()
+        )
+
+    class TorchTraining:
+        def __init__(self):
+            self.split = course_split(len(roads))
+            self.model = {"unet": UNet, "simple": simple_model}[name]().to(memory_format=torch.channels_last)
+            assert sum(p.numel() for p in self.model.parameters()) == {"unet": 485_817, "simple": 53_761}[name]
+            self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
+            self.images, self.road = torch.from_numpy(roads.images), torch.from_numpy(roads.road)
+
+        def batch(self, index):
+            image = (self.images[index].float() / 255).permute(0, 3, 1, 2)  # channels last in memory as it is
+            return image, self.road[index].float()[:, None]
+
+        def train(self, steps: int) -> None:
+            order = torch.randperm(len(self.split.train))
+            for index in torch.from_numpy(self.split.train)[order].split(BATCH)[:steps]:
+                image, road = self.batch(index)
+                probability = self.model(image)
+                loss = nn.functional.binary_cross_entropy(probability, road)
+                self.optimizer.zero_grad()
+                loss.backward()
+                self.optimizer.step()
+                ((probability >= 0.5) == (road >= 0.5)).float().mean().item()
+
+        @torch.no_grad()
+        def validate(self) -> None:
+            for index in torch.from_numpy(self.split.validation).split(VALIDATION_BATCH):
+                image, road = self.batch(index)
+                nn.functional.binary_cross_entropy(self.model(image), road).item()
+
+    return TorchTraining()
+
+
+# --- loading, memory, start ------------------------------------------------------------------------------------------
+
+
+def loader_rows(root: Path, effort: Effort) -> list[Row]:
+    """Decoding one by one and in parallel, in turns; loading from the cache."""
+    loads = {workers: [] for workers in (1, 2)}
+    for _ in range(effort.repeats):
+        for workers, times in loads.items():
+            times.append(seconds(lambda: data.load(root, size=effort.size, cache=False, workers=workers)))  # noqa: B023
+    with tempfile.TemporaryDirectory() as cache:
+        data.load(root, size=effort.size, cache=cache)
+        cached = [seconds(lambda: data.load(root, size=effort.size, cache=cache)) for _ in range(effort.repeats)]
+    return [
+        row("loading, one by one", loads[1], "s"),
+        row("loading, two at once", loads[2], "s"),
+        row("loading: one by one / two at once", ratios(loads[1], loads[2]), "x", at_least=LOADER_SPEEDUP),
+        row("loading from the cache", cached, "s", below=CACHED_SECONDS),
+    ]
+
+
+TRAIN_ONCE = """
+import resource, sys
+from roadseg import data, recipes, training
+root, out, size, unit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+roads = data.load(root, size=(size, size), cache=out + "/cache")
+training.train("unet", recipes.changed("fast", name="bench", epochs=1, colour=1.0), roads, out=out + "/runs")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+"""
+
+
+def memory_rows(root: Path, effort: Effort) -> list[Row]:
+    """The largest resident memory of a process that loads, decodes and trains the U-Net; none on Windows."""
+    if importlib.util.find_spec("resource") is None:
+        return []
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, elsewhere kilobytes
+    with tempfile.TemporaryDirectory() as out:
+        told = run_python("-c", TRAIN_ONCE, root, out, effort.size[0], unit)
+    gibibytes = int(told.split()[-1]) / 2**30
+    return [row("peak memory of a U-Net's training", [gibibytes], "GiB", below=MEMORY_GIB)]
+
+
+def import_rows(effort: Effort) -> list[Row]:
+    """What `import roadseg` adds to the start of an interpreter."""
+    bare, full = [], []
+    for _ in range(effort.starts):
+        bare.append(seconds(lambda: run_python("-c", "pass")))
+        full.append(seconds(lambda: run_python("-c", "import roadseg")))
+    added = [one - other for one, other in zip(full, bare)]
+    return [
+        row("start of Python alone", bare, "s"),
+        row("import roadseg", added, "s", below=IMPORT_SECONDS),
+    ]
+
+
+def run_python(*arguments: object) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+
+
+def measure(root: Path, effort: Effort) -> list[Row]:
+    """All rows; each group is printed as soon as it is there."""
+    roads = data.load(root, size=effort.size, cache=False)
+    groups = [lambda name=name: epoch_rows(name, roads, root, effort) for name in SPEEDUP]
+    groups += [lambda: loader_rows(root, effort), lambda: memory_rows(root, effort), lambda: import_rows(effort)]
+    rows = []
+    for group in groups:
+        rows += (new := group())
+        for line in new:
+            print(line_of(line), flush=True)
+    return rows
+
+
+def line_of(row: Row) -> str:
+    """One line of the table."""
+    verdict = {True: "met", False: "MISSED", None: ""}[row.met]
+    spread = f"{row.low:.2f} to {row.high:.2f}"
+    return f"{row.what:36}{row.median:8.2f} {row.unit:4}{spread:18}{row.target or '':14}{verdict}".rstrip()
+
+
+def report(rows: list[Row], images: int, effort: Effort) -> dict:
+    """What goes into bench.json."""
+    return {
+        "quick": effort is QUICK,
+        "images": images,
+        "effort": asdict(effort),
+        "machine": provenance.machine(),
+        "versions": {**provenance.versions(), "torch": torch_version()},
+        "rows": [asdict(line) for line in rows],
+    }
+
+
+def torch_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, write; 1 when a target is missed, which a quick run does not look at."""
+    parser = argparse.ArgumentParser(description="Measure the speed of the package.")
+    parser.add_argument("--data", type=Path, help="pictures in KITTI's layout; otherwise scenes are rendered")
+    parser.add_argument("--out", type=Path, default=PROJECT / "build", help="folder of bench.json")
+    parser.add_argument("--quick", action="store_true", help="see that it runs, in seconds")
+    options = parser.parse_args(arguments)
+    effort = QUICK if options.quick else FULL
+    root = options.data or scenes.write(PROJECT / "build" / "bench" / "scenes")
+    if options.quick:
+        print("A quick run, on too little to measure: only that it runs means something.")
+    rows = measure(root, effort)
+    if torch_version() is None:
+        print(GET_TORCH)
+    options.out.mkdir(parents=True, exist_ok=True)
+    target = options.out / "bench.json"
+    target.write_text(json.dumps(report(rows, len(kitti.frames(root)), effort), indent=1) + "\n")
+    print(f"Written: {target}")
+    return int(not options.quick and any(line.met is False for line in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
