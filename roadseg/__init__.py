@@ -14,6 +14,7 @@ runs        what a training leaves on disk
 board       a run for TensorBoard
 training    the two steps and the loop
 plots       arrays in, figure out
+notebook    short errors in Jupyter
 """
 
 from importlib import import_module
@@ -32,7 +33,7 @@ _HOME = {
 }
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "training", "plots"),
+    *("recipes", "runs", "board", "training", "plots", "notebook"),
 )
 
 

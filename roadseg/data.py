@@ -221,9 +221,8 @@ def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tens
 
     def factor(kind: int, channels: int, most: float) -> tf.Tensor:
         spread = most * strength
-        return tf.random.stateless_uniform(
-            [pictures, 1, 1, channels], draw + tf.constant([kind, 0], tf.int64), 1 - spread, 1 + spread
-        )
+        own_draw = draw + tf.constant([0, kind * 1_000_003], tf.int64)  # far from that of any other picture
+        return tf.random.stateless_uniform([pictures, 1, 1, channels], own_draw, 1 - spread, 1 + spread)
 
     mean = tf.reduce_mean(image, [1, 2], keepdims=True)
     contrasted = (image - mean) * factor(1, 1, 0.4) + mean

@@ -180,7 +180,6 @@ def curves(named: Mapping[str, Mapping[str, np.ndarray]], *, no_road: float | No
             cell.plot(columns["epoch"], columns[f"val_{quantity}"], color=colour, linewidth=2)
         _label_ends(cell, {label: c[f"val_{quantity}"] for label, c in named.items()}, named)
         cell.set(xlabel="epoch", title=quantity)
-        cell.xaxis.get_major_locator().set_params(integer=True)
     if no_road is not None:
         axes[0, 1].axhline(no_road, color="black", linestyle=":", linewidth=1)
         axes[0, 1].annotate("NO ROAD everywhere", (1, no_road), (2, -10), textcoords="offset points", fontsize=8)
@@ -199,6 +198,7 @@ def _label_ends(axes, ends: Mapping[str, np.ndarray], named: Mapping) -> None:
         last = max(ends[label][-1], last + gap)
         end = max(columns["epoch"][-1] for columns in named.values())
         axes.annotate(label, (end, last), (5, -3), textcoords="offset points", color=colours[label], fontsize=8.5)
+    axes.set_xticks(np.unique(np.linspace(1, end, min(int(end), 6)).round()))
     axes.set_xlim(right=end + 0.42 * (end - 1) + 0.5)
 
 

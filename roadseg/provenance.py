@@ -13,15 +13,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import __version__
+from .errors import OptionError
 
 PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 def source_digest(*functions: Callable) -> str:
-    """Digest of what functions say to Python: comments, docstrings and layout do not count."""
+    """Digest of what functions say to Python: comments, docstrings and layout do not count.
+
+    Raises OptionError for what has no source to read, such as a built-in function."""
     text = []
     for function in functions:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        except (OSError, TypeError, SyntaxError) as error:
+            raise OptionError(
+                f"the source of {function!r} cannot be read: define it with def in a cell or file."
+            ) from error
         if ast.get_docstring(tree.body[0]) is not None:
             del tree.body[0].body[0]
         text.append(ast.dump(tree))

@@ -235,18 +235,20 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def reference() -> list[dict]:
-    """Curves and scores of finished runs on real KITTI images, which come with the package: numbers only.
+def reference() -> dict:
+    """Numbers on 240 real KITTI pictures that come with the package; `tests/make_reference.py` makes them.
 
-    Each entry has settings (model, recipe, seed, split, versions, machine), seconds of training, curves (lists by name)
-    and scores (by category, on blocks of frames held out).
+    runs : finished runs, each with settings (model, recipe, seed, split, versions, machine), curves (lists by name,
+        without times) and scores (by category, on blocks of frames held out).
+    baselines : scores of the baselines on the same blocks.
+    from scenes alone : U-Nets trained on rendered scenes only, with their scores on all real pictures.
     """
-    return json.loads((Path(__file__).parent / "reference.json").read_text())["runs"]
+    return json.loads((Path(__file__).parent / "reference.json").read_text())
 
 
 def reference_run(model: str, recipe: str, seed: int = 0) -> dict:
-    """The entry of `reference` for one model, recipe and seed (0 or 1)."""
-    for entry in reference():
+    """The run of `reference` for one model, recipe and seed (0 or 1)."""
+    for entry in reference()["runs"]:
         if (entry["model"], entry["recipe"]["name"], entry["seed"]) == (model, recipe, seed):
             return entry
     raise RunError(f"no reference run of {model}, {recipe}, seed {seed}: see the entries of roadseg.runs.reference().")

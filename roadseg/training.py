@@ -258,8 +258,7 @@ def _start(plan: _Plan, path: Path, say) -> _State:
             say(f"Going on with {plan.title} after epoch {state.epoch} of {plan.settings['epochs']}.")
         except RunError:
             say(f"{path / 'state.npz'} is damaged; {plan.title} is trained from the start.")
-    if not state.epoch:
-        runs.write_json(path / "settings.json", plan.settings)
+    runs.write_json(path / "settings.json", plan.settings)
     return state
 
 

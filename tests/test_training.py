@@ -192,6 +192,11 @@ def test_ones_own_step_trains_its_own_run(roads, tmp_path):
     assert training.train("simple", small(), roads, out=tmp_path, say=quiet).path in (own.path, ours.path)
 
 
+def test_a_step_without_source_is_refused(roads, tmp_path):
+    with pytest.raises(OptionError, match="the source of <built-in function print> cannot be read: define it with def"):
+        training.train("simple", small(), roads, out=tmp_path, step=print, say=quiet)
+
+
 class Stop(Exception):
     """Stands for whatever ends a training."""
 
