@@ -13,6 +13,7 @@ OWN := $(CURDIR)/$(TEST)
 TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG_HOME="$(OWN)" ROADSEG_EPOCHS=6 \
 	IPYTHONDIR="$(OWN)/ipython" JUPYTER_CONFIG_DIR="$(OWN)/jupyter" JUPYTER_DATA_DIR="$(OWN)/jupyter" \
 	MPLCONFIGDIR="$(OWN)/matplotlib" JUPYTER_PLATFORM_DIRS=1
+SIDE_BY_SIDE := -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
 .PHONY: help lab check test bench clean
@@ -27,10 +28,10 @@ lab: $(READY)  ## open the notebooks in JupyterLab (LAB_OPTIONS="--no-browser --
 check: $(READY)  ## style and the fast tests, under two minutes
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 test: $(READY)  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) notebooks

@@ -13,6 +13,7 @@ import math
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,9 +189,7 @@ def _to_render(location: Location) -> bool:
 
 def _load(folder: str | None, **options) -> RoadData:
     """The pictures of a folder, or those that are found; says when that takes a while."""
-    if folder is None and _to_render(roadseg.kitti.locate()):
-        print("Rendering the scenes first, once: about a minute.", file=sys.stderr, flush=True)
-    return roadseg.load(folder, **options)
+    return roadseg.load(folder, say=partial(print, file=sys.stderr, flush=True), **options)
 
 
 # --- train -----------------------------------------------------------------------------------------------------------

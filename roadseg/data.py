@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,6 +82,7 @@ def load(
     size: tuple[int, int] = (256, 256),
     cache: str | Path | bool = True,
     workers: int | None = None,
+    say: Callable[[str], None] = print,
 ) -> RoadData:
     """Every labelled picture below `root`, resized to `size` (height, width): images bilinear, labels nearest.
 
@@ -89,6 +91,7 @@ def load(
     root : a folder in KITTI's layout. None: real KITTI where there is some, else scenes, rendered when first needed.
     cache : True keeps the arrays in `data/cache` (or ROADSEG_CACHE), a path keeps them there, False keeps nothing.
     workers : threads that decode; None is one for each core.
+    say : called with one line when the scenes have to be rendered first, which takes a while.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def load(
         raise OptionError(f"size is {size!r}: expected (height, width), both at least 1, such as (256, 256).")
     if workers is not None and workers < 1:
         raise OptionError(f"workers is {workers}: expected at least 1, or None for one a core.")
-    root, source = _found(root)
+    root, source = _found(root, say)
     frames = kitti.frames(root)
     if cache is False:
         return _decoded(frames, size, workers, source)
@@ -229,7 +232,7 @@ def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tens
     return tf.clip_by_value(contrasted * factor(2, 1, 0.4) * factor(3, 3, 0.1), 0, 1)
 
 
-def _found(root: str | Path | None) -> tuple[Path, str]:
+def _found(root: str | Path | None, say: Callable[[str], None]) -> tuple[Path, str]:
     """The folder to read and a sentence about it; renders the scenes where nothing else is there."""
     if root is not None:
         return Path(root), f"Road images from {Path(root).name}."
@@ -237,6 +240,7 @@ def _found(root: str | Path | None) -> tuple[Path, str]:
     if location.kind == "scenes" and not (location.path / "training").is_dir():
         from . import scenes  # needed once only
 
+        say("Rendering 289 road scenes, once: about a minute.")
         scenes.write(location.path)
     return location.path, location.why
 

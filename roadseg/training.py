@@ -113,8 +113,8 @@ def train(
 
 def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = VALIDATION_BATCH) -> np.ndarray:
     """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes)."""
-    call = tf.function(lambda batch: model(tf.cast(batch, tf.float32) / 255, training=False), reduce_retracing=True)
-    parts = [call(tf.constant(images[i : i + batch_size])).numpy() for i in range(0, len(images), batch_size)]
+    batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+    parts = [model(batch.astype(np.float32) / 255, training=False).numpy() for batch in batches]
     probability = np.concatenate(parts)
     return probability[..., 0] if probability.shape[-1] == 1 else probability
 

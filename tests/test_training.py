@@ -212,6 +212,7 @@ def interrupted(epoch, roads, tmp_path, model="unet", recipe=None):
         training.train(model, recipe or small(), roads, out=tmp_path, watch=stop, say=quiet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["small", "fast"])
 def test_a_stopped_run_resumes_with_equal_weights(roads, tmp_path, recipe):
     chosen = small() if recipe == "small" else recipes.changed("fast", name="small", epochs=3, colour=0.5)
@@ -322,6 +323,7 @@ def train_in_process(folder, out, queue):
     queue.put((os.getpid(), run.how, said))
 
 
+@pytest.mark.slow
 def test_two_processes_train_once(road_folder, tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -336,6 +338,7 @@ def test_two_processes_train_once(road_folder, tmp_path):
     assert len(waited) <= 1 and any(line.startswith("Reused") for line in told[0][2])
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_run_that_resumes(road_folder, roads, tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()  # kept: the child opens it by name
