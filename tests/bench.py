@@ -6,8 +6,8 @@
 
 An epoch is what each way of training really does for the course's split: 68 steps of four pictures and the validation,
 for the plain script with decoding, for the package with everything it writes. The plain script and PyTorch take turns
-with the package's epochs; they run some steps of an epoch, scaled up, and all of the validation. Targets are for
-medians.
+with the package's epochs, each in a process of its own; they run some steps of an epoch, scaled up, and all of the
+validation. Targets are for medians.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -91,7 +92,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def epoch_rows(name: str, roads: RoadData, root: Path, effort: Effort) -> list[Row]:
     """Seconds an epoch, by the package, the plain script and PyTorch, and how they compare."""
-    times = epoch_times(name, roads, others(name, roads, root, effort.size), effort)
+    times = epoch_times(name, roads, others(name, roads, root, effort), effort)
     ours = times["roadseg"]
     rows = [row(f"{name}: an epoch, {way}", values, "s") for way, values in times.items()]
     rows.append(
@@ -102,17 +103,43 @@ def epoch_rows(name: str, roads: RoadData, root: Path, effort: Effort) -> list[R
     return rows
 
 
-def others(name: str, roads: RoadData, root: Path, size: tuple[int, int]) -> dict:
-    """What the package is compared with: objects with `train(steps)` and `validate()`."""
+class Apart:
+    """A way of training in a process of its own, where no other framework's threads compete; a call times one epoch."""
+
+    def __init__(self, build: Callable, *arguments, count: int, steps: int):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, build, arguments, count, steps), daemon=True).start()
+
+    def __call__(self) -> float:
+        self.pipe.send(True)
+        return self.pipe.recv()
+
+
+def serve(pipe, build: Callable, arguments: tuple, count: int, steps: int) -> None:
+    """In the process apart: build, then time an epoch whenever asked."""
+    way = build(*arguments)
+    while pipe.recv():
+        pipe.send(scaled_epoch(way, count, steps))
+
+
+def plain_training(name: str, root: Path, size: tuple[int, int]):
+    """The plain script's training: an object with `train(steps)` and `validate()`."""
     from plain_course_script import PlainTraining
 
-    ways = {"plain script": PlainTraining(name, root, size=size)}
+    return PlainTraining(name, root, size=size)
+
+
+def others(name: str, roads: RoadData, root: Path, effort: Effort) -> dict[str, Apart]:
+    """What the package is compared with."""
+    builders = {"plain script": plain_training}
     if importlib.util.find_spec("torch"):
-        ways["PyTorch"] = torch_training(name, roads)
-    return ways
+        builders["PyTorch"] = torch_training
+    measured = {"count": len(roads), "steps": effort.steps}
+    return {way: Apart(build, name, root, effort.size, **measured) for way, build in builders.items()}
 
 
-def epoch_times(name: str, roads: RoadData, ways: dict, effort: Effort) -> dict[str, list[float]]:
+def epoch_times(name: str, roads: RoadData, ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]]:
     """Seconds an epoch, all ways in turns: after each of the package's epochs each other way has its turn."""
     times = {"roadseg": [], **{way: [] for way in ways}}
     started = 0.0
@@ -121,8 +148,8 @@ def epoch_times(name: str, roads: RoadData, ways: dict, effort: Effort) -> dict[
         nonlocal started
         if progress.epoch:
             times["roadseg"].append(time.perf_counter() - started)
-            for way, other in ways.items():
-                times[way].append(scaled_epoch(other, len(roads), effort.steps))
+            for way, measure in ways.items():
+                times[way].append(measure())
         started = time.perf_counter()
 
     recipe = changed("reported", name="bench", epochs=1 + effort.repeats)
@@ -138,10 +165,12 @@ def scaled_epoch(way, count: int, steps: int) -> float:
     return seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate)
 
 
-def torch_training(name: str, roads: RoadData):
+def torch_training(name: str, root: Path, size: tuple[int, int]):
     """The same network in PyTorch, channels last, fed from the same arrays."""
     import torch
     from torch import nn
+
+    roads = data.load(root, size=size, cache=False)
 
     def convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, side, stride, side // 2), nn.ReLU()]
