@@ -180,6 +180,7 @@ def _gigabytes(number: float | None) -> str:
 def data() -> Iterator[Finding]:
     """Which road pictures are found, and every place looked at."""
     try:
+        yield Finding("project", str(roadseg.kitti.project_root()))
         location = roadseg.kitti.locate()
         yield Finding(location.kind, location.why)
         for place in location.looked:

@@ -70,7 +70,8 @@ class Frame:
 
 @dataclass(frozen=True)
 class Location:
-    """Where the road data is: `why` is a sentence for people, `looked` lists the places in the order tried."""
+    """Where the road data is: `why` is a sentence for people, `looked` lists the places in the order tried, below the
+    project's folder."""
 
     path: Path
     kind: Literal["kitti", "scenes"]
@@ -218,14 +219,15 @@ def locate(project: Path | None = None) -> Location:
     to be (ROADSEG_DATA is set, a folder is called data_road) but is not.
     """
     data = (project or project_root()) / "data"
-    looked = ("ROADSEG_DATA", str(data / ROOT), str(data / ARCHIVE), str(data / "scenes"))
+    looked = ("ROADSEG_DATA", f"data/{ROOT}", f"data/{ARCHIVE}", "data/scenes")
     if chosen := os.environ.get("ROADSEG_DATA"):
         return Location(_chosen(chosen), "kitti", f"ROADSEG_DATA points to {chosen}.", looked[:1])
     if folder := _find(data, ROOT):
-        return Location(_base(folder), "kitti", f"{folder} holds KITTI road.", looked[:2])
+        return Location(_base(folder), "kitti", f"data/{folder.name} holds KITTI road.", looked[:2])
     if archive := _find(data, ARCHIVE):
-        return Location(_base(unpack(archive, data)), "kitti", f"{archive} was put there and is unpacked.", looked[:3])
-    return Location(data / "scenes", "scenes", f"There is no KITTI road in {data}, so scenes are rendered.", looked)
+        found = f"data/{archive.name} was put there and is unpacked."
+        return Location(_base(unpack(archive, data)), "kitti", found, looked[:3])
+    return Location(data / "scenes", "scenes", "There is no KITTI road in the folder data: scenes take its place.", looked)
 
 
 def _chosen(folder: str) -> Path:

@@ -326,9 +326,8 @@ def test_read_frame_refuses_a_label_that_evaluates_nothing(root, colour):
 def test_locate_falls_back_to_scenes(tmp_path):
     found = kitti.locate(tmp_path)
     assert (found.path, found.kind) == (tmp_path / "data" / "scenes", "scenes")
-    data = tmp_path / "data"
-    assert found.looked == ("ROADSEG_DATA", str(data / "data_road"), str(data / "data_road.zip"), str(data / "scenes"))
-    assert found.why == f"There is no KITTI road in {data}, so scenes are rendered."
+    assert found.looked == ("ROADSEG_DATA", "data/data_road", "data/data_road.zip", "data/scenes")
+    assert found.why == "There is no KITTI road in the folder data: scenes take its place."
     assert not data.exists()
 
 
