@@ -227,7 +227,8 @@ def locate(project: Path | None = None) -> Location:
     if archive := _find(data, ARCHIVE):
         found = f"data/{archive.name} was put there and is unpacked."
         return Location(_base(unpack(archive, data)), "kitti", found, looked[:3])
-    return Location(data / "scenes", "scenes", "There is no KITTI road in the folder data: scenes take its place.", looked)
+    why = "There is no KITTI road in the folder data: scenes take its place."
+    return Location(data / "scenes", "scenes", why, looked)
 
 
 def _chosen(folder: str) -> Path:

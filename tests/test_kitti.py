@@ -328,7 +328,7 @@ def test_locate_falls_back_to_scenes(tmp_path):
     assert (found.path, found.kind) == (tmp_path / "data" / "scenes", "scenes")
     assert found.looked == ("ROADSEG_DATA", "data/data_road", "data/data_road.zip", "data/scenes")
     assert found.why == "There is no KITTI road in the folder data: scenes take its place."
-    assert not data.exists()
+    assert not found.path.parent.exists()
 
 
 @pytest.mark.parametrize("name", ["data_road", "Data_Road", "DATA_ROAD", "data_road/Data_Road"])

@@ -165,8 +165,8 @@ def test_what_has_no_value_is_a_dash_and_null(trained, road_folder, monkeypatch,
 def test_data_says_what_is_found_and_where_it_looked(tmp_path, road_folder, monkeypatch, capsys):
     assert main(["data"]) == 0
     printed = capsys.readouterr().out
-    assert "so scenes are rendered." in printed and "rendered when they are first needed" in printed
-    places = ["ROADSEG_DATA", *(str(tmp_path / "data" / name) for name in ("data_road", "data_road.zip", "scenes"))]
+    assert "scenes take its place." in printed and "rendered when they are first needed" in printed
+    places = ["ROADSEG_DATA", "data/data_road", "data/data_road.zip", "data/scenes"]
     assert [line.strip() for line in printed.splitlines()[-4:]] == places
     monkeypatch.setenv("ROADSEG_DATA", str(road_folder))
     assert main(["data"]) == 0
@@ -293,7 +293,7 @@ def test_doctor_finds_all_that_is_needed(trained, no_measuring, monkeypatch, cap
     for name in ("tensorflow", "keras", "numpy", "jupyterlab"):
         assert re.search(rf"^  {name} +{re.escape(metadata.version(name))}$", printed, re.MULTILINE)
     assert re.search(rf"^  cores +{os.cpu_count()}$", printed, re.MULTILINE)
-    assert "so scenes are rendered" in printed and "not rendered yet" in printed
+    assert "scenes take its place" in printed and "not rendered yet" in printed
     assert re.search(rf"{run.path.name} +finished: 2 epochs, 0:\d\d min", printed)
     assert re.search(r"01_simple_model +about 3 min$", printed, re.MULTILINE)  # 2 x 816 steps of 0.1 s
     assert re.search(r"03_written_questions +under 1 min after the ones before it, about 14 min alone", printed)
