@@ -51,13 +51,17 @@ def styled(function: Callable) -> Callable:
     return drawn
 
 
-@styled
-def show(figure: Figure, caption: str, *, handle=None):
+def show(figure: Figure, caption: str) -> None:
     """Show a figure in a notebook, its caption below; photographs as JPEG, drawings as PNG, both with alternative text.
 
-    The figure's text form is the caption alone, so that two runs of a notebook compare equal. Returns a handle; a call
-    with the handle of an earlier figure puts this one in its place.
+    The figure's text form is the caption alone, so that two runs of a notebook compare equal.
     """
+    _display(figure, caption)
+
+
+@styled
+def _display(figure: Figure, caption: str, *, handle=None):
+    """Show a figure and return its handle, or put it in the place of the figure with this handle."""
     from IPython.display import Markdown, display
 
     kind = "jpeg" if any(axes.images for axes in figure.axes) else "png"
@@ -269,7 +273,7 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
     def watch(progress: Progress) -> None:
         nonlocal handle
         caption = f"Training of {progress.title}. In the picture: road found blue, missed orange, false vermillion."
-        handle = show(_training(progress, data, shown), caption, handle=handle)
+        handle = _display(_training(progress, data, shown), caption, handle=handle)
 
     return watch
 
