@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -119,8 +120,9 @@ class Apart:
 def serve(pipe, build: Callable, arguments: tuple, count: int, steps: int) -> None:
     """In the process apart: build, then time an epoch whenever asked."""
     way = build(*arguments)
-    while pipe.recv():
-        pipe.send(scaled_epoch(way, count, steps))
+    with suppress(EOFError):  # the one that asks has gone
+        while pipe.recv():
+            pipe.send(scaled_epoch(way, count, steps))
 
 
 def plain_training(name: str, root: Path, size: tuple[int, int]):
