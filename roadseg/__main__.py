@@ -24,7 +24,6 @@ from .recipes import RECIPES
 
 if TYPE_CHECKING:
     from .data import RoadData
-    from .kitti import Location
     from .runs import Run
     from .training import Progress
 
@@ -177,14 +176,10 @@ def _show_location() -> int:
     location = roadseg.kitti.locate()
     print(location.why)
     print(f"Used: {location.path}")
-    if _to_render(location):
+    if location.to_render:
         print("The scenes are rendered when they are first needed, in about a minute.")
     print("\n".join(["Looked, in this order, at:", *(f"  {place}" for place in location.looked)]))
     return 0
-
-
-def _to_render(location: Location) -> bool:
-    return location.kind == "scenes" and not (location.path / "training").is_dir()
 
 
 def _load(folder: str | None, **options) -> RoadData:

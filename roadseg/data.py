@@ -237,7 +237,7 @@ def _found(root: str | Path | None, say: Callable[[str], None]) -> tuple[Path, s
     if root is not None:
         return Path(root), f"Road images from {Path(root).name}."
     location = kitti.locate()
-    if location.kind == "scenes" and not (location.path / "training").is_dir():
+    if location.to_render:
         from . import scenes  # needed once only
 
         say("Rendering 289 road scenes, once: about a minute.")

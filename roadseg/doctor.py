@@ -187,7 +187,7 @@ def data() -> Iterator[Finding]:
             yield Finding("looked at", place)
         if location.kind == "scenes":
             yield Finding("real KITTI", "not here; `python -m roadseg data --download kitti` fetches it (495 MB)")
-        if location.kind == "scenes" and not (location.path / "training").is_dir():
+        if location.to_render:
             yield Finding("scenes", "not rendered yet: the first notebook does it, in about a minute")
         else:
             yield Finding("pictures", f"{len(roadseg.kitti.frames(location.path))} with labels, in {location.path}")

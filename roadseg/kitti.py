@@ -78,6 +78,11 @@ class Location:
     why: str
     looked: tuple[str, ...]
 
+    @property
+    def to_render(self) -> bool:
+        """True if these are scenes that nobody has rendered yet."""
+        return self.kind == "scenes" and not (self.path / "training").is_dir()
+
 
 @dataclass(frozen=True)
 class Verification:

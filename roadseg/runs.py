@@ -74,7 +74,7 @@ class Run:
     @property
     def title(self) -> str:
         """A name for legends and messages, such as "unet, reported, seed 0"."""
-        return f"{self.settings['model']}, {self.settings['recipe']['name']}, seed {self.settings['seed']}"
+        return title(self.settings)
 
     @property
     def validation_names(self) -> tuple[str, ...]:
@@ -124,6 +124,11 @@ def folder(out: str | Path | None = None) -> Path:
             "folder that is."
         ) from error
     return path
+
+
+def title(settings: dict) -> str:
+    """What a run of these settings is called in legends and messages."""
+    return f"{settings['model']}, {settings['recipe']['name']}, seed {settings['seed']}"
 
 
 def key(settings: dict) -> str:

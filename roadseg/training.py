@@ -148,7 +148,7 @@ class _Plan:
 
     @property
     def title(self) -> str:
-        return f"{self.settings['model']}, {self.recipe.name}, seed {self.settings['seed']}"
+        return runs.title(self.settings)
 
 
 @dataclass

@@ -1,9 +1,8 @@
 """Small road pictures for the tests, and folders of their own for whatever the package writes.
 
-Two environment variables widen the tests:
-ROADSEG_KITTI    a folder with real KITTI road pictures: `half/training` (240 at half size) and `original/training` (six
-                 as published), both in KITTI's layout. Without it the tests on real pictures skip.
-ROADSEG_TEST_DIR where the notebooks' runs, scenes and cache go; a temporary folder by default.
+An environment variable widens the tests: ROADSEG_KITTI names a folder with real KITTI road pictures, `half/training`
+(240 at half size) and `original/training` (six as published), both in KITTI's layout. Without it the tests on real
+pictures skip.
 """
 
 import os
