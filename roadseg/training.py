@@ -288,7 +288,8 @@ class _Steps:
 
 
 def _compiled(plan: _Plan, state: _State) -> _Steps:
-    """Compile the steps for batches of any length; each returns the batch's loss, accuracy and probabilities."""
+    """Compile the steps for batches of any length; each returns the batch's (loss, accuracy), which is what it adds to
+    the running metrics, and the probabilities."""
     loss_fn = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
     loss, accuracy = keras.metrics.Mean(), keras.metrics.BinaryAccuracy(threshold=0.5)
     common = {"loss_fn": loss_fn, "running_loss": loss, "running_accuracy": accuracy}
@@ -296,15 +297,22 @@ def _compiled(plan: _Plan, state: _State) -> _Steps:
     def compile_step(step: Callable, **options) -> Callable:
         def call(image, road, weight):
             extra = {} if plan.recipe.count_excluded else {"weight": weight}
+            before = _totals(loss, accuracy)
             probability = step(state.model, image, road, **common, **options, **extra)
-            right = tf.cast(tf.equal(probability >= 0.5, road >= 0.5), tf.float32)
-            return loss_fn(road, probability), tf.reduce_mean(right), probability
+            change = _totals(loss, accuracy) - before
+            return tf.math.divide_no_nan(change[:, 0], change[:, 1]), probability
 
         shape = [None, *plan.data.size]
         return tf.function(call, input_signature=[tf.TensorSpec([*shape, 3]), *[tf.TensorSpec([*shape, 1])] * 2])
 
     train = compile_step(plan.step, optimizer=state.optimizer)
     return _Steps(train, compile_step(plan.validation_step), loss, accuracy)
+
+
+def _totals(*means: keras.metrics.Mean) -> tf.Tensor:
+    """The sum and the count so far of each running mean, float32 (means, 2)."""
+    variables = [variable for mean in means for variable in (mean.total, mean.count)]
+    return tf.reshape([tf.convert_to_tensor(variable) for variable in variables], (-1, 2))
 
 
 def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) -> None:
@@ -354,11 +362,11 @@ def _passed(steps: _Steps, step: Callable, batches: tf.data.Dataset) -> _Pass:
     steps.accuracy.reset_state()
     results, probability = [], []
     for image, road, weight in batches:
-        loss, accuracy, predicted = step(image, road, weight)
-        results.append((loss, accuracy))
+        measured, predicted = step(image, road, weight)
+        results.append(measured)
         if step is steps.validate:
             probability.append(predicted[..., 0].numpy())
-    rows = [(float(loss), float(accuracy)) for loss, accuracy in results]
+    rows = np.stack(results).tolist()
     kept = np.concatenate(probability) if probability else None
     return _Pass(float(steps.loss.result()), float(steps.accuracy.result()), rows, kept)
 
