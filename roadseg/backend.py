@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, loaded without the lines that TensorFlow's C++ parts log while they load.
+"""TensorFlow and Keras, loaded without the lines that TensorFlow's C++ parts log, and with threads that share the cores.
 
 Those lines bypass Python, so Jupyter would show them red under the first cell of every notebook. They are kept aside,
 and shown after all if loading fails.
@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later on, too, only what went wrong
 
@@ -31,6 +31,18 @@ def _stderr_aside() -> Iterator[None]:
             os.close(kept)
 
 
+def _work_in_batches() -> None:
+    """On Linux, call this process batch work, which the threads that TensorFlow starts later take over.
+
+    For interactive work the scheduler may keep two worker threads that wake each other on one core for seconds while
+    another core idles: epochs then take almost twice as long.
+    """
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+_work_in_batches()
 with _stderr_aside():
     import keras
     import tensorflow as tf
