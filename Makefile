@@ -5,9 +5,6 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TEST := build/test
 
-# Jupyter refuses to run as root, which is the only user of many containers.
-AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
-
 # Tests read no settings, data or runs of whoever runs them; notebooks train for 6 epochs instead of 12.
 OWN := $(CURDIR)/$(TEST)
 TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG_HOME="$(OWN)" ROADSEG_EPOCHS=6 \
@@ -16,14 +13,16 @@ TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG
 SIDE_BY_SIDE := -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
-.PHONY: help lab check test bench clean
+.PHONY: help lab report check test bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
 
-lab: $(READY)  ## open the notebooks in JupyterLab (LAB_OPTIONS="--no-browser --port 8900")
-	$(PYTHON) -m jupyterlab $(AS_ROOT) --notebook-dir=notebooks --LabApp.default_url=/lab/tree/00_road_data.ipynb \
-		$(LAB_OPTIONS)
+lab: $(READY)  ## your own notebooks, in JupyterLab (LAB_OPTIONS="--no-browser --port 8900")
+	$(PYTHON) -m roadseg start --open $(LAB_OPTIONS)
+
+report: $(READY)  ## the report to hand in, from your notebooks and runs (OPTIONS=--draft)
+	$(PYTHON) -m roadseg report $(OPTIONS)
 
 check: $(READY)  ## style and the fast tests, under two minutes
 	$(PYTHON) -m ruff check .

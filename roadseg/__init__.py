@@ -15,6 +15,14 @@ board       a run for TensorBoard
 training    the two steps and the loop
 plots       arrays in, figure out
 notebook    short errors in Jupyter
+cards       what a check found, as a card
+check_answers, check_steps, check_unet   the checks, one file for each kind of answer
+checks      all checks under one roof
+questions   the tasks and questions, their points and rubrics
+workbook    notebooks as files: blank copies, progress, answers
+review      progress and reference answers, in a notebook
+document    answers as safe pages
+report      the report to hand in
 """
 
 from importlib import import_module
@@ -34,6 +42,8 @@ _HOME = {
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
     *("recipes", "runs", "board", "training", "plots", "notebook"),
+    *("cards", "check_answers", "check_steps", "check_unet", "checks", "questions", "workbook", "review"),
+    *("document", "report"),
 )
 
 

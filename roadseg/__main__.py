@@ -1,4 +1,4 @@
-"""The commands: `python -m roadseg doctor | data | train | evaluate`, one small function each.
+"""The commands, `python -m roadseg start | status | report | doctor | data | train | evaluate`: a small function each.
 
 A command gets the parsed options and gives the exit status: 0, or 1 where what it looked at is not as it should be.
 Errors of the package end it with one line on stderr and status 2. Parts of the package are reached through `roadseg`,
@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 MODELS = ("simple", "unet", "unet-no-skip")
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 EXAMPLES = """examples:
+  python -m roadseg start --open
   python -m roadseg doctor
   python -m roadseg data --render data/more_scenes --seed 1
   python -m roadseg train unet --recipe fast
@@ -64,7 +67,7 @@ def parser() -> ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"roadseg {roadseg.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_doctor, _add_data, _add_train, _add_evaluate):
+    for add in (_add_start, _add_status, _add_report, _add_doctor, _add_data, _add_train, _add_evaluate):
         add(commands)
     return top
 
@@ -81,6 +84,70 @@ def _command(commands, run: Callable[[Namespace], int], description: str, *, exa
     )
     added.set_defaults(command=run)
     return added
+
+
+# --- start, status, report --------------------------------------------------------------------------------------------
+
+
+def _add_folder(added: ArgumentParser) -> None:
+    added.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="your notebooks (default: my_workbook)")
+
+
+def _add_start(commands) -> None:
+    added = _command(commands, start, "make your own blank notebooks, and open them", example="start --open")
+    _add_folder(added)
+    added.add_argument(
+        "--open",
+        nargs=argparse.REMAINDER,
+        metavar="OPTION",
+        help="open them in JupyterLab, with its own options",
+    )
+
+
+def start(options: Namespace) -> int:
+    """Make the blank copies that are missing, say so, and run JupyterLab where that is asked for."""
+    folder = (options.folder or roadseg.workbook.default_folder()).absolute()
+    print("\n".join(roadseg.workbook.start(folder)))
+    if options.open is None:
+        print(f"They are in {folder}. Open them: python -m roadseg start --open")
+        return 0
+    settings = str(Path(roadseg.__file__).parent / "jupyter")  # no question about news
+    places = filter(None, [settings, os.environ.get("JUPYTER_CONFIG_PATH")])
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(places)}
+    return subprocess.call([*_lab(folder), *options.open], env=environment)
+
+
+def _lab(folder: Path) -> list[str]:
+    """JupyterLab for this computer alone, behind its token."""
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={folder}", "--LabApp.default_url=/lab/tree/00_road_data.ipynb"]
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # the only user of many containers; Jupyter wants to be told
+    return command + ["--allow-root"] * as_root
+
+
+def _add_status(commands) -> None:
+    _add_folder(_command(commands, status, "say which tasks and questions are done", example="status"))
+
+
+def status(options: Namespace) -> int:
+    """Print the state of every task and question, as the notebooks were last saved."""
+    print(roadseg.workbook.summary(roadseg.workbook.read(options.folder)))
+    return 0
+
+
+def _add_report(commands) -> None:
+    added = _command(commands, report, "make the report to hand in: HTML, PDF and one zip", example="report --draft")
+    _add_folder(added)
+    added.add_argument("--out", type=Path, metavar="DIR", help="where to (default: report in the notebooks' folder)")
+    added.add_argument("--name", default="", metavar="NAME", help="yours, for the first page")
+    added.add_argument("--draft", action="store_true", help="mark what is missing instead of refusing")
+
+
+def report(options: Namespace) -> int:
+    """Write the report of executed notebooks and their runs."""
+    written = roadseg.report.write(options.folder, out=options.out, name=options.name, draft=options.draft)
+    print(f"Read {written.html} or {written.pdf}; hand in {written.zip}.")
+    return 0
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""TensorFlow and Keras, loaded without the lines that TensorFlow's C++ parts log, and with threads that share the cores.
+"""TensorFlow and Keras, loaded without the lines that their C++ parts log, and with threads that share the cores.
 
 Those lines bypass Python, so Jupyter would show them red under the first cell of every notebook. They are kept aside,
 and shown after all if loading fails.

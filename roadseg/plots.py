@@ -312,7 +312,7 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
 
 
 def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], digits: int = 3):
-    """Numbers as a Markdown table: a row for each name; what has no value is a dash."""
+    """Numbers as a Markdown table: a row for each name; what has no value is a dash. Columns of text are flush left."""
     from IPython.display import Markdown
 
     def cell(value) -> str:
@@ -326,7 +326,8 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
             else str(value)
         )
 
-    head = ["| |" + "|".join(columns) + "|", "|---|" + "---:|" * len(columns)]
+    text = [any(isinstance(row.get(column), str) for row in rows.values()) for column in columns]
+    head = ["| |" + "|".join(columns) + "|", "|---|" + "".join("---|" if left else "---:|" for left in text)]
     body = [
         f"| {name} | " + " | ".join(cell(row.get(column)) for column in columns) + " |" for name, row in rows.items()
     ]
