@@ -13,10 +13,10 @@ TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG
 SIDE_BY_SIDE := -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
-.PHONY: help lab report check test bench clean
+.PHONY: help lab report check test e2e bench clean
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
 
 lab: $(READY)  ## your own notebooks, in JupyterLab (LAB_OPTIONS="--no-browser --port 8900")
 	$(PYTHON) -m roadseg start --open $(LAB_OPTIONS)
@@ -27,13 +27,17 @@ report: $(READY)  ## the report to hand in, from your notebooks and runs (OPTION
 check: $(READY)  ## style and the fast tests, under two minutes
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow"
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
 test: $(READY)  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
-	$(PYTHON) -m pytest $(SIDE_BY_SIDE)
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not browser"
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) notebooks
+
+e2e: $(READY)  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
+	mkdir -p $(TEST)
+	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -m browser
 
 bench: $(READY)  ## time and memory, beside plain TensorFlow and PyTorch; also in build/bench.json
 	$(PYTHON) tests/bench.py

@@ -367,3 +367,37 @@ def test_the_table_of_trainings_is_what_the_notebooks_train():
         code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         found[path.stem] = set(re.findall(r'\btrain\(\s*"([\w-]+)",\s*"(\w+)"', code))
     assert found == {notebook: set(trainings) for notebook, trainings in doctor.NOTEBOOK_TRAININGS.items()}
+
+
+# --- start, status ---------------------------------------------------------------------------------------------------
+
+
+def test_start_makes_copies_and_status_reads_them(tmp_path, capsys):
+    assert main(["start", str(tmp_path / "mine")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("a blank copy, new") == 5 and "--open" in printed
+    assert main(["status", str(tmp_path / "mine")]) == 0
+    assert "0 of 21 done" in capsys.readouterr().out
+
+
+def test_start_opens_jupyterlab_here_only_and_hands_on_its_options(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(subprocess, "call", lambda command, env: calls.append((command, env)) or 0)
+    assert main(["start", str(tmp_path), "--open", "--no-browser", "--port", "8900"]) == 0
+    ((command, environment),) = calls
+    assert command[1:3] == ["-m", "jupyterlab"] and command[-3:] == ["--no-browser", "--port", "8900"]
+    assert "--ServerApp.ip=127.0.0.1" in command and f"--ServerApp.root_dir={tmp_path}" in command
+    assert not any("token" in part or "password" in part for part in command)  # JupyterLab's own token stays
+    settings = Path(environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0]) / "labconfig/page_config.json"
+    assert list(json.loads(settings.read_text())) == ["disabledExtensions"]
+
+
+def test_status_without_notebooks_says_how_to_get_them(tmp_path, capsys):
+    assert "roadseg start" in error_of(capsys, ["status", str(tmp_path / "nowhere")])
+
+
+def test_start_and_status_need_no_tensorflow(tmp_path):
+    code = HEAVY_AFTER.format(
+        f"from roadseg.__main__ import main; main(['start', {str(tmp_path)!r}]); main(['status', {str(tmp_path)!r}])"
+    )
+    assert "tensorflow" not in python(code).stdout.splitlines()[-1]

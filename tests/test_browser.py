@@ -1,0 +1,226 @@
+"""The workbook in a real JupyterLab, in a real browser, as a student would use it.
+
+They need Chromium on the path and Playwright (`pip install -e .[dev]`); elsewhere they skip. What they train and the
+screenshots go below ROADSEG_HOME, which `make e2e` sets to build/test, so that runs that are there are reused.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from roadseg import review, workbook
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HOME = os.environ.get("ROADSEG_HOME")
+MINUTE = 60_000  # milliseconds, as Playwright counts
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not on the path: apt install chromium"),
+    pytest.mark.skipif(not HOME, reason="ROADSEG_HOME is not set: run `make e2e`"),
+]
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[dev]")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A student's notebooks."""
+    made = tmp_path_factory.mktemp("my_workbook")
+    workbook.start(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lab(folder, tmp_path_factory):
+    """The address of a JupyterLab, with its token, started as `make lab` starts it; afterwards nothing of it runs."""
+    runtime = tmp_path_factory.mktemp("runtime")
+    settings = runtime / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"windowingMode": "none"}')  # all cells are in the page, not only those in view
+    environment = {
+        **os.environ,
+        "ROADSEG_HOME": HOME,
+        "JUPYTER_RUNTIME_DIR": str(runtime),
+        "JUPYTER_CONFIG_DIR": str(runtime / "config"),
+        "JUPYTER_DATA_DIR": str(runtime / "data"),
+        "JUPYTERLAB_SETTINGS_DIR": str(runtime / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(runtime / "workspaces"),
+    }
+    command = [sys.executable, "-m", "roadseg", "start", str(folder), "--open", "--no-browser", "--port=0"]
+    with open(runtime / "lab.log", "w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield _address(runtime, server)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+        assert _processes(server.pid) == [], "a kernel was left behind"
+
+
+def _address(runtime: Path, server: subprocess.Popen) -> str:
+    """Where the server answers, from the file in which it says so."""
+    for _ in range(600):
+        assert server.poll() is None, (runtime / "lab.log").read_text()
+        for path in runtime.glob("jpserver-*.json"):
+            about = json.loads(path.read_text())
+            assert about["hostname"] == "127.0.0.1" and len(about["token"]) > 20
+            return f"{about['url']}lab?token={about['token']}"
+        time.sleep(0.1)
+    raise AssertionError((runtime / "lab.log").read_text())
+
+
+def _processes(group: int) -> list[int]:
+    """The processes that are still alive in a process group, a moment later."""
+    for _ in range(100):
+        stats = (
+            path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()
+        )
+        alive = [fields for fields in stats if fields[2] == str(group) and fields[0] != "Z"]
+        if not alive:
+            return []
+        time.sleep(0.1)
+    return [int(fields[1]) for fields in alive]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser, lab, request):
+    """A page in JupyterLab; keeps a screenshot of how it ended, and fails on errors in the console that are ours."""
+    opened = browser.new_page(viewport={"width": 1300, "height": 1000})
+    opened.set_default_timeout(MINUTE)
+    errors = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.address = lab
+    yield opened
+    pictures = Path(HOME) / "screenshots"
+    pictures.mkdir(parents=True, exist_ok=True)
+    opened.screenshot(path=pictures / f"{re.sub(r'[^a-z0-9_]+', '-', request.node.name)}.png")
+    opened.close()
+    assert [error for error in errors if "roadseg" in error or "widget" in error.lower()] == []
+
+
+def open_notebook(page, name: str):
+    """Open one notebook and wait until its kernel is there and idle."""
+    page.goto(page.address.replace("/lab?", f"/lab/tree/{name}.ipynb?"))
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']")
+
+
+def run_all(page, *, minutes: int) -> None:
+    """Run all cells with the menu, wait for the last, and save."""
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells")
+    page.wait_for_timeout(2000)
+    page.wait_for_selector(
+        ".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=minutes * MINUTE, state="attached"
+    )
+    save(page)
+
+
+def save(page) -> None:
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1500)
+
+
+def cell(page, folder: Path, notebook: str, name: str):
+    """The cell of that id, by its place in the saved file."""
+    ids = [c["id"] for c in workbook.read_notebook(folder / f"{notebook}.ipynb")["cells"]]
+    found = page.locator(".jp-Notebook .jp-Cell").nth(ids.index(name))
+    found.scroll_into_view_if_needed()
+    return found
+
+
+def write(page, target, text: str) -> None:
+    """Put text in place of what a cell holds, and run it."""
+    if target.locator(".jp-MarkdownOutput").is_visible():
+        target.locator(".jp-MarkdownOutput").dblclick()
+    target.locator(".cm-content").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(text)
+    page.keyboard.press("Shift+Enter")
+
+
+def run_cell(page, target) -> None:
+    target.locator(".jp-InputArea-prompt").click()
+    page.keyboard.press("Shift+Enter")
+
+
+NOTEBOOKS = sorted(path.stem for path in workbook.worked_folder().glob("0*.ipynb"))
+
+
+def saved(folder: Path, notebook: str, name: str) -> dict:
+    """A cell as the file has it."""
+    return next(c for c in workbook.read_notebook(folder / f"{notebook}.ipynb")["cells"] if c["id"] == name)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_notebook_opens(page, name):
+    open_notebook(page, name)
+    assert len(page.locator(".jp-Notebook h1").first.inner_text()) > 10
+
+
+@pytest.mark.parametrize(
+    "name, minutes", [("00_road_data", 4), ("01_simple_model", 4), ("02_unet", 4), ("03_written_questions", 8)]
+)
+def test_a_blank_copy_runs_to_its_end(page, folder, name, minutes):
+    open_notebook(page, name)
+    run_all(page, minutes=minutes)
+    code = [c for c in workbook.read_notebook(folder / f"{name}.ipynb")["cells"] if c["cell_type"] == "code"]
+    errors = [(c["id"], o["evalue"]) for c in code for o in c["outputs"] if o["output_type"] == "error"]
+    assert errors == [] and all(c["execution_count"] for c in code)
+    assert {e.state for e in workbook.read(folder).entries} == {"open"}
+
+
+def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
+    notebook = "03_written_questions"
+    open_notebook(page, notebook)
+    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    answer, check = (cell(page, folder, notebook, name) for name in ("answer-3", "check-answer-3"))
+    for number, verdict in ((70, "not right yet"), (68, "right")):
+        write(page, answer, f"steps_per_epoch = {number}")
+        run_cell(page, check)
+        check.locator(f"text=Question 3: {verdict}.").wait_for()
+        page.screenshot(path=Path(HOME) / "screenshots" / f"card-{number}.png")
+    assert check.locator("details[open]").count() == 0
+    save(page)
+    page.reload()
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    assert "steps_per_epoch = 68" in cell(page, folder, notebook, "answer-3").inner_text()
+    cell(page, folder, notebook, "check-answer-3").locator("text=Question 3: right.").wait_for()
+    assert next(e for e in workbook.read(folder).entries if e.item.id == "answer-3").state == "done"
+
+
+def test_ticked_ideas_stay_in_the_file(page, folder):
+    notebook = "03_written_questions"
+    open_notebook(page, notebook)
+    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    write(
+        page, cell(page, folder, notebook, "answer-1"), "Most pixels are no road, and saying so is mostly right. " * 3
+    )
+    save(page)
+    compare = cell(page, folder, notebook, "compare-1")
+    run_cell(page, compare)
+    compare.locator("button").click()
+    compare.locator("input[type=checkbox]").nth(1).click()
+    compare.locator("text=1 of 3 ideas ticked").wait_for()
+    save(page)
+    (told,) = [
+        o["data"][review.MIME] for o in saved(folder, notebook, "compare-1")["outputs"] if review.MIME in o["data"]
+    ]
+    assert told == {"name": "answer-1", "ticked": [1]}
