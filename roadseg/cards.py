@@ -112,14 +112,17 @@ class Attempt:
     """What came of running the reader's code: a value, or the error that it raised."""
 
     value: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     @property
     def line(self) -> str:
         """The error in one line, such as "TypeError: ..."; empty without one."""
         if self.error is None:
             return ""
-        text = str(self.error).strip().splitlines()
+        try:
+            text = str(self.error).strip().splitlines()
+        except Exception:  # an error of the reader's own making may fail at this, too
+            text = []
         return f"{type(self.error).__name__}: {text[0][:200]}" if text else type(self.error).__name__
 
 
@@ -127,7 +130,7 @@ def attempt(call: Callable[[], Any], *, seconds: float = SECONDS) -> Attempt:
     """Run the reader's code: its errors and its running out of time come back, only an interrupt passes."""
     try:
         return Attempt(value=limited(call, seconds=seconds))
-    except Exception as error:  # any error of the reader's code is what the card is about
+    except (Exception, SystemExit) as error:  # any error of the reader's code is what the card is about
         return Attempt(error=error)
 
 

@@ -128,14 +128,21 @@ def _without(text: str, marks: tuple[str, str], stub: str = "") -> str:
 
 def _keep_figure(cells: list[dict], after: str, original: dict) -> None:
     """Put the picture that a worked cell shows into the text above it."""
-    images = [output["data"] for output in original["outputs"] if "image/png" in output.get("data", {})]
+    shown = [output["data"] for output in original["outputs"] if _picture(output)]
     above = [c for c in cells[: [c["id"] for c in cells].index(after)] if c["cell_type"] == "markdown" and not _role(c)]
-    if not images or not above:
+    if not shown or not above:
         return
-    name = f"{after}.png"
-    above[-1].setdefault("attachments", {})[name] = {"image/png": "".join(images[0]["image/png"]).replace("\n", "")}
-    words = "".join(images[0].get("text/plain", "")).splitlines()[0].replace("[", "(").replace("]", ")")
-    above[-1]["source"] = [*above[-1]["source"], f"\n\n{AIM}\n\n![{words}](attachment:{name})"]
+    kind = _picture({"data": shown[0]})
+    name = f"{after}.{kind.removeprefix('image/')}"
+    above[-1].setdefault("attachments", {})[name] = {kind: "".join(shown[0][kind]).replace("\n", "")}
+    words = "".join(shown[0].get("text/plain", "")).splitlines()[0].replace("[", "(").replace("]", ")")
+    text = "".join(above[-1]["source"]) + f"\n\n{AIM}\n\n![{words}](attachment:{name})"
+    above[-1]["source"] = text.splitlines(keepends=True)
+
+
+def _picture(output: dict) -> str:
+    """The kind of picture that an output holds; empty where it holds none."""
+    return next((kind for kind in ("image/png", "image/jpeg") if kind in output.get("data", {})), "")
 
 
 def _lock(cell: dict) -> None:
@@ -147,7 +154,7 @@ def _lock(cell: dict) -> None:
     if _is_locked(cell):
         cell["metadata"]["editable"] = False
     if role.get("grade") or role.get("solution"):
-        role["checksum"] = _checksum(cell)
+        role.update(checksum=_checksum(cell), cell_type=cell["cell_type"])
 
 
 def _checksum(cell: dict) -> str:
@@ -383,8 +390,8 @@ def read_notebook(path: Path) -> dict:
         raise NotebookError(f"{path} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:
         raise NotebookError(
-            f"{path} is no whole notebook: in JupyterLab choose File, Revert Notebook to Checkpoint, or rename it and run "
-            "python -m roadseg start."
+            f"{path} is no whole notebook: in JupyterLab choose File, Revert Notebook to Checkpoint, or rename it and "
+            "run python -m roadseg start."
         ) from error
 
 

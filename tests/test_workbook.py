@@ -109,13 +109,12 @@ def test_the_expected_figure_moves_into_the_text_above(name):
     tagged = [c["id"] for c in original["cells"] if workbook.EXPECTED in c["metadata"].get("tags", ())]
     assert tagged
     for cell_id in tagged:
-        holder = next(c for c in made["cells"] if f"{cell_id}.png" in c.get("attachments", {}))
-        assert holder["cell_type"] == "markdown" and f"(attachment:{cell_id}.png)" in "".join(holder["source"])
-        shown = [
-            o["data"]["image/png"] for o in cell_of(original, cell_id)["outputs"] if "image/png" in o.get("data", {})
-        ]
-        kept = holder["attachments"][f"{cell_id}.png"]["image/png"]
-        assert kept == "".join(shown[0]).replace("\n", "")
+        (shown,) = (o["data"] for o in cell_of(original, cell_id)["outputs"] if "alt" in str(o.get("metadata")))
+        (kind,) = (kind for kind in shown if kind.startswith("image/"))
+        name = f"{cell_id}.{kind.removeprefix('image/')}"
+        holder = next(c for c in made["cells"] if name in c.get("attachments", {}))
+        assert holder["cell_type"] == "markdown" and f"(attachment:{name})" in "".join(holder["source"])
+        assert holder["attachments"][name][kind] == "".join(shown[kind]).replace("\n", "")
         assert made["cells"].index(holder) < [c["id"] for c in made["cells"]].index(cell_id)
 
 

@@ -1,0 +1,502 @@
+"""The check of task 4: right networks in many styles pass, and each wrong one is told its own mistake.
+
+Most versions are the source of a right one with something in it replaced, as a student would write it by mistake.
+"""
+
+import random
+import re
+import time
+import tomllib
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roadseg import check_unet, models
+from roadseg.backend import keras, tf
+from roadseg.cards import NOT_WRITTEN
+
+layers = keras.layers
+FILTERS = (8, 16, 32, 64, 128)
+ADVICE = tomllib.loads(Path(check_unet.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+SOURCE = """
+def convolution(x, count):
+    return layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+
+def build_unet(input_shape=(256, 256, 3), filters=(8, 16, 32, 64, 128)):
+    inputs = layers.Input(input_shape)
+    x = inputs
+    skips = []
+    for count in filters[:-1]:
+        x = convolution(x, count)
+        x = convolution(x, count)
+        skips.append(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = convolution(x, filters[-1])
+    x = convolution(x, filters[-1])
+    for count, skip in zip(reversed(filters[:-1]), reversed(skips)):
+        x = layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)
+        x = layers.Concatenate()([skip, x])
+        x = convolution(x, count)
+        x = convolution(x, count)
+    outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
+    return keras.Model(inputs, outputs)
+"""
+CONVOLUTION = 'layers.Conv2D(count, 3, padding="same", activation="relu")(x)'
+ONE = "        x = convolution(x, count)\n"
+TWO = ONE + ONE
+KEEP, POOL = "        skips.append(x)\n", "layers.MaxPooling2D(2)(x)"
+BOTTOM = "    x = convolution(x, filters[-1])\n    x = convolution(x, filters[-1])\n"
+LEVELS = "zip(reversed(filters[:-1]), reversed(skips))"
+UP = 'layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)'
+JOIN, JOINED = "        x = layers.Concatenate()([skip, x])\n", "layers.Concatenate()([skip, x])"
+HEAD = 'layers.Conv2D(1, 1, activation="sigmoid")(x)'
+RETURN = "return keras.Model(inputs, outputs)"
+DOWN = TWO + KEEP  # the two convolutions on the way down
+LAST = TWO + "    outputs"  # those on the way up
+
+
+def written(*changes: tuple[str, str]):
+    """The function of the source, with texts in it replaced."""
+    source = SOURCE
+    for old, new in changes:
+        assert old in source, old
+        source = source.replace(old, new)
+    names = {"layers": layers, "keras": keras, "tf": tf}
+    exec(source, names)
+    return names["build_unet"]
+
+
+# --- right -----------------------------------------------------------------------------------------------------------
+
+RIGHT = {
+    "as the workbook": (),
+    "the skip behind": (("[skip, x]", "[x, skip]"),),
+    "activations as layers": (
+        (CONVOLUTION, 'layers.ReLU()(layers.Conv2D(count, 3, padding="same")(x))'),
+        (UP, 'layers.Activation("relu")(layers.Conv2DTranspose(count, 2, 2)(x))'),
+        (HEAD, 'layers.Activation("sigmoid")(layers.Conv2D(1, 1)(x))'),
+    ),
+    "functions for layers": (
+        (CONVOLUTION, 'keras.ops.relu(layers.Conv2D(count, 3, padding="same")(x))'),
+        (POOL, "keras.ops.max_pool(x, 2)"),
+        (JOINED, "keras.ops.concatenate([x, skip], axis=-1)"),
+        (HEAD, "keras.ops.sigmoid(layers.Conv2D(1, 1)(x))"),
+    ),
+    "names, initialisers, regularisers": (
+        ('padding="same", act', 'padding="SAME", kernel_initializer="he_normal", kernel_regularizer="l2", act'),
+        ("strides=2, act", 'strides=(2, 2), padding="same", name=f"up{count}", act'),
+        (POOL, 'layers.MaxPool2D((2, 2), strides=2, padding="same")(x)'),
+    ),
+    "zeros put around": ((CONVOLUTION, 'layers.Conv2D(count, 3, activation="relu")(layers.ZeroPadding2D()(x))'),),
+    "ReLU behind the concatenation": (
+        ('strides=2, activation="relu"', "strides=2"),
+        (JOINED, "layers.ReLU()(layers.Concatenate()([skip, x]))"),
+    ),
+    "ReLU behind the pooling": (
+        (DOWN, ONE + '        x = layers.Conv2D(count, 3, padding="same")(x)\n' + KEEP),
+        ("skips.append(x)", "skips.append(layers.ReLU()(x))"),
+        (POOL, "layers.ReLU()(layers.MaxPooling2D(2)(x))"),
+    ),
+    "the larger of it and 0": ((CONVOLUTION, 'keras.ops.maximum(layers.Conv2D(count, 3, padding="same")(x), 0)'),),
+    "a dense layer for a 1 x 1 convolution": ((HEAD, 'layers.Dense(1, activation="sigmoid")(x)'),),
+    "TensorFlow in a Lambda": ((JOINED, "layers.Lambda(lambda pair: tf.concat(pair, -1))([skip, x])"),),
+    "blocks of layers": (
+        (CONVOLUTION, f"keras.Sequential([layers.Input((None, None, x.shape[-1])), {CONVOLUTION[:-3]}])(x)"),
+    ),
+    "pictures of any size": (("(256, 256, 3)", "(None, None, 3)"),),
+    "no arguments": (("input_shape=(256, 256, 3), ", ""), ("(input_shape)", "((256, 256, 3))")),
+    "inputs in a dictionary": ((RETURN, 'return keras.Model({"image": inputs}, outputs)'),),
+    "a model in a model": ((RETURN, "return keras.Sequential([inputs, keras.Model(inputs, outputs)])"),),
+}
+
+
+@pytest.mark.parametrize("changes", RIGHT.values(), ids=RIGHT)
+def test_right_versions_pass(changes):
+    function = written(*changes)
+    result = check_unet.unet(function)
+    assert result.passed and result.cause is None, result
+    assert result.function is function
+    assert len(result.right) == 5 and "485,817 trainable parameters" in result.right[2]
+
+
+class UNet(keras.Model):
+    """The U-Net as a class, some of it in TensorFlow's functions; the options make it wrong."""
+
+    def __init__(self, filters=FILTERS, *, padding="same", skip=-1, once=False):
+        super().__init__()
+        self.skip = skip
+        convolutions = [self._pair(count, padding) for count in (*filters, *filters[-2::-1])]
+        self.convolutions = convolutions[:1] * len(convolutions) if once else convolutions
+        self.ups = [layers.Conv2DTranspose(count, 2, 2) for count in filters[-2::-1]]
+        self.pool, self.head = layers.MaxPooling2D(), layers.Conv2D(1, 1)
+
+    def _pair(self, count, padding):
+        return [layers.Conv2D(count, 3, padding=padding, activation="relu") for _ in range(2)]
+
+    def call(self, image):
+        levels, skips, x = iter(self.convolutions), [], image
+        for _ in self.ups:
+            skips.append(self._convolved(x, next(levels)))
+            x = self.pool(skips[-1])
+        x = self._convolved(x, next(levels))
+        for up in self.ups:
+            x = tf.concat([skips.pop(self.skip), tf.nn.relu(up(x))], axis=3)
+            x = self._convolved(x, next(levels))
+        return tf.sigmoid(self.head(x))
+
+    def _convolved(self, x, pair):
+        for convolution in pair:
+            x = convolution(x)
+        return x
+
+
+class CompiledUNet(UNet):
+    @tf.function
+    def call(self, image, training=None):
+        return super().call(image)
+
+
+def in_two_models():
+    """The way down is a model of its own, with five outputs."""
+    whole = models.unet()
+    names = [*(f"encoder{level}_conv2" for level in range(1, 5)), "bottom_conv2"]
+    down = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
+    inputs = layers.Input((256, 256, 3))
+    *skips, x = down(inputs)
+    for count in FILTERS[-2::-1]:
+        x = layers.concatenate([layers.Conv2DTranspose(count, 2, 2, activation="relu")(x), skips.pop()])
+        for _ in range(2):
+            x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+    return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def compiled():
+    model = models.unet()
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("function", [UNet, CompiledUNet, in_two_models, compiled], ids=lambda made: made.__name__)
+def test_other_right_styles_pass(function):
+    result = check_unet.unet(function)
+    assert result.passed and result.function is function, result
+
+
+@pytest.mark.parametrize("make", [models.unet, UNet, lambda: keras.Sequential([models.unet()])])
+def test_a_model_passes_as_well_and_the_package_goes_on(make):
+    result = check_unet.unet(make())
+    assert result.passed and result.function is models.unet and not result.stands_in, result
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_arguments_without_defaults_are_given(number):
+    def one(input_shape):
+        return models.unet(input_shape)
+
+    def two(input_shape, filters):
+        return models.unet(input_shape, filters=filters)
+
+    result = check_unet.unet((one, two)[number - 1])
+    assert result.passed
+    assert result.function.args == ((256, 256, 3), FILTERS)[:number]
+    assert check_unet.unet(partial(two, filters=FILTERS)).passed
+
+
+# --- wrong -----------------------------------------------------------------------------------------------------------
+
+SEVERAL = "        x = layers.Concatenate()([skip, skip, x])\n"
+LINEAR = '        x = layers.Conv2D(count, 3, padding="same")(x)\n'
+SHARED = "    same = layers.Conv2D(64, 3, padding='same', activation='relu')\n    x = same(same(x))\n"
+GROUPED = "    x = layers.Conv2D(128, 3, groups=2, padding='same', activation='relu')(x)\n"
+STRIDED = 'layers.Conv2D(count, 3, strides=2, padding="same", activation="relu")(x)'
+RESIZED = 'layers.Conv2D(count, 2, padding="same")(layers.UpSampling2D(interpolation="bilinear")(x))'
+BEFORE_SIGMOID = 'layers.Activation("sigmoid")(layers.Conv2D(1, 1, activation="relu")(x))'
+WITH_INPUT = 'layers.Conv2D(1, 1, activation="sigmoid")(layers.Concatenate()([x, inputs]))'
+
+WRONG = {
+    # the function
+    "endless": [("    skips = []\n", "    while True:\n        skips = []\n")],
+    "arguments_required": [(f"filters={FILTERS}", "*, filters")],
+    "stub_left": [(RETURN, "raise NotImplementedError")],
+    "name_missing": [(POOL, "MaxPooling2D(2)(x)")],
+    "layer_not_called": [(POOL, "layers.MaxPooling2D(2)")],
+    "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
+    "first_brackets": [(POOL, "layers.MaxPooling2D(x)")],
+    "first_brackets: a convolution": [(CONVOLUTION, "layers.Conv2D(x, count, 3)")],
+    "called_twice": [(POOL, "layers.MaxPooling2D(2)(x)(x)")],
+    "none_handed_on": [("return layers.Conv2D(count", "layers.Conv2D(count")],
+    "list_needed": [(JOINED, "layers.Concatenate()(skip, x)")],
+    "layer_reused": [(DOWN, "        same = layers.Conv2D(count, 3)\n        x = same(same(x))\n" + KEEP)],
+    "tensorflow_function": [(JOINED, "tf.concat([skip, x], -1)")],
+    "build_raises": [(POOL, "layers.MaxPooling2D(size=2)(x)")],
+    "nothing_returned": [(RETURN, "model = keras.Model(inputs, outputs)")],
+    "tensor_returned": [(RETURN, "return outputs")],
+    "not_a_model": [(RETURN, "return inputs, outputs")],
+    # the model as a whole
+    "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
+    "grey_input": [("(256, 256, 3)", "(256, 256, 1)")],
+    "input_shape": [("(256, 256, 3)", "(128, 128, 3)")],
+    "input_shape: no channels": [("(256, 256, 3)", "(256, 256)")],
+    "fixed_batch": [("(input_shape)", "(input_shape, batch_size=4)")],
+    "several_outputs": [(RETURN, "return keras.Model(inputs, [outputs, x])")],
+    "disconnected": [(RETURN, "return keras.Model(layers.Input(input_shape), outputs)")],
+    "output_shape": [(HEAD, f"layers.Reshape((256, 256))({HEAD})")],
+    "no_layers": [(RETURN, "return keras.Model(inputs, inputs)")],
+    "frozen_weights": [("count, 3", "count, 3, trainable=False"), ("=False, padding", "=False, padding")],
+    "constant_weights": [('padding="same"', 'kernel_initializer="zeros", padding="same"')],
+    # layers that do not belong here
+    "batch_normalization": [(CONVOLUTION, f"layers.BatchNormalization()({CONVOLUTION})")],
+    "normalization": [(BOTTOM, BOTTOM + "    x = layers.LayerNormalization()(x)\n")],
+    "dropout": [(BOTTOM, BOTTOM + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
+    "random_layer": [("x = inputs", "x = layers.RandomFlip()(inputs)")],
+    "random_layer: noise": [("x = inputs", "x = layers.GaussianNoise(0.1)(inputs)")],
+    "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
+    "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
+    "function_between": [(JOINED, f'layers.Activation("tanh")({JOINED})')],
+    "order_differs": [(HEAD, WITH_INPUT)],
+    # convolutions
+    "padding_valid": [('3, padding="same"', "3")],
+    "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
+    "dilated_convolution": [("padding", "dilation_rate=2, padding")],
+    "separable_convolution": [("layers.Conv2D(count", "layers.SeparableConv2D(count")],
+    "grouped_convolution": [(BOTTOM, GROUPED + GROUPED)],
+    "begins_again": [(DOWN, DOWN.replace("(x, count)", "(inputs, count)", 1))],
+    "convolution_kernel": [("count, 3", "count, 5")],
+    "convolutions_missing": [(DOWN, ONE + KEEP)],
+    "convolutions_missing: at the bottom": [(BOTTOM, "")],
+    "convolutions_extra": [(LAST, ONE + LAST)],
+    "convolution_without_relu": [('padding="same", activation="relu"', 'padding="same"')],
+    "convolution_activation": [('"same", activation="relu"', '"same", activation="gelu"')],
+    "without_bias": [('"same"', '"same", use_bias=False')],
+    "without_bias: transposed": [("strides=2", "strides=2, use_bias=False")],
+    "without_bias: the last": [("1, 1, ", "1, 1, use_bias=False, ")],
+    "shared_layer": [(JOIN + TWO, JOIN + ONE + SHARED.replace("    ", "        ").replace("64", "count"))],
+    # filters
+    "filters_not_divided": [(str(FILTERS), "(64, 128, 256, 512, 1024)")],
+    "filters_scaled": [(str(FILTERS), "(16, 32, 64, 128, 256)")],
+    "filters_constant": [(str(FILTERS), "(8, 8, 8, 8, 8)")],
+    "bottom_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
+    "filters_backwards": [(LEVELS, "zip(filters[:-1], reversed(skips))")],
+    "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
+    "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
+    # the way down
+    "pooled_first": [(DOWN + f"        x = {POOL}\n", f"        x = {POOL}\n" + DOWN)],
+    "shrunk_otherwise": [(BOTTOM, BOTTOM + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
+    "average_pooling": [("MaxPooling2D", "AveragePooling2D")],
+    "strided_convolution": [(POOL, STRIDED)],
+    "pooling_window": [("MaxPooling2D(2)", 'MaxPooling2D(3, strides=2, padding="same")')],
+    "pooling_window: 3 x 3": [("MaxPooling2D(2)", "MaxPooling2D(3)")],
+    "pooling_missing": [(POOL, f"x if count == 32 else {POOL}")],
+    "pooling_extra": [(BOTTOM, BOTTOM + f"    x = {POOL}\n")],
+    "no_way_down": [(LAST, LAST.replace("(x, count)", "(skip, count)", 1))],
+    "levels_too_few": [(str(FILTERS), "(8, 16, 32, 64)")],
+    "levels_too_many": [(str(FILTERS), "(8, 16, 32, 64, 128, 256)")],
+    "levels_uneven": [(LEVELS, "zip((64, 32, 16), reversed(skips))")],
+    "no_way_up": [(f"        x = {POOL}\n", f"        x = {POOL}\n        return keras.Model(inputs, x)\n")],
+    # the way up
+    "upsampling": [(UP, "layers.UpSampling2D()(x)")],
+    "upsampling: then a convolution": [(UP, RESIZED)],
+    "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
+    "not_doubled": [(f"        x = {UP}\n", f"        {UP}\n")],
+    "transposed_stride": [("strides=2, ", "")],
+    "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
+    "transposed_kernel: not padded": [("count, 2, strides=2", "count, 3, strides=2")],
+    "transposed_keeps_channels": [("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
+    "transposed_filters": [("Conv2DTranspose(count", "Conv2DTranspose(count // 2")],
+    "transposed_without_relu": [('strides=2, activation="relu"', "strides=2")],
+    "transposed_activation": [('strides=2, activation="relu"', 'strides=2, activation="sigmoid"')],
+    # skips
+    "no_skips": [(JOIN, "")],
+    "no_skips: channels kept": [(JOIN, ""), ("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
+    "skip_missing": [(JOIN, "        if count != 8:\n    " + JOIN)],
+    "skips_added": [("layers.Concatenate", "layers.Add")],
+    "merged_otherwise": [("layers.Concatenate", "layers.Multiply")],
+    "residual": [(DOWN, ONE + "        x = x + convolution(x, count)\n" + KEEP)],
+    "joined_axis": [("Concatenate()", "Concatenate(axis=1)")],
+    "joined_several": [("[skip, x]", "[skip, skip, x]")],
+    "joined_with_itself": [("[skip, x]", "[x, x]")],
+    "joined_with_decoder": [("[skip, x]", "[convolution(x, count), x]")],
+    "joined_late": [(JOIN + TWO, ONE + JOIN + ONE)],
+    "skip_wrong_level": [(LEVELS, "zip(reversed(filters[:-1]), skips)")],
+    "skip_wrong_level: resized": [("[skip, x]", "[layers.Resizing(*x.shape[1:3])(skips[0]), x]")],
+    "skip_after_pooling": [(KEEP + f"        x = {POOL}\n", f"        x = {POOL}\n" + KEEP)],
+    "skip_before_convolutions": [(DOWN, KEEP + TWO)],
+    "skip_after_first_convolution": [(DOWN, ONE + KEEP + ONE)],
+    "skip_before_activation": [(DOWN, ONE + LINEAR + KEEP + "        x = layers.ReLU()(x)\n")],
+    "skip_from_input": [("reversed(skips))", "[*skips[:0:-1], inputs])")],
+    "skip_processed": [("[skip, x]", "[convolution(skip, count), x]")],
+    "skip_changed": [("[skip, x]", "[keras.ops.tanh(skip), x]")],
+    # the output
+    "head_missing": [(HEAD, "x")],
+    "head_channels": [("Conv2D(1, 1, activation", "Conv2D(2, 1, activation")],
+    "head_kernel": [("Conv2D(1, 1", 'Conv2D(1, 3, padding="same"')],
+    "no_sigmoid": [(', activation="sigmoid"', "")],
+    "softmax_over_one": [('"sigmoid"', '"softmax"')],
+    "sigmoid_twice": [(HEAD, f'layers.Activation("sigmoid")({HEAD})')],
+    "changed_before_sigmoid": [(HEAD, BEFORE_SIGMOID)],
+    "changed_after_sigmoid": [(HEAD, f"255 * {HEAD}")],
+    "head_activation": [('"sigmoid"', '"relu"')],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_versions_are_told_their_mistake(name, monkeypatch):
+    if name == "endless":
+        monkeypatch.setattr(check_unet, "SECONDS", 0.5)
+    result = check_unet.unet(written(*WRONG[name]))
+    assert result.cause == name.split(":")[0], result
+    assert not result.passed and result.function is models.unet
+    assert result.look and len(result.hints) >= 2 and "{" not in result.message.replace("{'size': 2}", "")
+
+
+class Unused(UNet):
+    """Makes a layer more than it needs."""
+
+    def call(self, image):
+        self.ups[0](self.pool(self.convolutions[0][0](image)))
+        return super().call(image)
+
+
+class Refusing(UNet):
+    def call(self, image):
+        raise ValueError(f"{self.name} takes no picture")
+
+
+OTHERS = {
+    "not_a_function": "build_unet",
+    "simple_model": models.simple_model,
+    "no_skips": models.unet(skip_connections=False),
+    "padding_valid": lambda: UNet(padding="valid"),
+    "skip_wrong_level": lambda: UNet(skip=0),
+    "layer_reused": lambda: UNet(once=True),
+    "filters_scaled": UNet(filters=(4, 8, 16, 32, 64)),
+    "unused_weights": Unused,
+    "call_raises": Refusing,
+}
+
+
+@pytest.mark.parametrize("cause", OTHERS)
+def test_other_wrong_styles_are_told_their_mistake(cause):
+    assert check_unet.unet(OTHERS[cause]).cause == cause
+
+
+def test_every_mistake_that_has_words_is_tried():
+    assert {name.split(":")[0] for name in WRONG} | set(OTHERS) | {NOT_WRITTEN} == set(ADVICE)
+
+
+# --- not written, and odd things -------------------------------------------------------------------------------------
+
+
+def says_what_to_do():
+    """Build the U-Net."""
+    raise NotImplementedError("build it here")
+
+
+@pytest.mark.parametrize("stub", [None, ..., lambda: None, lambda: ..., says_what_to_do])
+def test_an_untouched_task_is_not_written(stub):
+    result = check_unet.unet(stub)
+    assert result.cause == NOT_WRITTEN and result.verdict == "not written yet" and result.hints
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+def unspeakable():
+    raise Unspeakable
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [3, "", [], {}, np.zeros(3), tf.zeros(3), keras.Input((8,)), layers.Conv2D(3, 3), object(), keras.Model, type, exit]
+    + [print, dict, unspeakable, lambda: exit(), lambda: keras.Model, lambda: keras.Sequential(), lambda: 1 / 0],
+    ids=str,
+)
+def test_odd_things_get_a_result(odd):
+    result = check_unet.unet(odd)
+    assert not result.passed and result.cause in ADVICE and result.message
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_skips: channels kept", "529,457 trainable parameters, 43,640 too many"),
+        ("filters_not_divided", "31,031,745 trainable parameters"),
+        ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\).*two channels"),
+        ("skip_missing", "missing at 256 x 256 on the way up"),
+        ("skip_wrong_level", "at 32 x 32 on the way up was 256 x 256"),
+        ("convolutions_missing", "everywhere on the way down: one instead of two"),
+        ("convolutions_missing: at the bottom", "at the bottom: no instead of two"),
+        ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
+        ("convolution_activation", "GELU everywhere"),
+        ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
+        ("pooling_missing", "halved three times"),
+        ("name_missing", "name 'MaxPooling2D' is not defined"),
+    ],
+)
+def test_messages_say_what_and_where(name, words):
+    assert re.search(words, check_unet.unet(written(*WRONG[name])).message)
+
+
+def test_what_works_is_said():
+    right = check_unet.unet(written(*WRONG["no_sigmoid"])).right
+    assert len(right) == 5 and right[-2:] == tuple(check_unet.WORKS.values())
+    assert check_unet.unet(written(*WRONG["no_skips"])).right == (right[0], right[1], right[3])
+    assert check_unet.unet(written(*WRONG["name_missing"])).right == ()
+
+
+def test_the_line_that_stopped_is_shown():
+    def build_unet():
+        inputs = layers.Input((256, 256, 3))
+        return keras.Model(inputs, layers.Conv2D(8, kernel=3)(inputs))
+
+    result = check_unet.unet(build_unet)
+    assert result.cause == "build_raises" and "layers.Conv2D(8, kernel=3)(inputs)" in result.look
+
+
+@pytest.mark.parametrize("name", ["no_skips", "skip_wrong_level", "layer_reused", "build_raises"])
+def test_the_same_mistake_is_told_in_the_same_words(name):
+    function = written(*WRONG[name])
+    first, second = check_unet.unet(function), check_unet.unet(function)
+    assert repr(first) == repr(second) and first.hints == second.hints
+    assert repr(check_unet.unet(Refusing)) == repr(check_unet.unet(Refusing))
+
+
+# --- and nothing else ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["softmax_over_one", "skip_wrong_level"])
+def test_the_check_leaves_everything_as_it_was(name, capfd):
+    flags = (keras.config.is_traceback_filtering_enabled, tf.debugging.is_traceback_filtering_enabled)
+    random.seed(7)
+    before = random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_unet.unet(written(*WRONG[name]))
+    assert (random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()) == before
+    assert capfd.readouterr() == ("", "") and not caught
+
+
+def test_a_given_model_stays_as_it_was():
+    model = models.unet()
+    weights = [weight.copy() for weight in model.get_weights()]
+    nodes = len(model._inbound_nodes)
+    assert check_unet.unet(model)
+    assert all(np.array_equal(before, after) for before, after in zip(weights, model.get_weights()))
+    assert len(model._inbound_nodes) == nodes
+
+
+def test_three_seconds_are_plenty():
+    function = written()
+    check_unet.unet(function)  # builds the network to compare with, once
+    began = time.process_time()
+    check_unet.unet(function)
+    assert time.process_time() - began < 3
