@@ -13,7 +13,7 @@ TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG
 SIDE_BY_SIDE := -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
-.PHONY: help lab report check test e2e bench clean
+.PHONY: help lab report teach check test e2e bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -24,18 +24,21 @@ lab: $(READY)  ## your own notebooks, in JupyterLab (LAB_OPTIONS="--no-browser -
 report: $(READY)  ## the report to hand in, from your notebooks and runs (OPTIONS=--draft)
 	$(PYTHON) -m roadseg report $(OPTIONS)
 
+teach: $(READY) $(VENV)/.teach  ## for teachers: a course to grade, and the archive to hand out
+	$(PYTHON) -m roadseg teach setup $(OPTIONS)
+
 check: $(READY)  ## style and the fast tests, under two minutes
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
-test: $(READY)  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
+test: $(READY) $(VENV)/.teach  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not browser"
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) notebooks
 
-e2e: $(READY)  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
+e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -m browser
 
@@ -48,6 +51,11 @@ clean:  ## remove what tests and benchmarks made; data, runs and .venv stay
 $(READY): requirements.txt pyproject.toml
 	@$(FIND_PYTHON)
 	$(PYTHON) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# What only teachers and tests need, as extras of the package.
+$(VENV)/.%: $(READY)
+	$(PYTHON) -m pip install --disable-pip-version-check -e .[$*]
 	@touch $@
 
 # Keep a working .venv; otherwise make one with the first Python in the range that is there.

@@ -15,14 +15,24 @@ board       a run for TensorBoard
 training    the two steps and the loop
 plots       arrays in, figure out
 notebook    short errors in Jupyter
+drawing     a network as a picture
+explore     panels to play with, each with a figure below it
+evidence    what the experiments of the questions need
 cards       what a check found, as a card
-check_answers, check_steps, check_unet   the checks, one file for each kind of answer
-checks      all checks under one roof
+graph       what a network computes, as operations
+wiring      those operations as levels, skips and joins
+check_unet  is it the U-Net?
+trials      a reader's step beside Keras's own
+mistakes    what explains the difference
+check_steps     are they training and validation steps?
+check_answers   numbers and choices, each wrong one with its reason
+checks      all of these under one roof
 questions   the tasks and questions, their points and rubrics
 workbook    notebooks as files: blank copies, progress, answers
 review      progress and reference answers, in a notebook
 document    answers as safe pages
 report      the report to hand in
+teach       the teacher's side: a course graded with nbgrader
 """
 
 from importlib import import_module
@@ -42,8 +52,8 @@ _HOME = {
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
     *("recipes", "runs", "board", "training", "plots", "notebook"),
-    *("cards", "check_answers", "check_steps", "check_unet", "checks", "questions", "workbook", "review"),
-    *("document", "report"),
+    *("drawing", "explore", "evidence", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
+    *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )
 
 

@@ -68,8 +68,8 @@ def _try(candidate: Any, trial: Trial, expected: Expected) -> None:
     model = _built(candidate)
     _check_input(model)
     seen = _traced(model)
-    trial.model, trial.seen = model, seen
     wiring.check_outputs(seen, expected.network)
+    trial.model, trial.seen = model, seen
     _check_simple(seen)
     for check in wiring.CHECKS:
         check(seen, expected.network)
@@ -283,6 +283,7 @@ ERRORS = {  # words in an error, and what is behind them
     "Concatenate.__init__() takes": "list_needed",
     "too many positional arguments": "list_needed",
     "is incompatible with the layer: expected axis -1": "layer_reused",
+    "only supports singleton tf.Variables": "layer_made_in_call",
     "Graph disconnected": "disconnected",
     "is not connected to `inputs`": "disconnected",
 }

@@ -1,7 +1,6 @@
-"""A network as a drawing, made from its layers alone: levels of one size, boxes for what they give, arrows between.
+"""A network as a drawing, made from its graph alone: a box for each result, arrows for what the layers do.
 
-Any Keras model from one picture to one picture will do, such as the U-Net with or without skip connections: joins and
-sizes are read from its graph, names and flags are not. Notebook 02 draws the U-Net; `explore` shows its feature maps.
+Meant for the U-Net of any size, with or without skip connections (notebook 02, question 8).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from matplotlib.patches import Rectangle
 
 from . import plots
 from .backend import keras
-from .errors import OptionError
+from .drawing_levels import Level, levels, owners
 
 layers = keras.layers
 
@@ -36,104 +35,10 @@ COLOURS = {"encoder": BLUE, "bottom": PINK, "decoder": ORANGE, "head": "0.3"}
 PICTURE, INK, DASHES = "0.65", "0.3", (0, (5, 3))
 SMALL = {"fontsize": 8, "textcoords": "offset points"}
 TALLEST, WIDEST, THINNEST = 1.1, 0.3, 0.04  # inches: the largest picture, the most channels, the fewest
+ARROW = 0.08  # inches at least between two boxes in a row
 GAP = 0.72  # inches between two rows: an arrow beside three lines of text
 NUMBER = 0.14  # inches between a box and an arrow above it, for the number of channels
 MARGIN = 0.55  # inches at the left and the right of all boxes
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """Layers in order between two changes of the picture's size, or the network's head.
-
-    name : "encoder 1", ... "bottom", ... "decoder 1", "head"; number 1 is full size. row : 0 is full size.
-    """
-
-    name: str
-    row: int
-    layers: tuple[keras.Layer, ...]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of what the level gives."""
-        return _shape(self.layers[-1])
-
-    @property
-    def parameters(self) -> int:
-        """Weights and biases of all its layers."""
-        return sum(layer.count_params() for layer in self.layers)
-
-
-def levels(model: keras.Model) -> tuple[Level, ...]:
-    """The levels of a network from one picture to one picture, in order; together they hold all of its layers.
-
-    Raises
-    ------
-    OptionError : another network, one for pictures of any size, or one that is not made of layers alone.
-    """
-    if not isinstance(model, keras.Model) or not _of_pictures(model):
-        raise OptionError(
-            f"model: expected a Keras model made of layers, from a picture of fixed size to another, found {model!r}; "
-            "pass one such as models.unet()."
-        )
-    groups = _with_head(_grouped(model.layers))
-    sides = sorted({_shape(group[-1])[:2] for group in groups}, reverse=True)
-    rows = [sides.index(_shape(group[-1])[:2]) for group in groups]
-    return tuple(map(Level, _names(rows), rows, map(tuple, groups)))
-
-
-def skip_connections(parts: Sequence[Level]) -> list[tuple[str, str]]:
-    """Names of the levels whose features are joined, (from, to), read from the inputs of the joining layers."""
-    owners = _owners(parts)
-    pairs = [
-        (owners[id(tensor)], level.name)
-        for level in parts
-        for layer in level.layers
-        if isinstance(layer, layers.Concatenate)
-        for tensor in layer.input
-    ]
-    return [(source, target) for source, target in pairs if source != target]
-
-
-def _of_pictures(model: keras.Model) -> bool:
-    """Whether all results have (batch, height, width, channels), and every operation is a layer."""
-    shapes = [layer.output.shape for layer in model.layers if hasattr(layer, "output")]
-    fixed = all(len(shape) == 4 and None not in shape[1:] for shape in shapes)
-    operations = getattr(model, "operations", model.layers)
-    return bool(shapes) and fixed and len(shapes) == len(model.layers) == len(operations)
-
-
-def _shape(layer: keras.Layer) -> tuple[int, int, int]:
-    return tuple(layer.output.shape[1:])
-
-
-def _owners(parts: Sequence[Level]) -> dict[int, str]:
-    """The level's name by the identity of each tensor that one of its layers gives."""
-    return {id(layer.output): level.name for level in parts for layer in level.layers}
-
-
-def _grouped(ordered: Sequence[keras.Layer]) -> list[list[keras.Layer]]:
-    """Layers by runs of one height and width."""
-    groups = [[ordered[0]]]
-    for before, layer in pairwise(ordered):
-        if _shape(before)[:2] != _shape(layer)[:2]:
-            groups.append([])
-        groups[-1].append(layer)
-    return groups
-
-
-def _with_head(groups: list[list[keras.Layer]]) -> list[list[keras.Layer]]:
-    """The same, with the last layer that has weights, and what follows it, in a group of their own."""
-    *before, last = groups
-    weighted = [place for place, layer in enumerate(last) if layer.weights]
-    return [*before, last[: weighted[-1]], last[weighted[-1] :]] if len(weighted) > 1 else groups
-
-
-def _names(rows: Sequence[int]) -> list[str]:
-    """Encoder until the smallest size, then decoder, numbered by row; a head follows its level at the same size."""
-    bottom = rows.index(max(rows))
-    names = [f"{'encoder' if place < bottom else 'decoder'} {row + 1}" for place, row in enumerate(rows)]
-    names[bottom] = "bottom"
-    return [*names[:-1], "head"] if rows[-2:-1] == rows[-1:] else names
 
 
 @plots.styled
@@ -145,18 +50,18 @@ def unet(model: keras.Model) -> Figure:
     """
     parts = levels(model)
     boxes = _boxes(parts)
+    skips = _skips(boxes)
     low, high = min(box.bottom for box in boxes) - 0.5, max(box.top for box in boxes) + 0.2
-    figure, axes = plots.grid(1, 1, height=high - low + 0.8, alt=_alt(model, parts))
+    figure, axes = plots.grid(1, 1, height=high - low + 0.8, alt=_alt(model, parts, skips))
     axes = axes[0, 0]
     axes.set(xlim=(0, plots.WIDTH), ylim=(low, high))
     axes.set_axis_off()
     for before, after in pairwise(boxes):
         _draw_step(axes, before, after)
-    skips = skip_connections(parts)
     for source, target in skips:
-        _draw_skip(axes, _of(boxes, source)[-1], _of(boxes, target)[0])
+        _arrow(axes, (source.right, source.y), (target.left, target.y), color=COLOURS["encoder"], linestyle=DASHES)
     for level in parts:
-        _draw_level(axes, level, _of(boxes, level.name))
+        _draw_level(axes, level, [box for box in boxes if box.level is level])
     figure.suptitle(f"{model.name}: {model.count_params():,} parameters, {len(skips) or 'no'} skip connections")
     figure.legend(handles=_legend(boxes, bool(skips)), loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     return figure
@@ -194,21 +99,16 @@ class _Box:
         return self.y - self.height / 2
 
 
-def _of(boxes: Sequence[_Box], name: str) -> list[_Box]:
-    """The boxes of one level."""
-    return [box for box in boxes if box.level.name == name]
-
-
 def _boxes(parts: Sequence[Level]) -> list[_Box]:
     """All boxes, in order: one step to the right at the same size, straight down or up where the size changes."""
-    owners = _owners(parts)
-    boxes = [box for level in parts for box in _results(level, owners)]
+    owner = owners(parts)
+    boxes = [box for level in parts for box in _results(level, owner)]
     columns = list(accumulate((a.level.row == b.level.row for a, b in pairwise(boxes)), initial=0))
     step = (plots.WIDTH - 2 * MARGIN) / max(1, columns[-1])
+    scale = _scale(boxes, step)
     sides = sorted({math.sqrt(math.prod(level.shape[:2])) for level in parts}, reverse=True)
     heights = [TALLEST * math.sqrt(side / sides[0]) for side in sides]
     centres = [-sum(heights[:row]) - GAP * row - height / 2 for row, height in enumerate(heights)]
-    scale = WIDEST / math.sqrt(max(channels for box in boxes for channels, _ in box.parts))
     return [
         replace(
             box,
@@ -221,16 +121,31 @@ def _boxes(parts: Sequence[Level]) -> list[_Box]:
     ]
 
 
-def _results(level: Level, owners: dict[int, str]) -> list[_Box]:
+def _scale(boxes: Sequence[_Box], step: float) -> float:
+    """Inches for the root of a channel: none is drawn wider than WIDEST, and neighbours leave room for an arrow."""
+    roots = [[math.sqrt(channels) for channels, _ in box.parts] for box in boxes]
+    closest = max((sum(a) + sum(b)) / 2 for a, b in pairwise(roots))
+    return min(WIDEST / max(map(max, roots)), (step - ARROW) / closest)
+
+
+def _results(level: Level, owner: dict[int, str]) -> list[_Box]:
     """The boxes of a level, not yet in their places; joined features share the box of what was there before."""
     found = []
     for layer in level.layers:
-        if isinstance(layer, layers.Concatenate) and found:
-            joined = tuple((tensor.shape[-1], owners[id(tensor)]) for tensor in layer.input)
-            found[-1] = replace(found[-1], parts=joined)
-        elif isinstance(layer, tuple(OPERATIONS)) or not found:
-            found.append(_Box(level, _operation(layer), ((_shape(layer)[-1], level.name),)))
+        joins = isinstance(layer, layers.Concatenate)
+        tensors = layer.input if joins else [layer.output]
+        parts = tuple((tensor.shape[-1], owner[id(tensor)]) for tensor in tensors)
+        if joins and found:
+            found[-1] = replace(found[-1], parts=parts)
+        elif joins or isinstance(layer, tuple(OPERATIONS)) or not found:
+            found.append(_Box(level, _operation(layer), parts))
     return found
+
+
+def _skips(boxes: Sequence[_Box]) -> list[tuple[_Box, _Box]]:
+    """For each of the features that come from another level: the last box there, and the box that they join."""
+    last = {box.level.name: box for box in boxes}
+    return [(last[name], box) for box in boxes for _, name in box.parts if name != box.level.name]
 
 
 def _operation(layer: keras.Layer) -> str:
@@ -256,27 +171,25 @@ def _draw_step(axes: Axes, before: _Box, after: _Box) -> None:
     _arrow(axes, start, end, color=INK)
 
 
-def _draw_skip(axes: Axes, source: _Box, target: _Box) -> None:
-    _arrow(axes, (source.right, source.y), (target.left, target.y), color=COLOURS["encoder"], linestyle=DASHES)
-
-
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **style) -> None:
     style = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 1.1, "shrinkA": 1.5, "shrinkB": 1.5, **style}
     axes.annotate("", end, start, arrowprops=style)
 
 
 def _draw_level(axes: Axes, level: Level, boxes: Sequence[_Box]) -> None:
-    """Its boxes, and below them on the outer side of the U its name, size and parameters."""
+    """Its boxes, and its name, size and parameters below them on the outer side of the U; the head's upright."""
     for box in boxes:
         _draw_box(axes, box)
     height, width, _ = level.shape
+    words = f"{level.name}\n{height} × {width}\n{level.parameters:,} parameters"
+    if level.name == "head":
+        axes.annotate(words, (boxes[-1].right, boxes[-1].y), (4, 0), va="center", rotation=90, **SMALL)
+        return
     x, side = {
         "encoder": (boxes[-1].x - 0.06, "right"),
         "bottom": ((boxes[0].x + boxes[-1].x) / 2, "center"),
         "decoder": (boxes[0].x + 0.06, "left"),
-        "head": (boxes[0].x - 0.1, "left"),
     }[_kind(level.name)]
-    words = f"{level.name}\n{height} × {width}\n{level.parameters:,} parameters"
     axes.annotate(words, (x, boxes[0].bottom), (0, -3), ha=side, va="top", **SMALL)
 
 
@@ -305,8 +218,8 @@ def _legend(boxes: Sequence[_Box], skips: bool) -> list[Line2D]:
     return [*marks, dashed] if skips else marks
 
 
-def _alt(model: keras.Model, parts: Sequence[Level]) -> str:
+def _alt(model: keras.Model, parts: Sequence[Level], skips: Sequence[tuple[_Box, _Box]]) -> str:
     """The drawing in words."""
     told = "; ".join(f"{p.name} {p.shape[0]} × {p.shape[1]} × {p.shape[2]}, {p.parameters:,} parameters" for p in parts)
-    joins = ", ".join(f"{source} to {target}" for source, target in skip_connections(parts)) or "none"
+    joins = ", ".join(f"{source.level.name} to {target.level.name}" for source, target in skips) or "none"
     return f"Drawing of the network {model.name} as a U, from left to right: {told}. Skip connections: {joins}."

@@ -93,7 +93,7 @@ def convolution_view(kernel: str, step: str) -> View:
     words = (
         f"{len(SIGNAL)} numbers become {len(parts.output)}, as in "
         f'<code>Conv1DTranspose(1, {size}, strides={stride}, padding="{padding}")</code>; '
-        f"{_range(overlaps)} copies meet at a place."
+        f"copies that meet at a place: {_range(overlaps)}."
     )
     figure = convolution_figure(kernel, step)
     return View(paragraph(words), drawn(figure), figure.get_label())

@@ -72,7 +72,8 @@ class Use(NamedTuple):
     @property
     def activation(self) -> str:
         """The function that the values pass on the way: ReLU, sigmoid, ..., or none."""
-        return ACTIVATIONS.get(self.functions, "something else")
+        singles = [ACTIVATIONS.get((name,)) for name in self.functions]
+        return ACTIVATIONS.get(self.functions) or (" and ".join(singles) if all(singles) else "something else")
 
     @property
     def bias(self) -> bool:
@@ -114,11 +115,13 @@ class Network:
 
     outputs : what the network gives, as far as it depends on the image.
     shape : of the first output, with the batch.
+    wrapped : whether the output comes in a list or a dictionary.
     operations : the kinds of all TensorFlow operations, such as Rsqrt, which only a normalisation needs.
     """
 
     outputs: tuple[Use, ...]
     shape: tuple[int | None, ...]
+    wrapped: bool
     operations: frozenset[str]
 
     @cached_property
@@ -158,10 +161,11 @@ def read(model: keras.Model) -> Network:
     images = tf.TensorSpec((PICTURES, *SIZE, 3), name="image")
     with _one_flat_graph():
         traced = tf.function(lambda image: model(image, training=True), autograph=False).get_concrete_function(images)
-    return network(traced.graph, traced.graph.outputs)
+    wrapped = isinstance(traced.structured_outputs, dict | list | tuple)
+    return network(traced.graph, traced.graph.outputs, wrapped=wrapped)
 
 
-def network(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> Network:
+def network(graph: tf.Graph, tensors: Sequence[tf.Tensor], *, wrapped: bool = False) -> Network:
     """The way from the image of a graph that `read` makes, finished or not, to `tensors`."""
     image = graph.get_tensor_by_name("image:0")
     uses = {image.name: Use(Step("image", (), tuple(image.shape[1:3]), image.shape[3]))}
@@ -173,7 +177,7 @@ def network(graph: tf.Graph, tensors: Sequence[tf.Tensor]) -> Network:
             uses |= {tensor.name: use for tensor in operation.outputs}
     found = tuple(uses[tensor.name] for tensor in tensors if tensor.name in uses)
     shape = tuple(tensors[0].shape) if tensors and tensors[0].shape.rank is not None else ()
-    return Network(found, shape, frozenset(operation.type for operation in graph.get_operations()))
+    return Network(found, shape, wrapped, frozenset(operation.type for operation in graph.get_operations()))
 
 
 @contextmanager

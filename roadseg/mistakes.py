@@ -12,6 +12,7 @@ import re
 import traceback
 from collections.abc import Callable
 from functools import cached_property, partial
+from itertools import product
 from types import CodeType
 from typing import Any
 
@@ -518,11 +519,13 @@ def metrics_reset(seen: Seen) -> bool:
 
 
 def metrics_swapped(seen: Seen) -> bool:
-    """The running loss is given what the running accuracy should get."""
+    """A running metric is given what the other should get."""
     step = seen.at
-    total, count = step.after.totals[ACCURACY]
-    firsts = [values[0] for values in step.told(METRICS[LOSS]) if values]
-    return any(same(first, each) for first in firsts for each in (step.road, step.keras.accuracy, total / count))
+    results = [np.divide(*state.totals[ACCURACY]) for state in (step.before, step.after)]
+    not_losses = (step.road, step.keras.accuracy, *results)
+    losses = [values[0] for values in step.told(METRICS[LOSS]) if values]
+    alone = [values[0] for values in step.told(METRICS[ACCURACY]) if len(values) == 1]
+    return any(same(*pair) for pair in (*product(losses, not_losses), *product(alone, [step.keras.loss])))
 
 
 def metric_updated_twice(seen: Seen) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .graph import LEARNED, Network, Step, Use
 
 DOWN, BOTTOM, UP = HALVES = "on the way down", "at the bottom", "on the way up"
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
+NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
 LAYERS = {
     "image": "image",
     "convolution": "convolution",
@@ -96,6 +96,8 @@ def check_outputs(seen: Network, expected: Network) -> None:
     """One output, which depends on the image, and by weights."""
     if len(seen.outputs) != 1:
         raise Mistake("several_outputs" if seen.outputs else "disconnected", found=number(len(seen.outputs)))
+    if seen.wrapped:
+        raise Mistake("output_wrapped")
     if not any(step.kind in LEARNED for step in seen.steps):
         raise Mistake("no_layers")
 
@@ -178,10 +180,10 @@ WRONG_STEPS: dict[str, Callable[[Step, Network], bool]] = {
     "average_pooling": lambda step, seen: step.kind == "average_pool",
     "pooling_window": lambda step, seen: step.kind == "max_pool" and not step.window == step.stride == (2, 2),
     "pooled_first": lambda step, seen: step.kind == "max_pool" and step.inputs[0].step.kind == "image",
-    "transposed_stride": lambda step, seen: step.kind == "transposed" and step.stride != (2, 2),
-    "transposed_kernel": lambda step, seen: step.kind == "transposed" and step.window != (2, 2),
     "axes_swapped": lambda step, seen: step.kind == "transpose",
     "upsampling": _enlarges_without_weights,
+    "transposed_stride": lambda step, seen: step.kind == "transposed" and step.stride != (2, 2),
+    "transposed_kernel": lambda step, seen: step.kind == "transposed" and step.window != (2, 2),
     "shrunk_otherwise": _shrinks_otherwise,
     "resized": lambda step, seen: step.kind == "resize" and _on_spine(step, seen),
     "joined_axis": _joins_wrongly,
@@ -233,13 +235,14 @@ def check_skips(seen: Network, expected: Network) -> None:
 def _skip_mistake(down: list[Use], up: list[Use], seen: Network) -> tuple[str, str] | None:
     """What is wrong with the skip from one stage to another, and the size that it comes from."""
     place = _kinds(up).index("join")
-    skips = [use for use in up[place].step.inputs if use.step is not up[place - 1].step]
+    join = up[place].step
+    skips = [use for use in join.inputs if use.step is not up[place - 1].step]
     if len(skips) != 1:
         return "joined_several", ""
     origin, passed = _origin(skips[0].step, seen)
     found, wanted = _activation(skips[0], up[place]), _used_activation(down[-1], seen)
     causes = {
-        "skip_processed": bool(passed & {"convolution", "depthwise"}),
+        "skip_processed": bool(passed) and (origin.size == join.size or bool(passed & {"convolution", "depthwise"})),
         "skip_after_pooling": bool(passed) and origin.kind == "max_pool",
         "skip_wrong_level": bool(passed),
         "skip_from_input": origin.kind == "image",
@@ -387,7 +390,7 @@ def check_head(seen: Network, expected: Network) -> None:
 
 def _head_cause(head: Use) -> str:
     named = {"none": "no_sigmoid", "softmax": "softmax_over_one", "sigmoid twice": "sigmoid_twice"}
-    if head.activation == "something else" and "Sigmoid" in head.functions:
+    if head.activation not in (*named, "SiLU") and "Sigmoid" in head.functions:
         return "changed_before_sigmoid" if head.functions[-1] == "Sigmoid" else "changed_after_sigmoid"
     return named.get(head.activation, "head_activation")
 

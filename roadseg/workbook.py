@@ -55,6 +55,7 @@ class Entry:
 
     @property
     def done(self) -> bool:
+        """Whether there is an answer, and its check, if it has one, is content."""
         return self.state == "done"
 
 

@@ -117,9 +117,9 @@ def page(browser, lab, request):
 
 def open_notebook(page, name: str):
     """Open one notebook and wait until its kernel is there and idle."""
-    page.goto(page.address.replace("/lab?", f"/lab/tree/{name}.ipynb?"))
+    page.goto(page.address.replace("/lab?", f"/lab/tree/{name}.ipynb?reset&"))  # no other tab
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']")
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", state="attached")
 
 
 def run_all(page, *, minutes: int) -> None:

@@ -1,0 +1,88 @@
+"""Notebooks as students hand them in, for the tests of the teacher's side."""
+
+import argparse
+import json
+import zipfile
+from pathlib import Path
+
+from roadseg import questions, teach, workbook
+from roadseg.teach_course import ASSIGNMENT
+
+PROJECT = Path(__file__).parent.parent
+GRADED = sorted({item.notebook for item in questions.ITEMS})
+POINTS = {item.id: item.points for item in questions.ITEMS}
+TEXTS = {item.id for item in questions.ITEMS if item.kind == "text"}
+
+
+def worked(name: str) -> dict:
+    return workbook.read_notebook(PROJECT / "notebooks" / f"{name}.ipynb")
+
+
+def cell_of(notebook: dict, name: str) -> dict:
+    return next(cell for cell in notebook["cells"] if cell["id"] == name)
+
+
+def set_source(notebook: dict, name: str, source: str) -> None:
+    cell_of(notebook, name)["source"] = source.splitlines(keepends=True)
+
+
+def delete(notebook: dict, *ids: str) -> None:
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] not in ids]
+
+
+def perfect() -> dict[str, dict]:
+    """What a student hands in who has written what the worked notebooks say: blank copies with all answers in them."""
+    made = {name: workbook.filled(workbook.blank(worked(name)), worked(name)) for name in GRADED}
+    for cell in (cell for notebook in made.values() for cell in notebook["cells"]):
+        lines, hidden = [], False
+        for line in cell["source"]:
+            hidden = "BEGIN HIDDEN" in line or (hidden and "END HIDDEN" not in line)
+            lines += [] if hidden or line.lstrip().startswith("### ") else [line]
+        cell["source"] = lines
+    return made
+
+
+def blank() -> dict[str, dict]:
+    return {name: workbook.blank(worked(name)) for name in GRADED}
+
+
+def write_zip(path: Path, files: dict[str, bytes | dict]) -> Path:
+    """A zip of files, or of notebooks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, json.dumps(content) if isinstance(content, dict) else content)
+    return path
+
+
+def hand_in(path: Path, notebooks: dict[str, dict]) -> Path:
+    return write_zip(path, {f"notebooks/{name}.ipynb": notebook for name, notebook in notebooks.items()})
+
+
+def command(*arguments: str | Path) -> int:
+    """Run `python -m roadseg teach ...` in this process."""
+    parser = argparse.ArgumentParser()
+    teach.add_commands(parser.add_subparsers())
+    options = parser.parse_args(["teach", *map(str, arguments)])
+    return options.command(options)
+
+
+def make_course(folder: Path) -> Path:
+    """A course folder that holds what collecting needs."""
+    for name, notebook in blank().items():
+        workbook.write_notebook(folder / "release" / ASSIGNMENT / f"{name}.ipynb", notebook)
+    return folder
+
+
+def submitted(course: Path, student: str) -> dict[str, dict]:
+    folder = course / "submitted" / student / ASSIGNMENT
+    return {path.stem: workbook.read_notebook(path) for path in sorted(folder.glob("*.ipynb"))}
+
+
+def set_own_jupyter(monkeypatch, folder: Path) -> None:
+    """No kernel or nbgrader reads settings of whoever runs the tests."""
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        (folder / "jupyter" / name).mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv(name, str(folder / "jupyter" / name))
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
