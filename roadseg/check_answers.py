@@ -212,6 +212,7 @@ class Parts(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All of them."""
         return self.down + self.up + self.head
 
 

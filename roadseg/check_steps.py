@@ -158,11 +158,11 @@ class Facts:
         return next((reason["text"] for reason in _words()["reasons"] if re.search(reason["error"], line)), "")
 
     @property
-    def _error(self) -> Exception:
+    def _error(self) -> BaseException:
         return self.seen.error or self.seen.compiled[-1].error
 
 
-def _place(error: Exception, code: CodeType | None) -> str:
+def _place(error: BaseException, code: CodeType | None) -> str:
     """Such as ", in its line 3, `loss = los_fn(road, probability)`"; empty where it arose elsewhere."""
     found = [
         (frame.lineno, frame.line)

@@ -19,10 +19,26 @@ from typing import Any
 import numpy as np
 
 from .cards import TimeUp
-from .trials import FLAT, METRICS, NOISE, PLAIN, STEEP, KerasLoop, Setting, Step, close, same, shape, tried
+from .trials import (
+    BATCHES,
+    FLAT,
+    METRICS,
+    NOISE,
+    PLAIN,
+    SIZE,
+    STEEP,
+    KerasLoop,
+    Setting,
+    Step,
+    close,
+    same,
+    shape,
+    tried,
+)
 
 LOSS, ACCURACY = 0, 1  # the running metrics, in the order of METRICS
-SUMS = ((1024, 512), (256, 256), (4, 2))  # pixels of a batch, of a picture, pictures, in the first and second batch
+PIXELS = SIZE * SIZE
+SUMS = (tuple(PIXELS * pictures for pictures in BATCHES), (PIXELS, PIXELS), BATCHES)  # what a sum exceeds its mean by
 POSITIONAL = ("model", "image", "road")
 OPTIONS = {
     "train_step": ("loss_fn", "optimizer", "running_loss", "running_accuracy"),
@@ -77,12 +93,12 @@ class Seen:
         return next((step for right in aspects for step in self.steps if not right(step)), self.steps[0])
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         return self.steps[-1].error
 
     @property
     def predicts(self) -> bool:
-        """Whether a prediction is that of Keras's own step, which hangs on the mode."""
+        """Whether a prediction is that of Keras's own step, which depends on the mode."""
         step = self.plain[0]
         return any(same(prediction, step.keras.probability) for prediction in step.predictions)
 
@@ -153,13 +169,9 @@ def wrong_signature(seen: Seen) -> bool:
 def not_written(seen: Seen) -> bool:
     """Nothing happens, and nothing comes back."""
     step = seen.plain[0]
-    if step.events:
-        return False
-    return (
-        isinstance(step.error, NotImplementedError)
-        if step.error
-        else step.outcome.value is None or step.outcome.value is ...
-    )
+    if step.error:
+        return not step.events and isinstance(step.error, NotImplementedError)
+    return not step.events and (step.outcome.value is None or step.outcome.value is ...)
 
 
 def runs_later(seen: Seen) -> bool:
@@ -173,9 +185,8 @@ def runs_later(seen: Seen) -> bool:
 
 def stub_left(seen: Seen) -> bool:
     """It is written, but still raises NotImplementedError itself."""
-    return isinstance(seen.error, NotImplementedError) and _raised_in(seen.error) == getattr(
-        code(seen), "co_name", None
-    )
+    own = code(seen)
+    return isinstance(seen.error, NotImplementedError) and own is not None and _raised_in(seen.error) == own.co_name
 
 
 def endless(seen: Seen) -> bool:
@@ -339,17 +350,17 @@ def loss_outside_tape(seen: Seen) -> bool:
 
 
 def gradient_path_cut(seen: Seen) -> bool:
-    """No gradients, though model and loss are recorded: what the tape is asked for does not hang on the weights."""
+    """No gradients, though model and loss are recorded: what the tape is asked for does not depend on the weights."""
     return _lacks_gradients(seen.at) or any(isinstance(target, float) for target, *_ in seen.at.told("asks"))
 
 
 def tape_arguments_swapped(seen: Seen) -> bool:
-    """The tape is asked how the weights hang on the loss, not how the loss hangs on the weights."""
+    """The tape is asked how the weights depend on the loss, not how the loss depends on them."""
     return any(name in seen.at.before.weights for _, targets, _ in seen.at.told("asks") for name in targets)
 
 
 def gradients_of_other_things(seen: Seen) -> bool:
-    """The tape is asked how the loss hangs on something else than the weights."""
+    """The tape is asked how the loss depends on something else than the weights."""
     return any(name not in seen.at.before.weights for *_, sources in seen.at.told("asks") for name in sources)
 
 
@@ -446,7 +457,7 @@ def loss_scaled(seen: Seen) -> bool:
 def predicts_twice(seen: Seen) -> bool:
     """Loss, accuracy and what is returned do not all come from one prediction."""
     step = seen.at
-    used = [pair[1] for pair in (*step.losses, *step.told(METRICS[ACCURACY])) if len(pair) > 1]
+    used = [pair[1] for pair in (*step.losses, *step.accuracies)]
     one = all(same(prediction, step.keras.probability) for prediction in (*used, step.returned))
     return len(step.predictions) > 1 and (sum(step.modes) > 1 or not one)
 
@@ -554,7 +565,7 @@ def accuracy_arguments_swapped(seen: Seen) -> bool:
     """The running accuracy gets the prediction first."""
     return any(
         same(truth, prediction) and same(predicted, seen.at.road)
-        for truth, predicted, *_ in seen.at.told(METRICS[ACCURACY])
+        for truth, predicted in seen.at.accuracies
         for prediction in seen.at.predictions
     )
 
@@ -564,7 +575,7 @@ def accuracy_of_changed_values(seen: Seen) -> bool:
     predictions = seen.at.predictions
     return not all(
         same(truth, seen.at.road) and any(same(predicted, each) for each in predictions)
-        for truth, predicted, *_ in seen.at.told(METRICS[ACCURACY])
+        for truth, predicted in seen.at.accuracies
     )
 
 

@@ -21,6 +21,7 @@ import roadseg
 from .errors import OptionError, RoadsegError
 from .teach_course import (
     ARCHIVE,
+    ASSIGNMENT,
     SECONDS,
     TO_FINISH,
     CourseError,
@@ -97,7 +98,9 @@ def _collect(options: Namespace) -> int:
 def _grade(options: Namespace) -> int:
     """Print a line a submission, and one for each remark; 1 where one could not be graded."""
     if options.jobs < 1 or options.seconds <= TO_FINISH:
-        raise OptionError(f"--jobs {options.jobs} --seconds {options.seconds}: expected 1 or more, and over {TO_FINISH}.")
+        raise OptionError(
+            f"--jobs {options.jobs} --seconds {options.seconds}: expected at least 1, and over {TO_FINISH}."
+        )
     course = _folder(options)
     students = to_grade(course, options.students)
     lend(course)
@@ -133,8 +136,9 @@ def _open(options: Namespace) -> int:
     course = _folder(options)
     set_up(course)
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # the only user of many containers; Jupyter wants to be told
-    lab = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", "--LabApp.default_url=/formgrader"]
-    return subprocess.call([*lab, *["--allow-root"] * as_root, *options.lab], cwd=course)
+    lab = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
+    lab += [f"--LabApp.default_url=/formgrader/gradebook/{ASSIGNMENT}", *["--allow-root"] * as_root]
+    return subprocess.call([*lab, *options.lab], cwd=course)
 
 
 def _feedback(options: Namespace) -> int:

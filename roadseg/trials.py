@@ -13,7 +13,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, partial, wraps
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -303,18 +303,20 @@ class Expected:
 @cache
 def expected(setting: Setting, *, training: bool) -> tuple[Expected, ...]:
     """What Keras's `train_on_batch` (in training) or `test_on_batch` gives on each batch of a setting."""
-    kit = Kit(setting, keras.Model)
-    kit.model.compile(kit.optimizer, kit.loss_fn, metrics=[kit.running_accuracy], run_eagerly=True)
+    with _aside():
+        kit = Kit(setting, keras.Model)
+        kit.model.compile(kit.optimizer, kit.loss_fn, metrics=[kit.running_accuracy], run_eagerly=True)
+        return tuple(_keras_own_step(kit, *batch, training=training) for batch in batches(setting.steps))
+
+
+def _keras_own_step(kit: Kit, image: np.ndarray, road: np.ndarray, *, training: bool) -> Expected:
+    kit.log.events.clear()
     own_step = kit.model.train_on_batch if training else kit.model.test_on_batch
-    found = []
-    for image, road in batches(setting.steps):
-        kit.log.events.clear()
-        measured = own_step(image, road, return_dict=True)
-        told = {event.what: event.values for event in kit.log.events}
-        gradients = dict(zip(told["apply"][1], told["apply"][0])) if training else {}
-        probability = told["running_accuracy"][1]
-        found.append(Expected(probability, measured["loss"], measured["running_accuracy"], gradients, kit.state()))
-    return tuple(found)
+    measured = own_step(image, road, return_dict=True)
+    told = {event.what: event.values for event in kit.log.events}
+    gradients = dict(zip(*reversed(told["apply"]))) if training else {}
+    _, probability = told["running_accuracy"]
+    return Expected(probability, measured["loss"], measured["running_accuracy"], gradients, kit.state())
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,7 +336,7 @@ class Step:
         return [event.values for event in self.events if event.what == what]
 
     @property
-    def error(self) -> Exception | None:
+    def error(self) -> BaseException | None:
         return self.outcome.error
 
     @property
@@ -349,7 +351,7 @@ class Step:
     @property
     def modes(self) -> list[bool]:
         """Whether in training mode, prediction by prediction."""
-        return [bool(values[1]) for values in self.told("forward")]
+        return [bool(np.any(values[1])) for values in self.told("forward")]
 
     @property
     def predictions(self) -> list[np.ndarray]:
@@ -362,6 +364,11 @@ class Step:
         if len(pairs) > 1 and sum(np.size(pair[0]) for pair in pairs) == self.road.size:
             return [tuple(np.concatenate([np.ravel(part) for part in parts]) for parts in zip(*pairs))]
         return pairs
+
+    @property
+    def accuracies(self) -> list[tuple]:
+        """What the running accuracy was given, as (truth, prediction)."""
+        return [values[:2] for values in self.told("running_accuracy") if len(values) > 1]
 
     @property
     def gradients(self) -> dict[str, np.ndarray]:
@@ -394,8 +401,8 @@ class Step:
 
     def updated_twice(self, metric: int) -> bool:
         """Whether a metric was given the same more than once."""
-        updates = self.told(METRICS[metric])
-        return len(updates) > 1 and all(same(update[0], updates[0][0]) for update in updates)
+        given = [values[0] for values in self.told(METRICS[metric]) if values]
+        return len(given) > 1 and all(same(each, given[0]) for each in given)
 
     @property
     def returns_probabilities(self) -> bool:
@@ -406,26 +413,31 @@ class Step:
 def tried(function: Callable, setting: Setting, *, training: bool, compiled: bool = False) -> list[Step]:
     """Call a step on the batches of a setting, up to the first error; compiled, it tells less and may take longer."""
     wanted = expected(setting, training=training)
-    kit = Kit(setting, Model, counted=COUNTED)
-    options = kit.options(training=training)
-
-    def call(image, road):
-        return function(kit.model, image, road, **options)
-
-    if compiled:
-        any_batch = [None, SIZE, SIZE]
-        call = tf.function(call, input_signature=[tf.TensorSpec([*any_batch, channels]) for channels in (3, 1)])
-    seconds = SECONDS_COMPILED if compiled else SECONDS
     steps = []
-    with _aside(), nullcontext() if compiled else _open_to_view(kit.log):
-        for (image, road), keras_own in zip(batches(setting.steps), wanted):
-            kit.log.events.clear()
-            before = kit.state()
-            outcome = attempt(partial(call, tf.constant(image), tf.constant(road)), seconds=seconds)
-            steps.append(Step(image, road, tuple(kit.log.events), before, kit.state(), outcome, keras_own))
-            if steps[-1].error:
-                break
+    with _aside():
+        kit = Kit(setting, Model, counted=COUNTED)
+        call = partial(_call, function, kit, training=training)
+        if compiled:
+            call = tf.function(call, input_signature=[tf.TensorSpec([None, SIZE, SIZE, depth]) for depth in (3, 1)])
+        with nullcontext() if compiled else _open_to_view(kit.log):
+            for batch, keras_own in zip(batches(setting.steps), wanted):
+                steps.append(_step(call, kit, *batch, keras_own, seconds=SECONDS_COMPILED if compiled else SECONDS))
+                if steps[-1].error:
+                    break
     return steps
+
+
+def _call(function: Callable, kit: Kit, image: tf.Tensor, road: tf.Tensor, *, training: bool) -> Any:
+    return function(kit.model, image, road, **kit.options(training=training))
+
+
+def _step(
+    call: Callable, kit: Kit, image: np.ndarray, road: np.ndarray, keras_own: Expected, *, seconds: float
+) -> Step:
+    kit.log.events.clear()
+    before = kit.state()
+    outcome = attempt(partial(call, tf.constant(image), tf.constant(road)), seconds=seconds)
+    return Step(image, road, tuple(kit.log.events), before, kit.state(), outcome, keras_own)
 
 
 def close(found: Any, wanted: Any) -> bool:
@@ -469,15 +481,18 @@ def _open_to_view(log: Log) -> Iterator[None]:
     tape, eagerly = tf.GradientTape, tf.config.functions_run_eagerly()
     own = {name: getattr(tape, name) for name in ("__enter__", "__exit__", "gradient")}
 
+    @wraps(own["__enter__"])
     def enter(self):
         log("tape opens")
         return own["__enter__"](self)
 
+    @wraps(own["__exit__"])
     def leave(self, kind, *rest):
         if kind is None:  # otherwise the error is the last thing to be told
             log("tape closes")
         return own["__exit__"](self, kind, *rest)
 
+    @wraps(own["gradient"])
     def gradient(self, target, sources, *rest, **options):
         log("asks", target, *([weight_name(part) for part in tf.nest.flatten(parts)] for parts in (target, sources)))
         found = own["gradient"](self, target, sources, *rest, **options)
