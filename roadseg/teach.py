@@ -98,9 +98,8 @@ def _collect(options: Namespace) -> int:
 def _grade(options: Namespace) -> int:
     """Print a line a submission, and one for each remark; 1 where one could not be graded."""
     if options.jobs < 1 or options.seconds <= TO_FINISH:
-        raise OptionError(
-            f"--jobs {options.jobs} --seconds {options.seconds}: expected at least 1, and over {TO_FINISH}."
-        )
+        found = f"--jobs {options.jobs} --seconds {options.seconds}"
+        raise OptionError(f"{found}: expected at least 1, and over {TO_FINISH}.")
     course = _folder(options)
     students = to_grade(course, options.students)
     lend(course)
