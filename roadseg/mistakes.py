@@ -242,7 +242,7 @@ def part_of_batch(seen: Seen) -> bool:
 
 def picture_by_picture(seen: Seen) -> bool:
     """The model is given one part of the batch after the other."""
-    sizes = [np.size(image) for image in seen.at.images]
+    sizes = [size(image) for image in seen.at.images]
     return len(sizes) > 1 and max(sizes) < seen.at.image.size == sum(sizes)
 
 
@@ -301,14 +301,14 @@ def pixels_left_out(seen: Seen) -> bool:
     """The loss gets some of the pixels only."""
     predictions = seen.at.predictions
     return any(
-        0 < np.size(predicted) < seen.at.road.size and any(np.isin(predicted, each).all() for each in predictions)
+        0 < size(predicted) < seen.at.road.size and any(np.isin(predicted, each).all() for each in predictions)
         for _, predicted in seen.at.losses
     )
 
 
 def averaged_before_loss(seen: Seen) -> bool:
     """The loss gets means in place of pixels."""
-    return any(np.size(part) < seen.at.road.size for pair in seen.at.losses for part in pair)
+    return any(0 < size(part) < seen.at.road.size for pair in seen.at.losses for part in pair)
 
 
 def road_changed(seen: Seen) -> bool:
@@ -548,7 +548,8 @@ def running_loss_scaled(seen: Seen) -> bool:
     """The running loss goes up by the loss times a number, or by its sum."""
     scales = seen.loss_scales
     patterns = [np.divide(sums, sums[0])[: len(scales)] for sums in ((1, 1), *SUMS)]
-    return not close(scales[0], 1) and any(close(scales, scales[0] * pattern) for pattern in patterns)
+    one_factor = any(close(scales, scales[0] * pattern) for pattern in patterns)
+    return one_factor and not close(scales[0], 1) and not close(scales[0], 0)
 
 
 def running_loss_weighted(seen: Seen) -> bool:
@@ -707,7 +708,7 @@ def _are_part(arrays: list, whole: np.ndarray) -> bool:
 
 
 def _is_rounded(array: Any) -> bool:
-    return np.size(array) > 1 and bool(np.isin(array, (0, 1)).all())
+    return size(array) > 1 and bool(np.isin(array, (0, 1)).all())
 
 
 def _lacks_gradients(step: Step) -> bool:

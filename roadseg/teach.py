@@ -21,7 +21,6 @@ import roadseg
 from .errors import OptionError, RoadsegError
 from .teach_course import (
     ARCHIVE,
-    ASSIGNMENT,
     SECONDS,
     TO_FINISH,
     CourseError,
@@ -135,9 +134,8 @@ def _open(options: Namespace) -> int:
     course = _folder(options)
     set_up(course)
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # the only user of many containers; Jupyter wants to be told
-    lab = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
-    lab += [f"--LabApp.default_url=/formgrader/gradebook/{ASSIGNMENT}", *["--allow-root"] * as_root]
-    return subprocess.call([*lab, *options.lab], cwd=course)
+    lab = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", "--LabApp.default_url=/formgrader"]
+    return subprocess.call([*lab, *["--allow-root"] * as_root, *options.lab], cwd=course)
 
 
 def _feedback(options: Namespace) -> int:

@@ -315,7 +315,7 @@ def _keras_own_step(kit: Kit, image: np.ndarray, road: np.ndarray, *, training: 
     measured = own_step(image, road, return_dict=True)
     told = {event.what: event.values for event in kit.log.events}
     gradients = dict(zip(*reversed(told["apply"]))) if training else {}
-    _, probability = told["running_accuracy"]
+    probability = told["running_accuracy"][1]
     return Expected(probability, measured["loss"], measured["running_accuracy"], gradients, kit.state())
 
 
@@ -361,8 +361,8 @@ class Step:
     def losses(self) -> list[tuple]:
         """What `loss_fn` was given, as (truth, prediction); parts of a batch put together where they make up all."""
         pairs = self.told("loss")
-        if len(pairs) > 1 and sum(np.size(pair[0]) for pair in pairs) == self.road.size:
-            return [tuple(np.concatenate([np.ravel(part) for part in parts]) for parts in zip(*pairs))]
+        if len(pairs) > 1 and all(sum(map(size, parts)) == self.road.size for parts in zip(*pairs)):
+            return [tuple(np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))]
         return pairs
 
     @property
@@ -450,6 +450,11 @@ def close(found: Any, wanted: Any) -> bool:
 def shape(thing: Any) -> tuple[int, ...] | None:
     """The shape of an array; None of anything else."""
     return thing.shape if isinstance(thing, np.ndarray) else None
+
+
+def size(thing: Any) -> int:
+    """How many numbers an array holds; 0 for anything else."""
+    return thing.size if isinstance(thing, np.ndarray) else 0
 
 
 def same(one: Any, two: Any) -> bool:

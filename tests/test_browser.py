@@ -1,6 +1,6 @@
 """The workbook in a real JupyterLab, in a real browser, as a student would use it.
 
-They need Chromium on the path and Playwright (`pip install -e .[dev]`); elsewhere they skip. What they train and the
+They need Chromium on the path and Playwright (`pip install -e .[e2e]`); elsewhere they skip. What they train and the
 screenshots go below ROADSEG_HOME, which `make e2e` sets to build/test, so that runs that are there are reused.
 """
 
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="Chromium is not on the path: apt install chromium"),
     pytest.mark.skipif(not HOME, reason="ROADSEG_HOME is not set: run `make e2e`"),
 ]
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[dev]")
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[e2e]")
 
 
 @pytest.fixture(scope="module")

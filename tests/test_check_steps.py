@@ -367,13 +367,17 @@ def test_every_cause_has_words_and_a_wrong_version():
     assert causes - told == {"not_a_function"}  # which is below
 
 
-@pytest.mark.parametrize("thing", [None, 3, "train_step", training, [training.train_step]], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [None, 3, "train_step", training, [training.train_step]], ids=lambda thing: type(thing).__name__
+)
 def test_what_is_no_function_is_told_so(thing):
     for check in (check_steps.train_step, check_steps.val_step):
         assert check(thing).cause == "not_a_function"
 
 
-@pytest.mark.parametrize("thing", [print, len, dict, keras.losses.BinaryCrossentropy(), lambda: 1], ids=repr)
+@pytest.mark.parametrize(
+    "thing", [print, len, dict, keras.losses.BinaryCrossentropy(), lambda: 1], ids=lambda thing: type(thing).__name__
+)
 def test_functions_for_something_else_are_refused(thing):
     assert not check_steps.train_step(thing)
     assert not check_steps.val_step(thing)

@@ -104,7 +104,7 @@ def test_without_a_course_every_step_says_so(arguments, message, tmp_path):
             "nothing has been collected from anybody: python -m roadseg teach collect FOLDER first",
         ),
         (["grade", "ada", "bob"], CourseError, "nothing has been collected from ada, bob"),
-        (["grade", "--jobs", "0"], OptionError, "--jobs 0 --seconds 90: expected 1 or more, and over 15"),
+        (["grade", "--jobs", "0"], OptionError, "--jobs 0 --seconds 90: expected at least 1 job, and more than 15 seconds."),
         (["grade", "--seconds", "10"], OptionError, "--jobs 1 --seconds 10"),
         (["feedback"], CourseError, "nothing has been graded: python -m roadseg teach grade first"),
     ],
