@@ -17,7 +17,6 @@ plots       arrays in, figure out
 notebook    short errors in Jupyter
 drawing     a network as a picture
 explore     panels to play with, each with a figure below it
-evidence    what the experiments of the questions need
 cards       what a check found, as a card
 graph       what a network computes, as operations
 wiring      those operations as levels, skips and joins
@@ -52,7 +51,7 @@ _HOME = {
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
     *("recipes", "runs", "board", "training", "plots", "notebook"),
-    *("drawing", "explore", "evidence", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
+    *("drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
     *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )
 

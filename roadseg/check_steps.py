@@ -124,6 +124,8 @@ class Facts:
     def image_change(self) -> str:
         """What became of the image on its way into the model, where that can be told."""
         given, image = self.seen.at.images[0], self.seen.at.image
+        if shape(given) is None:
+            return f"In its place comes something of the type `{type(given).__name__}`."
         if shape(given) != image.shape:
             return f"It arrives with the shape {shape(given)}, not (batch, height, width, 3)."
         if same(given, 1 - image):

@@ -58,8 +58,8 @@ def threshold(run: Run, roads: RoadData, *, first: str | None = None) -> None:
     curve = metrics.curve(np.stack(list(predictions.values())), road, evaluated)
 
     def view(threshold: float, picture: str) -> View:
-        steps = round(threshold, 2)  # a browser's 0.6000000000000001 would leave out the pixels at 0.6
-        return threshold_view(pictures[picture], predictions[picture], curve, threshold=steps)
+        exact = round(threshold, 2)  # a browser's 0.6000000000000001 would leave out the pixels at 0.6
+        return threshold_view(pictures[picture], predictions[picture], curve, threshold=exact)
 
     slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
     made = panel(view, threshold=slider, picture=choice(pictures, first))

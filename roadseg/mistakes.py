@@ -33,6 +33,7 @@ from .trials import (
     close,
     same,
     shape,
+    size,
     tried,
 )
 

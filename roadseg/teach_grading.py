@@ -29,11 +29,11 @@ BY_HAND = "roadseg_by_hand"  # metadata of a test that could not be run fairly: 
 
 
 class RestoreCells(NbGraderPreprocessor):
-    """Give each answer and test its role again, once each, and put back the graded ones that are gone.
+    """Give each answer and test its role again, once each, and put back what is gone and grading needs.
 
     A cell is known by its nbgrader name, or by its id where a program has dropped that. Of doubled ones the first that
-    was worked on counts; the others stay as ordinary cells. An answer that is put back is blank and so gives no points;
-    a test that is put back tests what the notebook defines.
+    was worked on counts; the others stay as ordinary cells. A text that is put back is blank and so gives no points; a
+    test that is put back tests what the notebook defines; code to be graded does not come back.
     """
 
     handed_out = Unicode(help="folder of the notebooks as they were handed out").tag(config=True)
@@ -45,20 +45,24 @@ class RestoreCells(NbGraderPreprocessor):
         nb.metadata[REMARKS] = []
         chosen = {id(cell): role for role in original.cells if _role(role) for cell in _answering(nb, role)}
         for cell in nb.cells:
-            cell.metadata.pop("nbgrader", None)
+            for name in ("nbgrader", BY_HAND):
+                cell.metadata.pop(name, None)
             if id(cell) in chosen:
                 cell.metadata.nbgrader = copy.deepcopy(chosen[id(cell)].metadata.nbgrader)
         self._put_back(nb, original)
         return nb, resources
 
     def _put_back(self, nb: NotebookNode, original: NotebookNode) -> None:
-        """Insert each missing graded cell behind the last of the cells that came before it."""
-        before = set()
-        for cell in original.cells:
-            if utils.is_grade(cell) and not any(_role(other) == _role(cell) for other in nb.cells):
-                behind = max((i for i, other in enumerate(nb.cells) if _known_as(other) & before), default=-1)
-                nb.cells.insert(behind + 1, copy.deepcopy(cell))
-                nb.metadata[REMARKS].append(f"{_role(cell)} was deleted")
+        """Insert each missing cell behind the last of the cells that came before it; note all that are gone."""
+        counts = {i for i, cell in enumerate(original.cells) if utils.is_grade(cell)}
+        counts |= needed(_sources(original), _code_roles(original))
+        before: set[str] = set()
+        for index, cell in enumerate(original.cells):
+            if index in counts and not any(_is(other, cell) for other in nb.cells):
+                nb.metadata[REMARKS].append(f"{cell.id} was deleted")
+                if utils.is_grade(cell) or not utils.is_solution(cell):
+                    behind = max((i for i, other in enumerate(nb.cells) if _known_as(other) & before), default=-1)
+                    nb.cells.insert(behind + 1, copy.deepcopy(cell))
             before |= _known_as(cell)
 
 
@@ -81,6 +85,23 @@ def _known_as(cell: NotebookNode) -> set[str]:
     return {_role(cell), cell.get("id", "")} - {""}
 
 
+def _is(cell: NotebookNode, original: NotebookNode) -> bool:
+    """Whether a cell takes the role of one that was handed out; without a role, whether it is that cell."""
+    if _role(original):
+        return _role(cell) == _role(original)
+    return cell.get("id") == original.id or cell.source == original.source
+
+
+def _sources(nb: NotebookNode) -> list[str]:
+    """The code of each cell, empty for texts."""
+    return [cell.source if cell.cell_type == "code" else "" for cell in nb.cells]
+
+
+def _code_roles(nb: NotebookNode) -> set[int]:
+    """Positions of the answers in code and of the tests."""
+    return {i for i, cell in enumerate(nb.cells) if cell.cell_type == "code" and _role(cell)}
+
+
 class ExecuteNeeded(Execute):
     """Run the answers, the tests and what these need; all other cells keep the outputs that the student has seen.
 
@@ -94,9 +115,8 @@ class ExecuteNeeded(Execute):
 
     def preprocess(self, nb: NotebookNode, resources: dict, km=None) -> tuple[NotebookNode, dict]:
         """Run what is needed of a notebook."""
-        self.sources = [cell.source if cell.cell_type == "code" else "" for cell in nb.cells]
-        self.graded = {i for i, cell in enumerate(nb.cells) if cell.cell_type == "code" and _role(cell)}
-        self.needed = needed(self.sources, self.graded)
+        self.sources, self.roles = _sources(nb), _code_roles(nb)
+        self.needed = needed(self.sources, self.roles)
         self.broken: set[int] = set()
         self.ended = ""
         self.shutdown_kernel = "immediate"
@@ -134,7 +154,7 @@ class ExecuteNeeded(Execute):
 
     def _judge(self, cell: NotebookNode, index: int) -> None:
         """Decide who is to blame for a cell that failed."""
-        if index not in self.graded:
+        if index not in self.roles:
             self.broken.add(index)
         elif self.broken & needed(self.sources, {index}):
             names = ", ".join(str(i + 1) for i in sorted(self.broken))

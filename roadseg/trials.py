@@ -361,9 +361,10 @@ class Step:
     def losses(self) -> list[tuple]:
         """What `loss_fn` was given, as (truth, prediction); parts of a batch put together where they make up all."""
         pairs = self.told("loss")
-        if len(pairs) > 1 and all(sum(map(size, parts)) == self.road.size for parts in zip(*pairs)):
-            return [tuple(np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))]
-        return pairs
+        parts_of_all = all(0 < size(part) < self.road.size for pair in pairs for part in pair)
+        if not pairs or not parts_of_all or any(sum(map(size, parts)) != self.road.size for parts in zip(*pairs)):
+            return pairs
+        return [tuple(np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))]
 
     @property
     def accuracies(self) -> list[tuple]:

@@ -383,6 +383,32 @@ def test_functions_for_something_else_are_refused(thing):
     assert not check_steps.val_step(thing)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        (PAIRS, "loss_fn(gradients, model.trainable_variables)"),
+        (PAIRS, "zip(gradients, [loss])"),
+        (CALL_LOSS, "loss_fn([road, image], [probability, image])"),
+        (CALL_LOSS, "loss_fn(None, None)"),
+        ("model(image", "model(optimizer"),
+        ("training=True", "training=image"),
+        ("update_state(loss)", "update_state(0)"),
+        ("update_state(loss)", "update_state([road, [loss]])"),
+        before(
+            UPDATE_LOSS,
+            "    try:\n        running_accuracy.update_state()\n    except TypeError:\n        loss += 1\n",
+        ),
+        (RETURN, "    return {'loss': loss, 'all': [model, (road, object())]}\n"),
+        (RETURN, "    return model\n"),
+        (RETURN, "    raise RecursionError\n"),
+        (RETURN, "    raise ExceptionGroup('two', [ValueError(), KeyError('`')])\n"),
+    ],
+)
+def test_no_check_raises_whatever_a_step_does(change):
+    found = result("train_step", change)
+    assert not found.passed and found.message in repr(found)
+
+
 def test_a_stub_is_not_written_yet():
     assert result("train_step", only(TRAIN, "    ...  # your code goes here\n")).verdict == "not written yet"
     assert result("val_step", (RETURN, "")).verdict == "not right yet"

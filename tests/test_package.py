@@ -25,6 +25,7 @@ ORDER = [
     *(name for name in ("doctor", "__main__") if name not in CONTENTS),
 ]
 WITHOUT_TENSORFLOW = ("errors", "files", "kitti", "scenes", "metrics", "baselines", "provenance", "recipes")
+INSIDE_CHECKS = ("graph", "wiring", "check_unet", "trials", "mistakes", "check_steps", "check_answers")
 FOLDERS = (".ci", ".github", "notebooks", "roadseg", "tests")
 TEXTS = (".cfg", ".csv", ".ipynb", ".json", ".md", ".py", ".sha256", ".toml", ".txt", ".yml", "")
 MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:work|home|root|Users)/\w|[A-Z]:\\+Users)")
@@ -51,12 +52,13 @@ def imported(module: str) -> set[str]:
 def public(tree: ast.Module | ast.ClassDef, place: str) -> Iterator[tuple[str, ast.AST]]:
     """Public functions, classes and their public methods, each with its place such as "runs.Run.model".
 
-    Parts such as scenes_things are no interface: their classes say what all their methods do.
+    Parts such as scenes_things, and what the checks are made of, are no interface: their classes say what all their
+    methods do.
     """
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield f"{place}.{node.name}", node
-            if isinstance(node, ast.ClassDef) and place in ORDER:
+            if isinstance(node, ast.ClassDef) and place in ORDER and place not in INSIDE_CHECKS:
                 yield from public(node, f"{place}.{node.name}")
 
 

@@ -104,26 +104,26 @@ def test_an_intact_notebook_is_restored_to_itself(restore):
     assert found.metadata.roadseg_grading == []
 
 
-def test_graded_cells_that_are_gone_come_back_blank_in_their_places(restore):
+def test_cells_that_are_gone_and_needed_come_back_blank_in_their_places(restore):
     original = perfect()["03_written_questions"]
     notebook = copy.deepcopy(original)
-    gone = ["answer-1", "check-answer-3", "answer-14", "answer-4"]
-    delete(notebook, *gone, "imports")
+    gone = ["imports", "answer-1", "check-answer-3", "answer-4", "answer-14"]
+    delete(notebook, *gone, "q3-check")  # evidence is not needed
     found = restore(notebook)
     assert roles(found) == [name for name in roles(notebook_of(original)) if name != "answer-4"]  # carries no points
     assert [cell.id for cell in found.cells] == [
-        cell["id"] for cell in original["cells"] if cell["id"] not in ("answer-4", "imports")
+        cell["id"] for cell in original["cells"] if cell["id"] not in ("answer-4", "q3-check")
     ]
     put_back = next(cell for cell in found.cells if cell.id == "answer-1")
     assert compute_checksum(put_back) == put_back.metadata.nbgrader.checksum  # so nbgrader gives no points for it
-    assert found.metadata.roadseg_grading == [f"{name} was deleted" for name in gone[:3]]
+    assert found.metadata.roadseg_grading == [f"{name} was deleted" for name in gone]
 
 
-def test_a_notebook_without_any_of_its_cells_gets_the_graded_ones(restore):
+def test_a_notebook_without_any_of_its_cells_gets_the_graded_ones_and_their_imports(restore):
     notebook = perfect()["03_written_questions"]
     graded = [cell["id"] for cell in notebook["cells"] if cell["metadata"].get("nbgrader", {}).get("grade")]
     notebook["cells"] = []
-    assert roles(restore(notebook)) == graded
+    assert [cell.id for cell in restore(notebook).cells] == ["imports", *graded]
 
 
 def test_of_doubled_answers_the_one_that_was_worked_on_counts(restore):
@@ -144,7 +144,7 @@ def test_roles_that_were_lost_or_changed_are_given_again(restore):
     del cell_of(notebook, "answer-1")["metadata"]["nbgrader"]
     cell_of(notebook, "check-answer-3")["metadata"]["nbgrader"].update(points=50, grade=False)
     cell_of(notebook, "imports")["metadata"]["nbgrader"] = {"grade_id": "answer-99", "grade": True}
-    cell_of(notebook, "q3-check")["metadata"]["nbgrader"] = "nonsense"
+    cell_of(notebook, "q3-check")["metadata"].update(nbgrader="nonsense", roadseg_by_hand="Please.")
     found = restore(notebook)
     assert [cell.metadata for cell in found.cells] == [cell["metadata"] for cell in original["cells"]]
 
