@@ -12,7 +12,7 @@ import re
 import traceback
 from collections.abc import Callable
 from functools import cached_property, partial
-from itertools import product
+from itertools import dropwhile, product
 from types import CodeType
 from typing import Any
 
@@ -82,20 +82,21 @@ class Seen:
         return steps
 
     @cached_property
+    def error(self) -> BaseException | None:
+        """The first error, unless the steps before it are wrong already: then it may follow from that."""
+        return next((step.error for step in self.steps if step.error or not step.is_right), None)
+
+    @cached_property
     def at(self) -> Step:
-        """The step to explain: the first that is wrong, weights before metrics."""
+        """The step to explain: that with the error, else the first that is wrong, weights before metrics."""
         aspects = (
-            lambda step: not step.error,
+            lambda step: step.error is not self.error or not self.error,
             lambda step: step.leaves_the_right_state,
             lambda step: step.measures(LOSS),
             lambda step: step.measures(ACCURACY),
             lambda step: step.returns_probabilities,
         )
         return next((step for right in aspects for step in self.steps if not right(step)), self.steps[0])
-
-    @property
-    def error(self) -> BaseException | None:
-        return self.steps[-1].error
 
     @property
     def predicts(self) -> bool:
@@ -129,14 +130,7 @@ class Seen:
 
     @property
     def runs_compiled(self) -> bool:
-        return all(
-            not step.error
-            and step.leaves_the_right_state
-            and step.measures(LOSS)
-            and step.measures(ACCURACY)
-            and step.returns_probabilities
-            for step in self.compiled
-        )
+        return all(step.is_right for step in self.compiled)
 
 
 def cause(seen: Seen) -> str | None:
@@ -281,7 +275,9 @@ def loss_fn_not_used(seen: Seen) -> bool:
     if not seen.at.told("loss"):
         return True
     one, two = (steps[0].gradients for steps in (seen.plain, seen.steep))
-    return bool(one) and one.keys() == two.keys() and all(close(one[name], two[name]) for name in one)
+    if one.keys() != two.keys() or not any(np.any(gradient) for gradient in one.values()):
+        return False
+    return all(close(one[name], two[name]) for name in one)
 
 
 def loss_arguments_swapped(seen: Seen) -> bool:
@@ -498,8 +494,8 @@ def state_differs(seen: Seen) -> bool:
 
 
 def trains_in_validation(seen: Seen) -> bool:
-    """The weights move."""
-    return seen.at.moved
+    """The weights move, or an optimiser is told to move them."""
+    return seen.at.moved or _calls_on_another_optimizer(seen)
 
 
 def model_changed(seen: Seen) -> bool:
@@ -625,7 +621,7 @@ def returns_other(seen: Seen) -> bool:
 def values_taken_out(seen: Seen) -> bool:
     """It takes a tensor's value into Python, and compiled, tensors have none yet."""
     error = seen.compiled[-1].error
-    return error is not None and bool(re.search(r"numpy|[Ss]ymbolic|float\(\)|int\(\)", said(error)))
+    return error is not None and bool(re.search(r"numpy|[Ss]ymbolic|(float|int)\(\)(?!.*None)", said(error)))
 
 
 def breaks_when_compiled(seen: Seen) -> bool:
@@ -656,13 +652,14 @@ def left_out(step: Step) -> list[str]:
 
 def said(error: BaseException) -> str:
     """An error in one line, without what differs from run to run, colours, and names of TensorFlow's parts."""
-    noise = r"\x1b\[[\d;]*m| at 0x[0-9a-fA-F]+|\{\{.*?\}\} ?| \[Op:.*"
-    lines = [line.strip() for line in re.sub(noise, "", str(error)).replace("`", "'").splitlines() if line.strip()]
+    noise = r"\x1b\[[\d;]*m| at 0x[0-9a-fA-F]+|\{\{.*?\}\} ?| \[Op:.*|, value=.*"
+    lines = [line.strip() for line in re.sub(noise, "", str(error)).replace("`", "'").splitlines()]
     if lines[:1] == ["in user code:"]:  # a compiled function: the error comes after the places
-        lines = [re.sub(r"^\w+: ", "", line) for line in lines if re.match(r"\w*(Error|Exception)\b", line)] or lines
-    elif lines and lines[0].startswith("Exception encountered when calling"):  # Keras: the error comes next
-        lines = lines[1:]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        kind = re.compile(r"\w*(Error|Exception): ?")
+        lines = [kind.sub("", line, count=1) for line in dropwhile(lambda line: not kind.match(line), lines)]
+    wrapper = "Exception encountered when calling"  # Keras: the error comes next
+    line = next((line for line in lines if line and not line.startswith(wrapper)), "")
+    return f"{type(error).__name__}: {line[:200]}" if line else type(error).__name__
 
 
 def _raised_in(error: BaseException) -> str:
@@ -687,14 +684,12 @@ def has_right_gradients(step: Step) -> bool:
 
 
 def _are_shrunk(step: Step) -> bool:
-    """Whether no gradient is larger than Keras's or points the other way, and some are smaller."""
+    """Whether all gradients point where Keras's do, none is larger, some are smaller, and none is gone."""
     given, wanted = step.gradients, step.keras.gradients
     if given.keys() != wanted.keys() or has_right_gradients(step):
         return False
-    return all(
-        bool(np.all(np.abs(given[name]) <= np.abs(wanted[name]) + NOISE) and np.all(given[name] * wanted[name] >= 0))
-        for name in wanted
-    )
+    pairs = [(given[name], wanted[name]) for name in wanted]
+    return all(np.any(one) and np.all((one * two >= 0) & (np.abs(one) <= np.abs(two) + NOISE)) for one, two in pairs)
 
 
 def _length(gradients: dict[str, np.ndarray]) -> float:
@@ -739,6 +734,11 @@ def _fails(seen: Seen) -> bool:
 def _fails_in(*what: str) -> Callable[[Seen], bool]:
     """Whether an error arose in the midst of what an event began."""
     return lambda seen: _fails(seen) and bool(seen.at.events) and seen.at.events[-1].what in what
+
+
+def _calls_on_another_optimizer(seen: Seen) -> bool:
+    """Whether an optimiser that belongs to another model raises the error: one from another cell, or from outside."""
+    return _fails(seen) and not seen.at.told("apply") and "nknown variable" in str(seen.error)
 
 
 def _fails_without_gradients(seen: Seen) -> bool:
@@ -794,15 +794,15 @@ RETURNED = (
 )
 
 # Which rules are asked where what is wrong; the first that holds is the cause.
-BEFORE = (
-    (_always, (not_a_function, wrong_signature, not_written, runs_later)),
+BEFORE = ((_always, (not_a_function, wrong_signature, not_written, runs_later)),)
+ERRORS = (
     (_fails, (stub_left, endless, calls_keras_loop, road_as_image, tape_used_up)),
     (_fails_in("call", "forward"), IMAGE),
     (_fails_in("loss"), (*IMAGE, *LOSS_FN)),
     (_fails_without_gradients, (model_not_used, weights_of_another_model, loss_of_rounded, *TAPE)),
     (_fails_in("asks"), (gradient_path_cut, tape_arguments_swapped, gradients_of_other_things)),
     (_fails_in("apply"), (model_not_used, pairs_swapped, weights_of_another_model)),
-    (_fails_in("apply"), (frozen_weights_trained, gradients_mispaired)),
+    (_fails_in("apply"), (model_frozen, frozen_weights_trained, gradients_mispaired)),
     (_fails_in("apply", "apply_gradients"), (model_frozen, some_weights_left_out, gradients_not_paired)),
     (_fails_in(METRICS[ACCURACY]), (metrics_swapped, accuracy_needs_both)),
     (_fails, (raises_error,)),
@@ -815,6 +815,8 @@ AFTER = (
 )
 TRAINING = (
     *BEFORE,
+    (_calls_on_another_optimizer, (optimizer_not_used,)),
+    *ERRORS,
     (_leaves_a_wrong_state, (*IMAGE, not_in_training_mode, other_prediction)),
     (_leaves_a_wrong_state, (loss_not_computed, gradient_of_probability)),
     (_leaves_a_wrong_state, (*LOSS_FN, *TAPE, *OPTIMIZER, *GRADIENTS)),
@@ -822,6 +824,8 @@ TRAINING = (
 )
 VALIDATION = (
     *BEFORE,
+    (_calls_on_another_optimizer, (trains_in_validation,)),
+    *ERRORS,
     (_leaves_a_wrong_state, (model_frozen, trains_in_validation, in_training_mode, model_changed)),
     (_mismeasures(LOSS, ACCURACY), (*IMAGE, other_prediction)),
     *AFTER,

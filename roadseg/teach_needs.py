@@ -19,18 +19,22 @@ ANY = "*"  # stands for the names that `from module import *` makes: nobody know
 
 
 class Names(NamedTuple):
-    """The names that code takes from elsewhere, and those that it makes or changes."""
+    """The names that code takes from elsewhere, makes or changes, imports, and calls a method of for its effect."""
 
     used: frozenset[str]
     made: frozenset[str]
+    imported: frozenset[str]
+    called: frozenset[str]
 
 
 def needed(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
     """Positions of the cells that the cells at `wanted` need, these included; sources of other than code are empty."""
     cells, found = [names(source) for source in sources], set(wanted)
+    modules = frozenset().union(*(cell.imported for cell in cells))  # calling `plots.show` does not change `plots`
+    given = [cell.made | (cell.called - modules) for cell in cells]
     while True:
         used = {ANY}.union(*(cells[i].used for i in found))
-        more = {i for i in range(max(found, default=0)) if cells[i].made & used} - found
+        more = {i for i in range(max(found, default=0)) if given[i] & used} - found
         if not more:
             return found
         found |= more
@@ -39,16 +43,22 @@ def needed(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
 @cache
 def names(source: str) -> Names:
     """The names of a cell; none where it is no Python. IPython's `%` and `!` lines count as the calls that they are."""
-    used, made = set(), set()
+    used, made, imported, called = set(), set(), set(), set()
+    for statement, table in _statements(source):
+        used |= _used(table) - made
+        made |= _made(table) | _changed(statement)
+        imported |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported()}
+        called |= _called(statement)
+    return Names(*map(frozenset, (used, made, imported, called)))
+
+
+def _statements(source: str) -> list[tuple[ast.stmt, symtable.SymbolTable]]:
+    """The statements of a cell, each with the table of its names."""
     try:
         code = TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "", source))
-        for statement in ast.parse(code).body:
-            table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-            used |= _used(table) - made
-            made |= _made(table) | _changed(statement)
+        return [(node, symtable.symtable(ast.unparse(node), "cell", "exec")) for node in ast.parse(code).body]
     except SyntaxError:
-        return Names(frozenset(), frozenset())
-    return Names(frozenset(used), frozenset(made))
+        return []
 
 
 def _used(table: symtable.SymbolTable) -> set[str]:
@@ -70,16 +80,21 @@ def _made(table: symtable.SymbolTable) -> set[str]:
 
 
 def _changed(statement: ast.stmt) -> set[str]:
-    """Names whose content a statement may change: `name.part = ...`, `name[i] = ...`, `name.append(...)`."""
+    """Names of which a statement changes a part: `name.part = ...`, `name[i] = ...`; all where it imports all."""
     found = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
             found.add(_root(node))
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            found.add(_root(node.value.func) if isinstance(node.value.func, ast.Attribute) else "")
         elif isinstance(node, ast.alias) and node.name == "*":
             found.add(ANY)
     return found - {""}
+
+
+def _called(statement: ast.stmt) -> set[str]:
+    """Names of which a statement calls a method for its effect alone: `name.part.append(...)`."""
+    calls = [node.value for node in ast.walk(statement) if isinstance(node, ast.Expr)]
+    functions = [call.func for call in calls if isinstance(call, ast.Call)]
+    return {_root(function) for function in functions if isinstance(function, ast.Attribute)} - {""}
 
 
 def _root(node: ast.expr) -> str:

@@ -410,6 +410,11 @@ class Step:
         wanted = self.keras.probability
         return shape(self.returned) == wanted.shape and same(self.returned, wanted)
 
+    @property
+    def is_right(self) -> bool:
+        metrics = all(map(self.measures, range(len(METRICS))))
+        return not self.error and self.leaves_the_right_state and metrics and self.returns_probabilities
+
 
 def tried(function: Callable, setting: Setting, *, training: bool, compiled: bool = False) -> list[Step]:
     """Call a step on the batches of a setting, up to the first error; compiled, it tells less and may take longer."""

@@ -163,6 +163,7 @@ WRONG_TRAINING = [
     ("gradient_path_cut", ("tape.gradient(loss", "tape.gradient(float(loss)")),
     ("gradient_path_cut", ("GradientTape()", "GradientTape(watch_accessed_variables=False)")),
     ("model_frozen", before(TAPE, "    model.trainable = False\n")),
+    ("model_frozen", before(TAPE, "    model.get_layer('normal').trainable = False\n")),
     ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
     ("gradients_not_applied", (APPLY, "")),
     ("optimizer_not_used", before(APPLY, "    optimizer = keras.optimizers.SGD(0.1)\n")),

@@ -16,6 +16,9 @@ from roadseg import questions
 from roadseg.teach_course import ASSIGNMENT
 from roadseg.teach_needs import names, needed
 
+# nbclient 0.11 asks for the time in a way that Python 3.12 warns about
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
 
 @pytest.fixture
 def course(tmp_path) -> Path:
@@ -33,7 +36,7 @@ def course(tmp_path) -> Path:
         ("import numpy as np\nfrom roadseg import data", set(), {"np", "data"}),
         ("from helpers import *", set(), {"*"}),
         ("rows['a'] = value", {"rows", "value"}, {"rows"}),
-        ("layers.extra.append(layer)", {"layers", "layer"}, {"layers"}),
+        ("layers.extra[0] = layer", {"layers", "layer"}, {"layers"}),
         ("show(figure)", {"show", "figure"}, set()),
         ("%matplotlib inline\nx = 1", {"get_ipython"}, {"x"}),
         ("%%time\nx = f()", {"f"}, {"x"}),
@@ -43,7 +46,7 @@ def course(tmp_path) -> Path:
     ],
 )
 def test_names_that_code_uses_and_makes(source, used, made):
-    assert names(source) == (used, made)
+    assert names(source)[:2] == (used, made)
 
 
 def test_only_what_the_answers_build_on_is_needed():
@@ -60,6 +63,11 @@ def test_only_what_the_answers_build_on_is_needed():
     ]
     assert needed(cells, {5, 7}) == {0, 2, 3, 4, 5, 7}
     assert needed(cells, set()) == set()
+    assert needed(["found = []", "found.append(1)", "len(found)"], {2}) == {0, 1, 2}
+    assert needed(["import plots", "plots.show(figure)", "plots.style"], {2}) == {
+        0,
+        2,
+    }  # a module's call changes nothing
     assert needed([*cells[:6], "from tricks import *", *cells[7:]], {5, 7}) == {0, 2, 3, 4, 5, 6, 7}
 
 
