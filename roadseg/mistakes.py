@@ -771,7 +771,7 @@ TAPE = (
     *(prediction_outside_tape, loss_outside_tape, gradient_path_cut),
 )
 OPTIMIZER = (
-    *(model_frozen, gradients_not_computed, gradients_not_applied, optimizer_not_used),
+    *(gradients_not_computed, gradients_not_applied, optimizer_not_used),
     *(weights_of_another_model, frozen_weights_trained, some_weights_left_out),
     *(applied_twice, applied_piecewise, gradients_mispaired, learning_rate_changed),
 )
@@ -817,7 +817,7 @@ TRAINING = (
     *BEFORE,
     (_calls_on_another_optimizer, (optimizer_not_used,)),
     *ERRORS,
-    (_leaves_a_wrong_state, (*IMAGE, not_in_training_mode, other_prediction)),
+    (_leaves_a_wrong_state, (*IMAGE, not_in_training_mode, model_frozen, other_prediction)),
     (_leaves_a_wrong_state, (loss_not_computed, gradient_of_probability)),
     (_leaves_a_wrong_state, (*LOSS_FN, *TAPE, *OPTIMIZER, *GRADIENTS)),
     *AFTER,

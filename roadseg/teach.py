@@ -108,8 +108,8 @@ def _grade(options: Namespace) -> int:
             lines[0] += f" ({seconds:.0f} s)"
             print(f"{student}: " + "\n  ".join(lines), flush=True)
     waiting = to_grade(course, [])
-    print(f"Not graded: {', '.join(waiting)}." if waiting else "All submissions are graded as they were handed in.")
-    return int(bool(waiting))
+    print(f"Not graded yet: {', '.join(waiting)}." if waiting else "All submissions are graded as they were handed in.")
+    return int(not set(students).isdisjoint(waiting))
 
 
 def _graded(student: str, *, course: Path, seconds: float) -> tuple[list[str], float]:

@@ -21,6 +21,10 @@ from roadseg import review, workbook
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOME = os.environ.get("ROADSEG_HOME")
 MINUTE = 60_000  # milliseconds, as Playwright counts
+ALL_RAN = """() => {
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map(prompt => prompt.textContent);
+    return prompts.length > 0 && prompts.every(text => /[0-9]/.test(text));
+}"""
 
 pytestmark = [
     pytest.mark.slow,
@@ -126,10 +130,7 @@ def run_all(page, *, minutes: int) -> None:
     """Run all cells with the menu, wait for the last, and save."""
     page.click("text=Run >> nth=0")
     page.click("text=Run All Cells")
-    page.wait_for_timeout(2000)
-    page.wait_for_selector(
-        ".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=minutes * MINUTE, state="attached"
-    )
+    page.wait_for_function(ALL_RAN, timeout=minutes * MINUTE)
     save(page)
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -140,17 +139,15 @@ def test_without_a_course_folder_it_is_in_the_project(tmp_path, course, capsys):
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory, road_folder) -> Iterator[dict]:
-    """A course from setup to points, with five submissions; all that it printed."""
+def graded(tmp_path_factory, road_folder) -> dict:
+    """A course from setup to points, with five submissions: its folder, all that was printed, and the points."""
     folder = tmp_path_factory.mktemp("course")
     for student, notebooks in submissions().items():
         hand_in(folder / "in" / f"{student}.zip", notebooks)
     course, printed = folder / "course", io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         set_own_jupyter(patch, folder)
-        patch.setenv("ROADSEG_HOME", str(folder))
-        patch.setenv("ROADSEG_DATA", str(road_folder))
-        patch.setenv("ROADSEG_CACHE", str(folder / "cache"))
+        set_own_folders(patch, folder, road_folder)
         patch.setattr(sys, "stdout", printed)
         assert command("setup", course) == 0
         with open(course / "nbgrader_config.py", "a") as settings:
@@ -159,7 +156,13 @@ def graded(tmp_path_factory, road_folder) -> Iterator[dict]:
         assert command("grade", "--jobs", "2", "--seconds", "600", "--course", course) == 0
         assert command("feedback", "--course", course) == 0
         assert command("points", "--course", course) == 0
-        yield {"course": course, "printed": printed.getvalue(), "points": points_of(course)}
+    return {"course": course, "printed": printed.getvalue(), "points": points_of(course)}
+
+
+def set_own_folders(monkeypatch, folder: Path, road_folder: Path) -> None:
+    """A few drawn pictures, which are quickly loaded, and no runs."""
+    for name, value in (("HOME", folder), ("DATA", road_folder), ("CACHE", folder / "cache"), ("RUNS", folder / "own")):
+        monkeypatch.setenv(f"ROADSEG_{name}", str(value))
 
 
 def submissions() -> dict[str, dict[str, dict]]:
@@ -189,7 +192,7 @@ def points_of(course: Path) -> dict[str, dict[str, float | None]]:
 
 
 def by_machine(**other: float) -> dict[str, float | None]:
-    """Full points for all but texts, apart from those named; "_" stands for "-"."""
+    """Full points for all but texts, which wait for people, apart from those named."""
     expected = {name: None if name in TEXTS else float(points) for name, points in POINTS.items()}
     expected |= other
     return {**expected, "total": sum(points or 0 for points in expected.values())}
@@ -257,10 +260,8 @@ def test_grading_again_takes_what_has_changed_and_keeps_what_people_gave(graded,
     from nbgrader.api import Gradebook
 
     course = graded["course"]
-    folder = course.parent
-    set_own_jupyter(monkeypatch, folder)
-    for name, value in (("HOME", folder), ("DATA", road_folder), ("CACHE", folder / "cache")):
-        monkeypatch.setenv(f"ROADSEG_{name}", str(value))
+    set_own_jupyter(monkeypatch, course.parent)
+    set_own_folders(monkeypatch, course.parent, road_folder)
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
         for notebook in gradebook.find_submission(ASSIGNMENT, "perfect").notebooks:
             for grade in notebook.grades:
