@@ -26,6 +26,7 @@ from .teach_course import (
     CourseError,
     Points,
     collect,
+    environment,
     feedback,
     grade,
     lend,
@@ -135,7 +136,7 @@ def _open(options: Namespace) -> int:
     set_up(course)
     as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # the only user of many containers; Jupyter wants to be told
     lab = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", "--LabApp.default_url=/formgrader"]
-    return subprocess.call([*lab, *["--allow-root"] * as_root, *options.lab], cwd=course)
+    return subprocess.call([*lab, *["--allow-root"] * as_root, *options.lab], cwd=course, env=environment())
 
 
 def _feedback(options: Namespace) -> int:

@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -249,15 +250,20 @@ def set_up(course: Path) -> None:
         raise CourseError(f"{course} is no course yet: python -m roadseg teach setup first, or name another folder.")
 
 
+def environment() -> dict[str, str]:
+    """What nbgrader runs in: it calls a program of its own (alembic), which an environment not activated does not find."""
+    programs = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": programs, "ROADSEG_HOME": str(roadseg.kitti.project_root())}
+
+
 def _nbgrader(course: Path, *arguments: str, log: str, seconds: float | None = None) -> None:
     """Run an nbgrader command in the course folder. What it says goes into `logs`; only a failure is told."""
     path = course / "logs" / f"{log}.txt"
     path.parent.mkdir(exist_ok=True)
-    environment = {**os.environ, "ROADSEG_HOME": str(roadseg.kitti.project_root())}
     command = [sys.executable, "-m", "nbgrader", *arguments]
     with open(path, "wb") as file:
         try:
-            subprocess.run(command, cwd=course, env=environment, stdout=file, stderr=file, timeout=seconds, check=True)
+            subprocess.run(command, cwd=course, env=environment(), stdout=file, stderr=file, timeout=seconds, check=True)
         except subprocess.TimeoutExpired as error:
             raise CourseError(f"nbgrader was stopped after {seconds} seconds: see {path}") from error
         except subprocess.CalledProcessError as error:
