@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import _thread
 import html
+import math
+import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 MIME = "application/vnd.roadseg.check+json"
 SECONDS = 20.0  # what the reader's code may take before a check calls it endless
+BUSY = 2.0  # of these seconds, what it may work; right code works for less than 0.5
 NOT_WRITTEN = "not_written"
 
 RIGHT, WRONG, OPEN = "#0072B2", "#D55E00", "#767676"  # blue and vermilion of Okabe and Ito; grey
@@ -82,29 +86,52 @@ class TimeUp(Exception):
     """The reader's code did not come to an end in time."""
 
 
-def limited(call: Callable[[], Any], *, seconds: float = SECONDS) -> Any:
-    """Give what `call()` gives, or raise TimeUp when that takes too long; only in the main thread is there a limit."""
+def limited(call: Callable[[], Any], *, seconds: float = SECONDS, busy: float | None = None) -> Any:
+    """Give what `call()` gives, or raise TimeUp when that takes too long; only in the main thread is there a limit.
+
+    seconds : by the clock. busy : of work of this thread alone, where the system tells them: other programs do not
+        shorten those, so that they may be few.
+    """
     if threading.current_thread() is not threading.main_thread():
         return call()
-    fired = threading.Event()
+    over, fired = threading.Event(), []
+    worked, end = _worked(), time.monotonic() + seconds
+    end_of_work = worked() + (math.inf if busy is None else busy)
 
-    def stop() -> None:
-        fired.set()
-        _thread.interrupt_main()
+    def watch() -> None:
+        while not over.wait(1.0 if fired else 0.02):  # again and again: `except:` in a loop catches an interrupt, too
+            if worked() > end_of_work or time.monotonic() > end:
+                fired.append(busy if worked() > end_of_work else seconds)
+                _interrupt()
 
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         try:
             return call()
         finally:
-            timer.cancel()
-            timer.join()  # an interrupt that is under way arrives here, not later
+            over.set()
+            watcher.join()  # an interrupt that is under way arrives here, not later
     except KeyboardInterrupt:
-        if fired.is_set():
-            raise TimeUp(f"no end after {seconds:.0f} seconds") from None
+        if fired:
+            raise TimeUp(f"no end after {fired[0]:.0f} seconds") from None
         raise
+
+
+def _worked() -> Callable[[], float]:
+    """A clock of the main thread's own work, in seconds; one that stands still where the system has none."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return lambda: 0.0
+    clock = time.pthread_getcpuclockid(threading.main_thread().ident)
+    return lambda: time.clock_gettime(clock)
+
+
+def _interrupt() -> None:
+    """As Ctrl-C would, in the main thread; a signal also ends a sleep."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 @dataclass(frozen=True)
@@ -126,10 +153,10 @@ class Attempt:
         return f"{type(self.error).__name__}: {text[0][:200]}" if text else type(self.error).__name__
 
 
-def attempt(call: Callable[[], Any], *, seconds: float = SECONDS) -> Attempt:
+def attempt(call: Callable[[], Any], *, seconds: float = SECONDS, busy: float | None = None) -> Attempt:
     """Run the reader's code: its errors and its running out of time come back, only an interrupt passes."""
     try:
-        return Attempt(value=limited(call, seconds=seconds))
+        return Attempt(value=limited(call, seconds=seconds, busy=busy))
     except (Exception, SystemExit) as error:  # any error of the reader's code is what the card is about
         return Attempt(error=error)
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from . import graph, models, wiring
 from .backend import keras, tf
-from .cards import NOT_WRITTEN, SECONDS, Attempt, Result, TimeUp, attempt
+from .cards import BUSY, NOT_WRITTEN, SECONDS, Attempt, Result, TimeUp, attempt
 from .graph import Network
 from .wiring import Mistake
 
@@ -174,7 +174,7 @@ def _check_input(model: keras.Model) -> None:
 
 
 def _traced(model: keras.Model) -> Network:
-    traced = attempt(lambda: graph.read(model), seconds=SECONDS)
+    traced = attempt(lambda: graph.read(model), seconds=SECONDS, busy=BUSY)
     if traced.error is not None:
         _explain(traced, type(model).call, "call_raises")
     return traced.value
@@ -225,7 +225,7 @@ def _built(candidate: Any) -> keras.Model:
     if not callable(candidate) or isinstance(candidate, keras.layers.Layer):
         raise Mistake("not_a_function", found=_kind(candidate))
     given = _missing(candidate)
-    built = attempt(lambda: candidate(*given), seconds=SECONDS)
+    built = attempt(lambda: candidate(*given), seconds=SECONDS, busy=BUSY)
     if built.error is not None:
         _explain(built, candidate, "build_raises")
     if not isinstance(built.value, keras.Model):

@@ -251,7 +251,7 @@ def set_up(course: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """What nbgrader runs in: it calls a program of its own (alembic), which an environment not activated does not find."""
+    """What nbgrader runs in: it calls a program of its own, alembic, found on the path even of a venv not activated."""
     programs = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": programs, "ROADSEG_HOME": str(roadseg.kitti.project_root())}
 
@@ -263,7 +263,9 @@ def _nbgrader(course: Path, *arguments: str, log: str, seconds: float | None = N
     command = [sys.executable, "-m", "nbgrader", *arguments]
     with open(path, "wb") as file:
         try:
-            subprocess.run(command, cwd=course, env=environment(), stdout=file, stderr=file, timeout=seconds, check=True)
+            subprocess.run(
+                command, cwd=course, env=environment(), stdout=file, stderr=file, timeout=seconds, check=True
+            )
         except subprocess.TimeoutExpired as error:
             raise CourseError(f"nbgrader was stopped after {seconds} seconds: see {path}") from error
         except subprocess.CalledProcessError as error:

@@ -20,7 +20,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from .backend import keras, tf
-from .cards import Attempt, attempt
+from .cards import BUSY, Attempt, attempt
 
 SIZE = 16
 FILTERS = 4
@@ -30,8 +30,7 @@ METRICS = ("running_loss", "running_accuracy")
 PRECISION = 1e-3  # of the largest number that is compared; float32 sums in another order are off by 1e-6
 NOISE = 1e-6
 COUNTED = 3.0  # what the running metrics have counted before the first step, so that resetting them shows
-SECONDS = 10.0  # what a step may take before it is called endless; a right one takes about 0.05 on an idle machine
-SECONDS_COMPILED = 20.0
+SECONDS = 10.0  # what a step may take before it is called endless, a compiled one twice as many
 
 
 @dataclass(frozen=True)
@@ -425,9 +424,10 @@ def tried(function: Callable, setting: Setting, *, training: bool, compiled: boo
         call = partial(_call, function, kit, training=training)
         if compiled:
             call = tf.function(call, input_signature=[tf.TensorSpec([None, SIZE, SIZE, depth]) for depth in (3, 1)])
+        limit = {"seconds": 2 * SECONDS} if compiled else {"seconds": SECONDS, "busy": BUSY}
         with nullcontext() if compiled else _open_to_view(kit.log):
             for batch, keras_own in zip(batches(setting.steps), wanted):
-                steps.append(_step(call, kit, *batch, keras_own, seconds=SECONDS_COMPILED if compiled else SECONDS))
+                steps.append(_step(call, kit, *batch, keras_own, **limit))
                 if steps[-1].error:
                     break
     return steps
@@ -437,12 +437,10 @@ def _call(function: Callable, kit: Kit, image: tf.Tensor, road: tf.Tensor, *, tr
     return function(kit.model, image, road, **kit.options(training=training))
 
 
-def _step(
-    call: Callable, kit: Kit, image: np.ndarray, road: np.ndarray, keras_own: Expected, *, seconds: float
-) -> Step:
+def _step(call: Callable, kit: Kit, image: np.ndarray, road: np.ndarray, keras_own: Expected, **limit: float) -> Step:
     kit.log.events.clear()
     before = kit.state()
-    outcome = attempt(partial(call, tf.constant(image), tf.constant(road)), seconds=seconds)
+    outcome = attempt(partial(call, tf.constant(image), tf.constant(road)), **limit)
     return Step(image, road, tuple(kit.log.events), before, kit.state(), outcome, keras_own)
 
 

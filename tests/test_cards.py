@@ -100,6 +100,33 @@ def test_what_does_not_end_is_stopped():
     assert threading.active_count() < 20
 
 
+def test_a_sleep_and_a_loop_that_catches_everything_are_stopped_too():
+    def caught():
+        left = 2
+        while left:
+            try:
+                time.sleep(60)
+            except:  # noqa: E722
+                left -= 1
+        time.sleep(60)
+
+    started = time.monotonic()
+    with pytest.raises(TimeUp):
+        limited(caught, seconds=0.1)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="this system tells no thread's own work")
+def test_only_own_work_counts_as_busy():
+    def working():
+        while True:
+            pass
+
+    with pytest.raises(TimeUp, match="after 1 seconds"):
+        limited(working, seconds=60, busy=1)
+    assert limited(lambda: time.sleep(0.5) or 7, seconds=60, busy=0.1) == 7
+
+
 def test_the_limit_does_not_fire_later():
     for _ in range(20):
         limited(lambda: time.sleep(0.001), seconds=0.002 + 1)
