@@ -12,6 +12,7 @@ provenance  what made a number: versions, machine, source
 recipes     how networks are trained, as data
 runs        what a training leaves on disk
 board       a run for TensorBoard
+devices     one device or several, float32 or mixed precision
 training    the two steps and the loop
 plots       arrays in, figure out
 notebook    short errors in Jupyter
@@ -50,7 +51,7 @@ _HOME = {
 }
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "training", "plots", "notebook"),
+    *("recipes", "runs", "board", "devices", "training", "plots", "notebook"),
     *("drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
     *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )

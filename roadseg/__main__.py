@@ -286,6 +286,13 @@ def _add_train(commands) -> None:
         default="course",
         help="what validates: the course's 15 pictures (default), or blocks of neighbouring frames",
     )
+    added.add_argument(
+        "--strategy",
+        choices=("one", "mirrored"),
+        default="one",
+        help="one device (default), or all GPUs share each batch",
+    )
+    added.add_argument("--mixed-precision", action="store_true", help="compute in float16, which needs a GPU")
 
 
 def _add_data_folder(added: ArgumentParser) -> None:
@@ -306,6 +313,8 @@ def train(options: Namespace) -> int:
         seed=options.seed,
         epochs=options.epochs,
         out=options.out,
+        strategy=options.strategy,
+        mixed_precision=options.mixed_precision,
         watch=_print_epoch,
     )
     print(f"Evaluate it: python -m roadseg evaluate {run.path}")

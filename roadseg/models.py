@@ -1,7 +1,8 @@
 """The two networks of the assignment: functions from tensor to tensor, made of Keras layers alone.
 
 Both take images float32 (batch, H, W, 3) in [0, 1] and give probabilities float32 (batch, H, W, classes) in [0, 1]:
-one sigmoid channel for road against no road, a softmax over `classes` channels otherwise (question 10).
+one sigmoid channel for road against no road, a softmax over `classes` channels otherwise (question 10). The
+output layer computes in float32, whatever the others do.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def simple_model(
         )(x)
     x = layers.Conv2D(classes, 1, kernel_initializer=initializer, name="score")(x)
     x = layers.Resizing(*input_shape[:2], interpolation="bilinear", name="enlarge")(x)
-    outputs = layers.Activation("sigmoid" if classes == 1 else "softmax", name="probability")(x)
+    activation = "sigmoid" if classes == 1 else "softmax"
+    outputs = layers.Activation(activation, dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name="simple_model")
 
 
@@ -101,7 +103,9 @@ def unet(
             x = layers.Concatenate(name=f"decoder{level}_skip")([skips[level - 1], x])
         x = double_convolution(x, count, initializer=initializer, name=f"decoder{level}")
     activation = "sigmoid" if classes == 1 else "softmax"
-    outputs = layers.Conv2D(classes, 1, activation=activation, kernel_initializer=initializer, name="probability")(x)
+    outputs = layers.Conv2D(
+        classes, 1, activation=activation, kernel_initializer=initializer, dtype="float32", name="probability"
+    )(x)
     return keras.Model(inputs, outputs, name="unet" if skip_connections else "unet_no_skip")
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from . import data as road_data
-from . import metrics, models, provenance, recipes, runs
+from . import devices, metrics, models, provenance, recipes, runs
 from .backend import keras, tf
 from .board import Board
 from .data import RoadData, Split
@@ -70,6 +71,8 @@ def train(
     out: str | Path | None = None,
     step: Callable | None = None,
     validation_step: Callable | None = None,
+    strategy: str = "one",
+    mixed_precision: bool = False,
     watch: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> runs.Run:
@@ -86,6 +89,8 @@ def train(
     out : folder of runs; None is ROADSEG_RUNS or the project's `runs`.
     step, validation_step : your own `train_step` and `val_step`. None takes the package's, and reuses a run
         of the same settings whoever wrote its steps.
+    strategy : one device, or mirrored: each batch is shared between all GPUs, and the losses are the same.
+    mixed_precision : compute in float16 on a GPU; the run has a recipe of its own, such as "fast-mixed".
     watch : called with a Progress before the first epoch and after each; once, at the end, for a reused run.
     say : called with one line at the end, which tells whether the run was trained, resumed or reused, and with
         one when there is something to wait for or to go on with.
@@ -96,7 +101,11 @@ def train(
     RunError : the folder cannot be written, or the loss is no longer a number.
     """
     data = road_data.load() if data is None else data
-    plan = _plan(model, recipes.named(recipe), data, split, seed, epochs, step, validation_step)
+    strategy, recipe = devices.strategy(strategy), recipes.named(recipe)
+    if mixed_precision:
+        devices.check_mixed_precision(strategy)
+        recipe = replace(recipe, name=f"{recipe.name}-mixed")
+    plan = _plan(model, recipe, data, split, seed, epochs, step, validation_step, strategy, mixed_precision)
     watch = watch or (lambda progress: None)
     run = runs.find(plan.settings, out=out) if step is validation_step is None else None
     if run is None:
@@ -145,6 +154,8 @@ class _Plan:
     split: Split
     step: Callable
     validation_step: Callable
+    strategy: tf.distribute.Strategy
+    mixed_precision: bool
 
     @property
     def title(self) -> str:
@@ -167,7 +178,7 @@ class _State:
         return len(self.curves)
 
 
-def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step) -> _Plan:
+def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, strategy, mixed_precision) -> _Plan:
     epochs = recipe.epochs if epochs is None else epochs
     if not isinstance(epochs, int) or epochs < 1 or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
@@ -188,9 +199,10 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step) 
         "validation_names": [data.names[i] for i in split.validation],
         "versions": provenance.versions(),
         "machine": provenance.machine(),
+        "devices": strategy.num_replicas_in_sync,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return _Plan(settings, recipe, data, split, step, validation_step)
+    return _Plan(settings, recipe, data, split, step, validation_step, strategy, mixed_precision)
 
 
 def _epochs_cap() -> int:
@@ -217,12 +229,13 @@ def _trained(plan: _Plan, path: Path, watch, say) -> runs.Run:
     """Train from the last whole epoch on the disk, or from the start, to the end."""
     try:
         (path / "predictions").mkdir(parents=True, exist_ok=True)
-        state = _start(plan, path, say)
+        with plan.strategy.scope():
+            state = _start(plan, path, say)
+            steps = _compiled(plan, state)
         how = "resumed" if state.epoch else "trained"
         board = Board(path, plan.data.images[plan.split.validation])
         for row in state.curves:
             board.log(row)
-        steps = _compiled(plan, state)
         watch(_progress(plan.title, path, plan.settings, state.curves))
         for epoch in range(state.epoch + 1, plan.settings["epochs"] + 1):
             _epoch(plan, path, state, steps, epoch)
@@ -244,13 +257,15 @@ def _trained(plan: _Plan, path: Path, watch, say) -> runs.Run:
 def _start(plan: _Plan, path: Path, say) -> _State:
     """A fresh state, or the one on the disk."""
     keras.utils.set_random_seed(plan.settings["seed"])
-    model = models.build(
-        plan.settings["model"],
-        size=plan.data.size,
-        initializer=plan.recipe.initializer,
-        standardize=plan.recipe.standardize,
-    )
-    state = _State(model, _optimizer(plan))
+    with devices.mixed_float16() if plan.mixed_precision else nullcontext():
+        model = models.build(
+            plan.settings["model"],
+            size=plan.data.size,
+            initializer=plan.recipe.initializer,
+            standardize=plan.recipe.standardize,
+        )
+    optimizer = _optimizer(plan)
+    state = _State(model, keras.optimizers.LossScaleOptimizer(optimizer) if plan.mixed_precision else optimizer)
     state.optimizer.build(model.trainable_variables)
     if (path / "state.npz").is_file():
         try:
@@ -288,25 +303,43 @@ class _Steps:
 
 
 def _compiled(plan: _Plan, state: _State) -> _Steps:
-    """Compile the steps for batches of any length; each returns the batch's (loss, accuracy), which is what it adds to
-    the running metrics, and the probabilities."""
-    loss_fn = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    """Compile the steps for batches of any length; each returns what the batch adds to the running loss and accuracy,
+    float32 (2, 2), a sum and a count for each, and the probabilities."""
     loss, accuracy = keras.metrics.Mean(), keras.metrics.BinaryAccuracy(threshold=0.5)
-    common = {"loss_fn": loss_fn, "running_loss": loss, "running_accuracy": accuracy}
+    common = {"running_loss": loss, "running_accuracy": accuracy}
 
     def compile_step(step: Callable, **options) -> Callable:
-        def call(image, road, weight):
-            extra = {} if plan.recipe.count_excluded else {"weight": weight}
+        def call(*batch):
+            rows = tf.shape(batch[0])[0]
+            batch, copies = devices.repeated(plan.strategy, batch)
+            loss_fn = _loss_fn(plan, state.optimizer, weight=batch[2])
+
+            def on_one(image, road, weight):
+                extra = {} if plan.recipe.count_excluded else {"weight": weight}
+                return step(state.model, image, road, loss_fn=loss_fn, **common, **options, **extra)
+
             before = _totals(loss, accuracy)
-            probability = step(state.model, image, road, **common, **options, **extra)
-            change = _totals(loss, accuracy) - before
-            return tf.math.divide_no_nan(change[:, 0], change[:, 1]), probability
+            probability = devices.on_each(plan.strategy, on_one, batch)
+            # running loss: one value a device; running accuracy: all pixels, as often as they are there
+            counted = tf.cast([[plan.strategy.num_replicas_in_sync], [copies]], tf.float32)
+            return (_totals(loss, accuracy) - before) / counted, probability[:rows]
 
         shape = [None, *plan.data.size]
         return tf.function(call, input_signature=[tf.TensorSpec([*shape, 3]), *[tf.TensorSpec([*shape, 1])] * 2])
 
     train = compile_step(plan.step, optimizer=state.optimizer)
     return _Steps(train, compile_step(plan.validation_step), loss, accuracy)
+
+
+def _loss_fn(plan: _Plan, optimizer: keras.optimizers.Optimizer, weight: tf.Tensor) -> Callable:
+    """Binary cross-entropy of a batch with these weights (n, H, W, 1), on one device or as a part of it on each."""
+    if plan.strategy.num_replicas_in_sync > 1:
+        return devices.PartLoss(weight, plan.strategy.num_replicas_in_sync)
+    loss_fn = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    if not plan.mixed_precision:
+        return loss_fn
+    # so small gradients survive in float16; the optimiser takes the factor out again
+    return lambda *args, **options: devices.scaled_gradient(loss_fn(*args, **options), optimizer.scale_loss(1.0))
 
 
 def _totals(*means: keras.metrics.Mean) -> tf.Tensor:
@@ -329,7 +362,7 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
         epoch=epoch,
     )
     trained = _passed(steps, steps.train, batches)
-    learning_rate = float(state.optimizer.learning_rate)
+    learning_rate = float(keras.ops.convert_to_numpy(state.optimizer.learning_rate))
     batches = road_data.dataset(plan.data, plan.split.validation, batch_size=VALIDATION_BATCH)
     validated = _passed(steps, steps.validate, batches)
     if not np.isfinite(trained.loss + validated.loss):
@@ -360,15 +393,20 @@ class _Pass:
 def _passed(steps: _Steps, step: Callable, batches: tf.data.Dataset) -> _Pass:
     steps.loss.reset_state()
     steps.accuracy.reset_state()
-    results, probability = [], []
-    for image, road, weight in batches:
-        measured, predicted = step(image, road, weight)
-        results.append(measured)
+    added, probability = [], []
+    for batch in batches:
+        sums, predicted = step(*batch)
+        added.append(sums)
         if step is steps.validate:
             probability.append(predicted[..., 0].numpy())
-    rows = np.stack(results).tolist()
+    added = np.stack(added).astype(np.float64)
     kept = np.concatenate(probability) if probability else None
-    return _Pass(float(steps.loss.result()), float(steps.accuracy.result()), rows, kept)
+    return _Pass(*_means(added.sum(0)).tolist(), _means(added).tolist(), kept)
+
+
+def _means(sums: np.ndarray) -> np.ndarray:
+    """(..., 2), a sum and its count, to (...); 0 where nothing was counted."""
+    return np.divide(sums[..., 0], sums[..., 1], out=np.zeros(sums.shape[:-1]), where=sums[..., 1] > 0)
 
 
 def _save(state: _State, path: Path) -> None:
@@ -380,7 +418,7 @@ def _save(state: _State, path: Path) -> None:
         best_loss=np.array(state.best_loss),
         **_numbered("model", state.model.get_weights()),
         **_numbered("best", state.best_weights),
-        **_numbered("optimizer", [variable.numpy() for variable in state.optimizer.variables]),
+        **_numbered("optimizer", [keras.ops.convert_to_numpy(variable) for variable in state.optimizer.variables]),
     )
     runs.write_csv(path / "curves.csv", runs.CURVES, np.array(state.curves))
 

@@ -99,9 +99,11 @@ def test_train_hands_on_every_option(trained, road_folder, monkeypatch, capsys):
     monkeypatch.setattr(training, "train", train)
     for model in MODELS:
         options = ["--recipe", "fast", "--seed", "7", "--epochs", "5", "--out", "there", "--split", "blocks"]
+        options += ["--strategy", "mirrored", "--mixed-precision"]
         assert main(["train", model, "--data", str(road_folder), *options]) == 0
         del asked["watch"]
         expected = {"recipe": "fast", "seed": 7, "epochs": 5, "out": "there", "split": "blocks"}
+        expected |= {"strategy": "mirrored", "mixed_precision": True}
         assert asked == {**expected, "model": model, "count": 24}
 
 

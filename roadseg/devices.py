@@ -1,0 +1,102 @@
+"""What a training runs on: one device or several, in float32 or, on a GPU, in mixed precision.
+
+Mirrored training (`tf.distribute.MirroredStrategy`) keeps the network on every device, gives each a part of every
+batch, and adds up the gradients: what a step learns is what one device would learn from the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .backend import keras, tf
+from .errors import OptionError
+
+STRATEGIES = ("one", "mirrored")
+
+
+def strategy(name: str) -> tf.distribute.Strategy:
+    """What `one` (device) or `mirrored` (all GPUs, or all logical CPUs where there is no GPU) means to TensorFlow.
+
+    Raises OptionError for another name."""
+    if name not in STRATEGIES:
+        raise OptionError(f"no strategy is called {name!r}: choose one of {', '.join(STRATEGIES)}.")
+    if name == "one":
+        return tf.distribute.get_strategy()
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(devices, None if gpus else tf.distribute.ReductionToOneDevice())
+
+
+def check_mixed_precision(strategy: tf.distribute.Strategy) -> None:
+    """Raise OptionError where float16 would not help or, on several devices, where Keras may miss an overflow."""
+    if not tf.config.list_physical_devices("GPU"):
+        raise OptionError("mixed precision needs a GPU, and TensorFlow finds none: leave it out.")
+    if strategy.num_replicas_in_sync > 1:
+        raise OptionError("mixed precision is for one device only: leave it or the mirrored strategy out.")
+
+
+@contextmanager
+def mixed_float16() -> Iterator[None]:
+    """Layers made inside compute in float16 and keep their weights in float32, unless they say otherwise."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def repeated(strategy: tf.distribute.Strategy, batch: tuple[tf.Tensor, ...]) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
+    """The batch, once for each device where there are fewer pictures than devices, and how often it is there.
+
+    Means and their gradients stay, and no device gets an empty part, with which TensorFlow's convolutions fail.
+    """
+    devices, rows = strategy.num_replicas_in_sync, tf.shape(batch[0])[0]
+    if devices == 1:
+        return batch, tf.constant(1)
+    copies = tf.where(rows < devices, devices, 1)
+    return tuple(tf.tile(part, [copies, 1, 1, 1]) for part in batch), copies
+
+
+def on_each(strategy: tf.distribute.Strategy, step: Callable, batch: tuple[tf.Tensor, ...]) -> tf.Tensor:
+    """Run a step on every device with its part of the batch; give the results in the batch's order.
+
+    batch : tensors (n, H, W, channels), n at least the number of devices; step : gives a tensor (n, ...) for them.
+    """
+    devices = strategy.num_replicas_in_sync
+    if devices == 1:
+        return step(*batch)
+
+    def with_its_part(*batch):
+        place, rows = tf.distribute.get_replica_context().replica_id_in_sync_group, tf.shape(batch[0])[0]
+        part = slice(place * rows // devices, (place + 1) * rows // devices)
+        return step(*(tensor[part] for tensor in batch))
+
+    return tf.concat(strategy.experimental_local_results(strategy.run(with_its_part, batch)), axis=0)
+
+
+@dataclass(frozen=True)
+class PartLoss:
+    """Binary cross-entropy for one device's part of a batch; called like a loss of Keras.
+
+    The mean of its values over the devices, which running metrics take, is the loss of the whole batch; the sum of its
+    gradients, which Keras's optimisers take, is the gradient of that loss. weight : (n, H, W, 1), of the whole batch.
+    """
+
+    weight: tf.Tensor
+    devices: int
+
+    def __call__(self, road, probability, sample_weight=None):
+        """The loss, float32 (); without sample_weight all pixels count."""
+        total = keras.losses.BinaryCrossentropy(reduction="sum")(road, probability, sample_weight)
+        whole = tf.ones_like(self.weight) if sample_weight is None else self.weight
+        loss = tf.math.divide_no_nan(total, tf.reduce_sum(whole))
+        return scaled_gradient(self.devices * loss, 1 / self.devices)
+
+
+@tf.custom_gradient
+def scaled_gradient(value, factor):
+    """The value as it is, with its gradient times a factor."""
+    return tf.identity(value), lambda upstream: (factor * upstream, None)
