@@ -16,6 +16,7 @@ devices     one device or several, float32 or mixed precision
 training    the two steps and the loop
 plots       arrays in, figure out
 notebook    short errors in Jupyter
+evidence    what the questions' experiments need besides the runs
 drawing     a network as a picture
 explore     panels to play with, each with a figure below it
 cards       what a check found, as a card
@@ -51,7 +52,7 @@ _HOME = {
 }
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "devices", "training", "plots", "notebook"),
+    *("recipes", "runs", "board", "devices", "training", "plots", "notebook", "evidence"),
     *("drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
     *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )

@@ -7,6 +7,7 @@ dashed, validation solid. Pictures of predictions come in one order: image, trut
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 
 if TYPE_CHECKING:
     from .data import RoadData
@@ -29,6 +31,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # pictures squeezed to 256 x 256 are shown wide again
 DOTS = 110  # an inch
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colours
+MARKERS = ("o", "s", "D", "^", "v", "P")
+STEP_WINDOW = 34  # training steps: half an epoch of the course, long enough that single batches no longer show
 STYLE = {
     "font.size": 9.5,
     "axes.titlesize": 10,
@@ -52,30 +57,43 @@ def styled(function: Callable) -> Callable:
 
 
 def show(figure: Figure, caption: str) -> None:
-    """Show a figure in a notebook, its caption below; photographs as JPEG, drawings as PNG, both with alternative text.
+    """Show a figure in a notebook, its caption below, and below that, folded away, the figure in words.
 
     The figure's text form is the caption alone, so that two runs of a notebook compare equal.
     """
     _display(figure, caption)
 
 
-@styled
-def _display(figure: Figure, caption: str, *, handle=None):
-    """Show a figure and return its handle, or put it in the place of the figure with this handle."""
-    from IPython.display import Markdown, display
+def _display(figure: Figure, caption: str, *, handles: tuple = ()) -> tuple:
+    """Show a figure and its words, and return the handles of both, or put them in the place of those."""
+    from IPython.display import display
 
-    kind = "jpeg" if any(axes.images for axes in figure.axes) else "png"
-    file = io.BytesIO()
-    options = {"quality": 88} if kind == "jpeg" else {"optimize": True}
-    figure.savefig(file, format=kind, dpi=DOTS, facecolor="white", pil_kwargs=options)
-    bundle = {f"image/{kind}": file.getvalue(), "text/plain": caption}
-    metadata = {f"image/{kind}": {"alt": figure.get_label()}}
-    if handle is not None:
-        handle.update(bundle, raw=True, metadata=metadata)
-        return handle
-    handle = display(bundle, raw=True, metadata=metadata, display_id=True)
-    display(Markdown(f"*{caption}*"))
-    return handle
+    kind, content = encoded(figure)
+    words = f"*{caption}*\n\n<details><summary>In words</summary>{html.escape(figure.get_label())}</details>"
+    shown = (
+        ({f"image/{kind}": content, "text/plain": caption}, {f"image/{kind}": {"alt": figure.get_label()}}),
+        ({"text/markdown": words, "text/plain": caption}, {}),
+    )
+    if not handles:
+        return tuple(display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown)
+    for handle, (bundle, about) in zip(handles, shown):
+        handle.update(bundle, raw=True, metadata=about)
+    return handles
+
+
+@styled
+def encoded(figure: Figure, *, dots: int = DOTS) -> tuple[str, bytes]:
+    """Photographs as "jpeg", everything else as "png" of 256 colours, a third as large as one of all colours.
+
+    dots : pixels an inch."""
+    photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
+    file, drawn = io.BytesIO(), io.BytesIO()
+    if photographs:
+        figure.savefig(file, format="jpeg", dpi=dots, facecolor="white", pil_kwargs={"quality": 88})
+        return "jpeg", file.getvalue()
+    figure.savefig(drawn, format="png", dpi=dots, facecolor="white")
+    Image.open(drawn).convert("RGB").quantize(256).save(file, format="png", optimize=True)
+    return "png", file.getvalue()
 
 
 def grid(rows: int, columns: int, *, height: float, alt: str) -> tuple[Figure, np.ndarray]:
@@ -169,20 +187,28 @@ def comparison(
 
 
 @styled
-def curves(named: Mapping[str, Mapping[str, np.ndarray]], *, no_road: float | None = None) -> Figure:
+def curves(
+    named: Mapping[str, Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]], *, no_road: float | None = None
+) -> Figure:
     """Loss and accuracy by epoch: training dashed, validation solid, each labelled at its end.
 
-    named : the `curves` of runs, by label. no_road : the accuracy of saying NO ROAD everywhere, as a dotted line.
+    named : by label, at most six: the `curves` of a run, or of several, such as of all seeds, in one colour.
+    no_road : the accuracy of saying NO ROAD everywhere, as a dotted line.
     """
+    groups = {label: [group] if isinstance(group, Mapping) else list(group) for label, group in named.items()}
     ends = [
-        f"{label}: loss {c['val_loss'][-1]:.3f}, accuracy {c['val_accuracy'][-1]:.3f}" for label, c in named.items()
+        f"{label}: loss {c['val_loss'][-1]:.3f}, accuracy {c['val_accuracy'][-1]:.3f}"
+        for label, group in groups.items()
+        for c in group
     ]
     figure, axes = grid(1, 2, height=3.3, alt=f"Loss and accuracy by epoch. Last validation values: {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        for colour, columns in zip(COLOURS, named.values()):
-            cell.plot(columns["epoch"], columns[quantity], "--", color=colour, linewidth=1.2)
-            cell.plot(columns["epoch"], columns[f"val_{quantity}"], color=colour, linewidth=2)
-        _label_ends(cell, {label: c[f"val_{quantity}"] for label, c in named.items()}, named)
+        for colour, group in zip(COLOURS, groups.values()):
+            for columns in group:
+                cell.plot(columns["epoch"], columns[quantity], "--", color=colour, linewidth=1.2 / len(group) ** 0.5)
+                cell.plot(columns["epoch"], columns[f"val_{quantity}"], color=colour, linewidth=2 / len(group) ** 0.5)
+        last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
+        _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity)
     if no_road is not None:
         axes[0, 1].axhline(no_road, color="black", linestyle=":", linewidth=1)
@@ -193,15 +219,14 @@ def curves(named: Mapping[str, Mapping[str, np.ndarray]], *, no_road: float | No
     return figure
 
 
-def _label_ends(axes, ends: Mapping[str, np.ndarray], named: Mapping) -> None:
+def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
-    gap, last = 0.065 * (high - low), -np.inf
-    colours = dict(zip(named, COLOURS))
-    for label in sorted(ends, key=lambda name: ends[name][-1]):
-        last = max(ends[label][-1], last + gap)
-        end = max(columns["epoch"][-1] for columns in named.values())
-        axes.annotate(label, (end, last), (5, -3), textcoords="offset points", color=colours[label], fontsize=8.5)
+    gap, height = 0.065 * (high - low), -np.inf
+    colours = dict(zip(last, COLOURS))
+    for label in sorted(last, key=last.get):
+        height = max(last[label], height + gap)
+        axes.annotate(label, (end, height), (5, -3), textcoords="offset points", color=colours[label], fontsize=8.5)
     axes.set_xticks(np.unique(np.linspace(1, end, min(int(end), 6)).round()))
     axes.set_xlim(right=end + 0.42 * (end - 1) + 0.5)
 
@@ -268,12 +293,12 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
 
     shown : name of the validation picture; None takes the first.
     """
-    handle = None
+    handles = ()
 
     def watch(progress: Progress) -> None:
-        nonlocal handle
+        nonlocal handles
         caption = f"Training of {progress.title}. In the picture: road found blue, missed orange, false vermillion."
-        handle = _display(_training(progress, data, shown), caption, handle=handle)
+        handles = _display(_training(progress, data, shown), caption, handles=handles)
 
     return watch
 
@@ -282,7 +307,9 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
 def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
     """Loss, accuracy, and the prediction for one picture."""
     columns, epoch = progress.curves, progress.epoch
-    figure, axes = grid(1, 3, height=2.5, alt=f"Training of {progress.title}, epoch {epoch} of {progress.epochs}.")
+    told = "".join(f", validation {what} {columns[f'val_{what}'][-1]:.3f}" for what in ("loss", "accuracy") if epoch)
+    alt = f"Training of {progress.title}, epoch {epoch} of {progress.epochs}{told}."
+    figure, axes = grid(1, 3, height=2.5, alt=alt)
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         cell.plot(
             columns["epoch"], columns[quantity], "--", color=COLOURS[0], label="training", marker="." * (epoch < 2)
@@ -332,3 +359,156 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
         f"| {name} | " + " | ".join(cell(row.get(column)) for column in columns) + " |" for name, row in rows.items()
     ]
     return Markdown("\n".join(head + body))
+
+
+@styled
+def steps(
+    named: Mapping[str, Mapping[str, np.ndarray]], *, no_road: float | None = None, window: int = STEP_WINDOW
+) -> Figure:
+    """Training loss and accuracy by step, each point the mean of the last `window` steps (question 2).
+
+    named : the `steps` of runs, by label. no_road : the accuracy of saying NO ROAD everywhere, as a dotted line.
+    """
+    ends = [f"{label}: loss {s['loss'][-window:].mean():.3f}" for label, s in named.items()]
+    figure, axes = grid(1, 2, height=3.0, alt=f"Loss and accuracy by training step. At the end {'; '.join(ends)}.")
+    for cell, quantity in zip(axes[0], ("loss", "accuracy")):
+        for colour, style, (label, columns) in zip(COLOURS, LINE_STYLES, named.items()):
+            mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
+            cell.plot(columns["step"][window - 1 :], mean, style, color=colour, label=label)
+        cell.set(xlabel="training step", title=f"{quantity}, mean of the last {window} steps")
+    if no_road is not None:
+        axes[0, 1].axhline(no_road, color="black", linestyle=":", linewidth=1, label="NO ROAD everywhere")
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+@styled
+def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], labels: tuple[str, str]) -> Figure:
+    """One line for each name over the same places `along` the horizontal axis; labels of both axes."""
+    ends = "; ".join(f"{name} from {values[0]:.3f} to {values[-1]:.3f}" for name, values in named.items())
+    figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}.")
+    for colour, style, (name, values) in zip(COLOURS, LINE_STYLES, named.items()):
+        axes[0, 0].plot(along, values, style, color=colour, label=name)
+    axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
+    axes[0, 0].legend(frameon=False)
+    return figure
+
+
+@styled
+def precision_recall(named: Mapping[str, Curve]) -> Figure:
+    """Precision by recall, MaxF as a dot on lines of equal F1; the legend has MaxF and AP in numbers (question 6)."""
+    told = [f"{name}: MaxF {c.max_f1:.3f}, AP {c.average_precision:.3f}" for name, c in named.items()]
+    figure, axes = grid(1, 2, height=3.6, alt=f"Precision by recall. {'; '.join(told)}.")
+    recall = np.linspace(0.01, 1, 100)
+    for f1 in (0.5, 0.6, 0.7, 0.8, 0.9):
+        precision = np.divide(f1 * recall, 2 * recall - f1, out=np.full(100, np.nan), where=2 * recall > f1)
+        axes[0, 0].plot(recall, precision, color="0.85", linewidth=0.8)
+        axes[0, 0].annotate(f"F1 {f1}", (1.02, f1 / (2 - f1)), color="0.5", fontsize=8, va="center")
+    for colour, style, text, curve in zip(COLOURS, LINE_STYLES, told, named.values()):
+        found = curve.true_positive > 0
+        axes[0, 0].plot(curve.recall[found], curve.precision[found], style, color=colour, label=text)
+        axes[0, 0].plot(curve.best.recall, curve.best.precision, "o", color=colour)
+    axes[0, 0].set(xlabel="recall", ylabel="precision", xlim=(0, 1.14), ylim=(0, 1.03))
+    axes[0, 1].set_axis_off()
+    axes[0, 1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center left", frameon=False)
+    return figure
+
+
+@styled
+def maps(
+    named: Mapping[str, np.ndarray], *, unit: str, outline: np.ndarray | None = None, square: bool = False
+) -> Figure:
+    """Heat maps float (H, W) on one scale from 0 on, which the bar explains; `outline`, bool (H, W), adds a border."""
+    told = ", ".join(f"{name} from {values.min():.2g} to {values.max():.2g}" for name, values in named.items())
+    figure, axes = grid(1, len(named), height=2.4 if square else 1.8, alt=f"Maps of {unit}: {told}.")
+    highest = max(values.max() for values in named.values())
+    for cell, (title, values) in zip(axes[0], named.items()):
+        picture(cell, values, title, outline=outline, cmap="cividis", vmin=0, vmax=highest)
+        if square:
+            cell.set_aspect(1)
+    figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], label=unit, shrink=0.9)
+    return figure
+
+
+@styled
+def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Confusion matrices, counts (k, k) with a row for each true class: each row as shares that add up to 1."""
+    shares = {name: matrix / matrix.sum(1, keepdims=True) for name, matrix in named.items()}
+    right = "; ".join(
+        f"{name}: " + ", ".join(f"{label} {share[i, i]:.2f}" for i, label in enumerate(classes))
+        for name, share in shares.items()
+    )
+    figure, axes = grid(1, len(named), height=2.8, alt=f"Share of each true class that is called so. {right}.")
+    for cell, (title, share) in zip(axes[0], shares.items()):
+        cell.pcolormesh(share, cmap="Blues", vmin=0, vmax=1.2)
+        for (row, column), value in np.ndenumerate(share):
+            cell.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center")
+        places = np.arange(len(classes)) + 0.5
+        cell.set(title=title, xlabel="called", xticks=places, yticks=places, ylim=(len(classes), 0), aspect="equal")
+        cell.set_xticklabels(classes, fontsize=8)
+        cell.set_yticklabels(classes if cell is axes[0, 0] else [], fontsize=8)
+        cell.grid(visible=False)
+    axes[0, 0].set_ylabel("true")
+    return figure
+
+
+@styled
+def signals(named: Mapping[str, np.ndarray]) -> Figure:
+    """One-dimensional signals as stems, a panel for each, all on one scale (question 7)."""
+    told = "; ".join(f"{name}: {', '.join(f'{v:.2f}' for v in values)}" for name, values in named.items())
+    figure, axes = grid(1, len(named), height=1.9, alt=f"Signals. {told}.")
+    lowest, highest = (function([function(values) for values in named.values()]) for function in (min, max))
+    for cell, (title, values) in zip(axes[0], named.items()):
+        cell.vlines(range(len(values)), 0, values, color=RIGHT)
+        cell.plot(values, "o", color=RIGHT, markersize=4)
+        cell.axhline(0, color="0.5", linewidth=0.8)
+        cell.set_title(title, fontsize=9)
+        cell.set(ylim=(min(0, lowest) - 0.1 * highest, 1.1 * highest), xlim=(-0.8, len(values) - 0.2))
+        cell.tick_params(labelleft=cell is axes[0, 0])
+    return figure
+
+
+@styled
+def pictures(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, square: bool = False) -> Figure:
+    """Rows of pictures (H, W, 3), or of heat maps (H, W), each on a scale of its own; `describe` starts the alt text.
+
+    rows : by label, the pictures by title; the titles of the first row stand over all of them.
+    """
+    titles = list(next(iter(rows.values())))
+    alt = f"{describe} Rows: {', '.join(rows)}; columns: {', '.join(titles)}."
+    height = (1 if square else PIXEL_ASPECT) * WIDTH / len(titles)
+    figure, axes = grid(len(rows), len(titles), height=height + 0.2 / len(rows), alt=alt)
+    for place, (label, shown) in enumerate(rows.items()):
+        for cell, title, image in zip(axes[place], titles, shown.values()):
+            picture(cell, image, "" if place else title, cmap="cividis")
+            cell.set_aspect(1 if square else PIXEL_ASPECT)
+        axes[place, 0].set_ylabel(label, fontsize=9)
+    return figure
+
+
+def painted(classes: np.ndarray) -> np.ndarray:
+    """Classes, whole numbers (H, W) from 0, as a picture in the house colours: float (H, W, 3)."""
+    return np.array([to_rgb(colour) for colour in COLOURS])[classes]
+
+
+@styled
+def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mark: tuple[str, float]) -> Figure:
+    """Scores of several seeds as dots: a row for each name, a colour for each series; `mark` names a vertical line."""
+    told = "; ".join(
+        f"{name}, {series}: {', '.join(f'{value:.3f}' for value in values)}"
+        for name, row in named.items()
+        for series, values in row.items()
+    )
+    figure, axes = grid(1, 1, height=0.9 + 0.45 * len(named), alt=f"{unit} by seed. {told}. {mark[0]} {mark[1]:.3f}.")
+    series = list(dict.fromkeys(name for row in named.values() for name in row))
+    for place, row in enumerate(named.values()):
+        for name, values in row.items():
+            i = series.index(name)
+            height = place + 0.16 * (i - (len(series) - 1) / 2)
+            label = name if place == 0 else None
+            axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=COLOURS[i], label=label)
+    axes[0, 0].axvline(mark[1], color="black", linestyle=":", linewidth=1, label=mark[0])
+    axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
+    axes[0, 0].set_yticklabels(named)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure

@@ -5,7 +5,6 @@ Needs no TensorFlow, which takes longer to load than all the rest to do.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -218,14 +217,10 @@ def _predictions(found: Trained) -> Iterable[Node]:
         yield _figure(figure, number, words)
 
 
-@plots.styled
 def _figure(figure: Figure, number: int, caption: str) -> Node:
-    """A figure with its caption; photographs as JPEG, drawings as PNG."""
-    kind = "jpeg" if any(axes.images for axes in figure.axes) else "png"
-    file = io.BytesIO()
-    options = {"quality": 88} if kind == "jpeg" else {"optimize": True}
-    figure.savefig(file, format=kind, dpi=DOTS, facecolor="white", pil_kwargs=options)
-    picture = Node("picture", text=figure.get_label(), detail=f"image/{kind}", data=file.getvalue())
+    """A figure with its caption."""
+    kind, content = plots.encoded(figure, dots=DOTS)
+    picture = Node("picture", text=figure.get_label(), detail=f"image/{kind}", data=content)
     return Node("figure", (picture, Node("caption", (text(f"Figure {number}. {caption}"),))))
 
 

@@ -251,12 +251,12 @@ def reference() -> dict:
     return json.loads((Path(__file__).parent / "reference.json").read_text())
 
 
-def reference_run(model: str, recipe: str, seed: int = 0) -> dict:
-    """The run of `reference` for one model, recipe and seed (0 or 1)."""
-    for entry in reference()["runs"]:
-        if (entry["model"], entry["recipe"]["name"], entry["seed"]) == (model, recipe, seed):
-            return entry
-    raise RunError(f"no reference run of {model}, {recipe}, seed {seed}: see the entries of roadseg.runs.reference().")
+def reference_runs(model: str, recipe: str) -> list[dict]:
+    """The runs of `reference` for one model and recipe, one for each seed, in the order of these."""
+    entries = [e for e in reference()["runs"] if (e["model"], e["recipe"]["name"]) == (model, recipe)]
+    if not entries:
+        raise RunError(f"no reference runs of {model}, {recipe}: see the entries of roadseg.runs.reference().")
+    return sorted(entries, key=lambda entry: entry["seed"])
 
 
 def _readable(settings: dict) -> str:

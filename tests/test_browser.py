@@ -225,3 +225,28 @@ def test_ticked_ideas_stay_in_the_file(page, folder):
         o["data"][review.MIME] for o in saved(folder, notebook, "compare-1")["outputs"] if review.MIME in o["data"]
     ]
     assert told == {"name": "answer-1", "ticked": [1]}
+
+
+PANEL = """from roadseg import data, explore, training
+roads = data.load()
+unet = training.train("unet", "reported", roads)"""
+
+
+def test_the_threshold_moves_picture_and_numbers(page, folder):
+    notebook = "03_written_questions"
+    open_notebook(page, notebook)
+    write(page, cell(page, folder, notebook, "imports"), PANEL)
+    panel = cell(page, folder, notebook, "threshold-panel")
+    run_cell(page, panel)
+    picture, numbers = panel.locator("img[alt^='At threshold']"), panel.locator("tr", has_text="threshold 0.")
+    picture.wait_for(timeout=5 * MINUTE)  # where no run is to be reused, one is trained
+    before = picture.get_attribute("src"), numbers.inner_text().split("\t")[1:]
+    panel.locator(".noUi-handle").first.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    panel.locator("text=threshold 0.70").wait_for()
+    page.screenshot(path=Path(HOME) / "screenshots" / "threshold-0.70.png")
+    after = picture.get_attribute("src"), numbers.inner_text().split("\t")[1:]
+    assert before[0] != after[0] and len(after[1]) == 5
+    assert all(float(a) != float(b) for a, b in zip(before[1], after[1])), (before[1], after[1])
+    assert float(after[1][2]) < float(before[1][2]), "a higher threshold finds less road"

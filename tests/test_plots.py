@@ -93,7 +93,8 @@ def test_show_gives_alternative_text_and_a_constant_text_form(shown, roads):
     assert set(photo) == {"image/jpeg", "text/plain"} and photo["text/plain"] == "Two roads."
     assert roads.names[0] in options["metadata"]["image/jpeg"]["alt"]
     assert Image.open(io.BytesIO(photo["image/jpeg"])).width == plots.WIDTH * plots.DOTS
-    assert caption.data == "*Two roads.*"
+    assert caption["text/markdown"].startswith("*Two roads.*\n\n<details><summary>In words</summary>")
+    assert caption["text/markdown"].endswith(f"{options['metadata']['image/jpeg']['alt']}</details>")
     assert set(drawing) == {"image/png", "text/plain"}
     assert drawing_options["metadata"]["image/png"]["alt"] == "Scores: a F1 0.500; b F1 nan."
 
@@ -104,11 +105,21 @@ def test_live_is_one_figure_that_grows(shown, roads):
         prediction = np.zeros((15, 32, 32), np.uint8) if epoch else None
         names = roads.names[:15]
         watch(Progress("simple, small, seed 0", epoch, 2, curves(epoch), prediction, names, 1.5, 1.5 * (2 - epoch)))
-    figures = [call for call in shown if isinstance(call[1], dict)]
+    figures, words = shown[::2], shown[1::2]
+    assert "epoch 2 of 2, validation loss 0.821" in words[-1][1]["text/markdown"]
     assert [handle is None for handle, _, _ in figures] == [True, False, False]
     assert len({bundle["text/plain"] for _, bundle, _ in figures}) == 1
     kinds = [next(iter(options["metadata"])) for _, _, options in figures]
     assert "epoch 2 of 2" in figures[-1][2]["metadata"][kinds[-1]]["alt"]
+
+
+def test_curves_of_all_seeds_share_a_colour_and_a_label():
+    figure = plots.curves({"mine": curves(3), "stored": [curves(3, 0.5), curves(3, 0.6)]})
+    loss = figure.axes[0]
+    solid = [line.get_color() for line in loss.lines if line.get_linestyle() == "-" and len(line.get_xdata())]
+    assert solid == [plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[1]]
+    assert [text.get_text() for text in loss.texts] == ["stored", "mine"]
+    assert figure.get_label().count("stored: loss") == 2
 
 
 def test_thresholds_marks_the_best(roads):
@@ -141,3 +152,85 @@ def test_drawing_leaves_the_readers_settings_alone(roads):
     before = dict(rcParams)
     plots.sample(roads.images[0] / 255, roads.road[0], roads.evaluated[0])
     assert dict(rcParams) == before
+
+
+def test_steps_are_means_of_the_last_ones_above_a_dotted_line():
+    named = {name: {"step": np.arange(1, 9), "loss": np.arange(8.0), "accuracy": np.full(8, 0.5)} for name in "ab"}
+    figure = plots.steps(named, no_road=0.82, window=4)
+    loss, accuracy = figure.axes
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.5, 2.5, 3.5, 4.5, 5.5])
+    np.testing.assert_array_equal(loss.lines[0].get_xdata(), [4, 5, 6, 7, 8])
+    assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()  # a cue beside the colour
+    assert accuracy.lines[2].get_ydata()[0] == 0.82 and "a: loss 5.500" in figure.get_label()
+
+
+def test_lines_keep_their_names_and_places():
+    figure = plots.lines({"with": [0.4, 0.1], "without": [0.5, 0.1]}, along=(1, 2), labels=("pixels", "share wrong"))
+    first, second = figure.axes[0].lines
+    np.testing.assert_array_equal(second.get_ydata(), [0.5, 0.1])
+    assert first.get_label() == "with" and "share wrong by pixels: with from 0.400 to 0.100" in figure.get_label()
+
+
+def test_precision_recall_marks_max_f_and_tells_ap(roads):
+    rng = np.random.default_rng(0)
+    curve = metrics.curve(np.clip(roads.road * 0.4 + rng.random(roads.road.shape) * 0.6, 0, 1), roads.road)
+    figure = plots.precision_recall({"U-Net": curve})
+    (dot,) = (line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (curve.best.recall, curve.best.precision)
+    (text,) = (text.get_text() for text in figure.axes[1].get_legend().get_texts())
+    assert text == f"U-Net: MaxF {curve.max_f1:.3f}, AP {curve.average_precision:.3f}" and text in figure.get_label()
+    for line in figure.axes[0].lines[:5]:  # lines of equal F1
+        recall, precision = (values[np.isfinite(line.get_ydata())] for values in line.get_data())
+        f1 = 2 * recall * precision / (recall + precision)
+        np.testing.assert_allclose(f1, f1[0])
+
+
+def test_maps_share_one_scale():
+    figure = plots.maps({"missed": np.full((4, 4), 0.1), "false": np.eye(4)}, unit="share", outline=np.eye(4) > 0)
+    assert {image.get_clim() for axes in figure.axes[:2] for image in axes.images} == {(0, 1)}
+    assert figure.get_label() == "Maps of share: missed from 0.1 to 0.1, false from 0 to 1."
+
+
+def test_confusion_shows_shares_of_each_true_class():
+    figure = plots.confusion({"softmax": np.array([[3, 1], [0, 2]])}, ("ROAD", "CARS"))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.75", "0.25", "0.00", "1.00"]
+    assert figure.axes[0].get_ylim() == (2, 0)  # the first class on top
+    assert "softmax: ROAD 0.75, CARS 1.00" in figure.get_label()
+
+
+def test_signals_have_one_scale_that_holds_all():
+    figure = plots.signals({"signal": np.array([1.0, 3.0]), "learned": np.array([-2.0, 0.5, 0.1])})
+    limits = {axes.get_ylim() for axes in figure.axes}
+    assert len(limits) == 1 and next(iter(limits))[0] < -2 and next(iter(limits))[1] > 3
+    np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), [-2.0, 0.5, 0.1])
+
+
+def test_pictures_have_titles_above_and_labels_beside():
+    rows = {name: {"given": np.zeros((4, 4, 3)), "made": np.eye(4)} for name in ("um", "uu")}
+    figure = plots.pictures(rows, describe="Streets.")
+    assert [axes.get_title() for axes in figure.axes] == ["given", "made", "", ""]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["um", "", "uu", ""]
+    assert figure.get_label() == "Streets. Rows: um, uu; columns: given, made."
+    assert plots.pictures(rows, describe="", square=True).axes[0].get_aspect() == 1
+
+
+def test_classes_are_painted_in_the_house_colours():
+    picture = plots.painted(np.array([[0, 3]]))
+    np.testing.assert_allclose(picture, [[to_rgb(plots.COLOURS[0]), to_rgb(plots.COLOURS[3])]])
+
+
+def test_spread_shows_every_seed():
+    stored = {"assigned": {"simple": [0.63, 0.64], "unet": [0.83, 0.84]}, "fast": {"unet": [0.9, 0.91]}}
+    figure = plots.spread(stored, unit="MaxF", mark=("colour and position", 0.86))
+    (axes,) = figure.axes
+    dots = [line.get_xdata() for line in axes.lines[:-1]]
+    np.testing.assert_allclose(dots, [[0.63, 0.64], [0.83, 0.84], [0.9, 0.91]])
+    assert axes.lines[1].get_marker() == axes.lines[2].get_marker() != axes.lines[0].get_marker()
+    assert axes.lines[-1].get_xdata()[0] == 0.86 and "fast, unet: 0.900, 0.910" in figure.get_label()
+
+
+def test_photographs_are_jpeg_and_drawings_png_of_few_colours(shown, roads):
+    plots.show(plots.masks({"mean": roads.road.mean(0)}), "A mean mask.")
+    plots.show(plots.pictures({"um": {"image": roads.images[0]}}, describe="A road."), "A road.")
+    (_, drawing, _), _, (_, photograph, _), _ = shown
+    assert "image/jpeg" in photograph and Image.open(io.BytesIO(drawing["image/png"])).mode == "P"

@@ -1,0 +1,587 @@
+"""The claims of notebook 03: each check cell passes on the values of a right experiment and fails on counter-examples.
+
+A cell's source comes from the worked notebook; its values are made by hand here, small, so that nothing is trained.
+"""
+
+import ast
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from roadseg import baselines, evidence, metrics, models, workbook
+from roadseg.backend import keras
+
+NO_ROAD = 0.82
+CELLS = {
+    cell["id"]: "".join(cell["source"])
+    for cell in workbook.read_notebook(workbook.worked_folder() / "03_written_questions.ipynb")["cells"]
+    if cell["cell_type"] == "code"
+}
+COMMON = {"np": np, "keras": keras, "evidence": evidence, "metrics": metrics, "baselines": baselines}
+CASES = {}  # cell: a function that makes the right values, and the counter-examples by name
+
+
+def right(cell):
+    """Note what makes the right values of a cell's names."""
+
+    def note(function):
+        CASES[cell] = (function, {})
+        return function
+
+    return note
+
+
+def wrong(cell, name):
+    """Note a counter-example: it changes the right values, in place."""
+
+    def note(function):
+        CASES[cell][1][name] = function
+        return function
+
+    return note
+
+
+def run(cell, values):
+    """Execute a cell with these values."""
+    exec(compile(CELLS[cell], cell, "exec"), dict(COMMON) | values)
+
+
+def changed(change):
+    """A counter-example that sets entries: by name, or by (name, key, key ...)."""
+
+    def apply(values):
+        for path, value in change.items():
+            target, *keys = path if isinstance(path, tuple) else (path,)
+            if not keys:
+                values[target] = value
+                continue
+            place = values[target]
+            for key in keys[:-1]:
+                place = place[key]
+            place[keys[-1]] = value
+
+    return apply
+
+
+def case(cell, counter_examples):
+    """`right` and several `wrong` made of changes."""
+
+    def note(function):
+        CASES[cell] = (function, {name: changed(change) for name, change in counter_examples.items()})
+        return function
+
+    return note
+
+
+# --- questions 1 and 2 -----------------------------------------------------------------------------------------------
+
+
+def a_run(**columns):
+    """A run with these curves, that calls no pixel road."""
+    curves = {name: np.array(values) for name, values in columns.items()}
+    return SimpleNamespace(curves=curves, prediction=lambda epoch: np.full((2, 8, 8), 126, np.uint8))
+
+
+def found_road(values):
+    values["slow"].prediction = lambda epoch: np.repeat([[[126], [200]]], 8, axis=2).astype(np.uint8)
+
+
+@case(
+    "q1-check",
+    {
+        "a network that has learned in one epoch": {"slow": a_run(val_accuracy=[0.93])},
+        "everything called road": {("rows", "U-Net", "accuracy after epoch 1"): 0.18},
+    },
+)
+def first_epoch():
+    row = {"accuracy after epoch 1": NO_ROAD}
+    return {"slow": a_run(val_accuracy=[0.8201]), "no_road": NO_ROAD, "rows": {"U-Net": dict(row), "simple": dict(row)}}
+
+
+wrong("q1-check", "a picture with road in it")(found_road)
+
+
+def steps(leaves, *, count=600, falls=True):
+    """The log of a training whose accuracy stands at the NO ROAD share for so many steps while its loss falls."""
+    step = np.arange(1, count + 1)
+    loss = 0.2 + 0.5 * np.exp(-step / 60) if falls else np.full(count, 0.7)
+    return {"step": step, "loss": loss, "accuracy": np.where(step > leaves, 0.95, NO_ROAD)}
+
+
+@case(
+    "q2-steps-check",
+    {
+        "accuracy that rises with the loss": {"slow": SimpleNamespace(steps=steps(20))},
+        "a network that does not learn": {"slow": SimpleNamespace(steps=steps(400, falls=False))},
+        "rates exchanged": {"unet": SimpleNamespace(steps=steps(500))},
+    },
+)
+def loss_and_accuracy_by_step():
+    return {"slow": SimpleNamespace(steps=steps(400)), "unet": SimpleNamespace(steps=steps(120)), "share": NO_ROAD}
+
+
+@case(
+    "q2-check",
+    {
+        "labels shuffled": {("rows", "epoch 5", "MaxF"): 0.31},
+        "accuracy that does not wait": {("rows", "epoch 3", "accuracy"): 0.93},
+        "road sinks with the rest": {("named", "road, epoch 6"): np.full(9, 0.1)},
+    },
+)
+def probabilities_under_one_half():
+    losses = {"epoch 1": (0.67, 0.31), "epoch 3": (0.24, 0.77), "epoch 5": (0.21, 0.81)}
+    rows = {name: {"loss": loss, "accuracy": NO_ROAD, "MaxF": best} for name, (loss, best) in losses.items()}
+    named = {"no road, epoch 6": np.full(9, 0.02), "road, epoch 6": np.full(9, 0.49)}
+    return {"rows": rows, "named": named, "epoch": 6, "no_road": NO_ROAD}
+
+
+@case(
+    "q2-lift-check",
+    {
+        "road lifted while accuracy stands": {"lift": np.full(6, 2.0)},
+        "nothing pushed down": {"push": np.zeros(6)},
+        "accuracy moves though nothing is lifted": {"standing": np.array([True, False]), "bias": -0.1},
+    },
+)
+def logits_of_the_last_layer():
+    truth = np.array([True, True, False, False, False, False])
+    push = np.where(truth, -0.2, -16.0)
+    return {"truth": truth, "lift": np.zeros(6), "push": push, "bias": 0.02, "standing": np.ones(12, bool)}
+
+
+@case(
+    "q2-starts-check",
+    {
+        "starts exchanged": {("tried", "1e-4"): steps(40, count=204), ("tried", "1e-3, He"): steps(300, count=204)},
+        "labels shuffled: none leaves": {("tried", "1e-3, He"): steps(300, count=204)},
+    },
+)
+def two_rates_and_two_starts():
+    leaves = {"1e-4": 300, "1e-4, He": 90, "1e-3": 110, "1e-3, He": 40}
+    return {"tried": {name: steps(step, count=204) for name, step in leaves.items()}, "share": NO_ROAD}
+
+
+@case("q2-stored-check", {"recipes exchanged": {("rows", "assigned", "seed 0"): 0, ("rows", "fast", "seed 0"): 8}})
+def stored_epochs_of_waiting():
+    epochs = {"assigned": (8, 9), "reported": (2, 2), "fast": (1, 0)}
+    return {"rows": {recipe: {"seed 0": a, "seed 1": b} for recipe, (a, b) in epochs.items()}}
+
+
+# --- questions 3 and 4 -----------------------------------------------------------------------------------------------
+
+
+def batches(pictures):
+    """Stands in for `data`: as many full batches of 4 as so many pictures give."""
+    return SimpleNamespace(dataset=lambda *arguments, **options: range(pictures // 4))
+
+
+@case("q3-check", {"validation pictures train, too": {"data": batches(287)}, "batches of 8": {"data": batches(136)}})
+def batches_of_an_epoch():
+    return {"data": batches(272), "roads": None, "split": SimpleNamespace(train=range(272))}
+
+
+@case("q3-optimiser-check", {"gradients never applied": {"iterations": 0}, "two updates a batch": {"iterations": 136}})
+def the_optimisers_counter():
+    return {"iterations": 68, "counted_steps": 68}
+
+
+@right("q3-ragged-check")
+def a_ragged_last_batch():
+    sizes, losses = np.array([4.0] * 67 + [2.0]), np.linspace(0.3, 0.1, 68)
+    return {
+        **{"sizes": sizes, "losses": losses},
+        **{"over_batches": losses.mean(), "over_pixels": np.average(losses, weights=sizes)},
+    }
+
+
+wrong("q3-ragged-check", "272 pictures, which leave no rest")(changed({("sizes", 67): 4.0}))
+wrong("q3-ragged-check", "one mean taken for the other")(
+    lambda values: values.update(over_pixels=values["over_batches"])
+)
+
+
+@wrong("q3-ragged-check", "the rest dropped")
+def rest_dropped(values):
+    values.update(sizes=values["sizes"][:-1], losses=values["losses"][:-1])
+
+
+@case("q4-check", {"batches of 8": {"unet": SimpleNamespace(curves={"epoch": range(12)}, steps={"step": range(408)})}})
+def the_runs_own_log():
+    unet = SimpleNamespace(curves={"epoch": range(12)}, steps={"step": range(816)})
+    return {"unet": unet, "counted_steps": 68}
+
+
+@case("q4-optimiser-check", {"a counter that starts anew every epoch": {"steps_taken": 68}})
+def twelve_epochs():
+    return {"steps_taken": 816, "counted_steps": 68}
+
+
+# --- questions 5 and 6 -----------------------------------------------------------------------------------------------
+
+
+@case(
+    "q5-check",
+    {
+        "an untrained network": {("rows", "U-Net", "max_f"): 0.31},
+        "masks of other pictures": {("rows", "mean mask", "accuracy"): 0.82},
+    },
+)
+def baselines_beside_networks():
+    best = {"no road": 0.3, "mean mask": 0.83, "colour": 0.5, "colour and position": 0.87}
+    best |= {"simple model": 0.77, "U-Net at 1e-4": 0.85, "U-Net": 0.91}
+    rows = {name: {"accuracy": 0.94, "f1": 0.8, "max_f": value} for name, value in best.items()}
+    rows["no road"] |= {"accuracy": 0.82, "f1": 0.0}
+    return {"rows": rows}
+
+
+@case(
+    "q5-heart-check",
+    {
+        "an untrained network": {("heart", "the four pictures"): 0.82},
+        "a network that has learned what a road is": {("heart", "validation"): 0.975},
+    },
+)
+def four_pictures_by_heart():
+    return {"heart": {"the four pictures": 0.999, "validation": 0.94, "mean mask, validation": 0.938}}
+
+
+TRUTH = np.zeros((2, 16, 16), bool)
+TRUTH[:, 8:, 4:12] = True
+COUNTED = np.ones_like(TRUTH)
+
+
+def graded():
+    """A prediction between which and the truth there is some overlap: uint8."""
+    chance = np.random.default_rng(0).random(TRUTH.shape)
+    return np.rint(255 * (0.4 * TRUTH + 0.6 * chance)).astype(np.uint8)
+
+
+@right("q6-check")
+def one_curve():
+    prediction = graded()
+    unet = SimpleNamespace(prediction=lambda: prediction)
+    return {"unet": unet, "truth": TRUTH, "counted": COUNTED, "curve": metrics.curve(prediction, TRUTH, COUNTED)}
+
+
+@wrong("q6-check", "the curve of shuffled labels")
+def curve_of_shuffled_labels(values):
+    shuffled = np.random.default_rng(0).permutation(TRUTH.ravel()).reshape(TRUTH.shape)
+    values["curve"] = metrics.curve(graded(), shuffled)
+
+
+@right("threshold-check")
+def three_thresholds():
+    return {"unet": SimpleNamespace(prediction=graded), "truth": TRUTH, "counted": COUNTED}
+
+
+wrong("threshold-check", "a network that answers yes or no alone")(
+    changed({"unet": SimpleNamespace(prediction=lambda: np.where(graded() > 127, 255, 0).astype(np.uint8))})
+)
+
+
+@case(
+    "q6-map-check",
+    {
+        "an untrained network": {("compared", "U-Net"): SimpleNamespace(max_f1=0.31, average_precision=0.2)},
+        "errors anywhere": {("wrong", "false road"): np.random.default_rng(0).random((4, 16, 16)) < 0.3},
+    },
+)
+def where_the_errors_are():
+    typical = np.repeat([[0.0, 0.5, 1.0, 0.0]], 16, axis=0).repeat(4, axis=1)
+    rng = np.random.default_rng(0)
+    wrong_somewhere = {
+        "road missed": (rng.random((4, 16, 16)) < 0.4) & (typical == 0.5),
+        "false road": np.zeros((4, 16, 16), bool),
+    }
+    compared = {"U-Net": SimpleNamespace(max_f1=0.91, average_precision=0.9), "mean mask": SimpleNamespace(max_f1=0.83)}
+    return {"compared": compared, "typical": typical, "wrong": wrong_somewhere}
+
+
+# --- questions 7 to 9 ------------------------------------------------------------------------------------------------
+
+
+@case(
+    "q7-check",
+    {
+        "plain upsampling": {"spread": np.array([3.0, 3.0, 0.0, 0.0, 1.0, 1.0, 0.0])},
+        "the kernel turned into the convolution's inverse": {
+            "matrix": np.eye(3, 7),
+            "spread": np.eye(7, 3) @ [3, 0, 1],
+        },
+    },
+)
+def scatter_and_add():
+    matrix = np.zeros((3, 7))
+    for i in range(3):
+        matrix[i, 2 * i : 2 * i + 3] = 1, 2, 1
+    signal = np.array([3.0, 0.0, 1.0])
+    spread = np.array([3.0, 6.0, 3.0, 0.0, 1.0, 2.0, 1.0])
+    return {"matrix": matrix, "signal": signal, "spread": spread, "by_keras": spread.copy()}
+
+
+def by_hand(kernel, signal):
+    """The transposed convolution of a signal (n,) with stride 2, padded as Keras does: (2 n,)."""
+    full = np.zeros(2 * len(signal) + len(kernel))
+    for i, value in enumerate(signal):
+        full[2 * i : 2 * i + len(kernel)] += value * np.asarray(kernel, float)
+    start = max(0, len(kernel) - 2) // 2
+    return full[start : start + 2 * len(signal)]
+
+
+@right("q7-upsampling-check")
+def kernels_that_interpolate():
+    steep = np.array([1.0, 3.0, 2.0, 2.0, 0.0, 1.0])
+    drawn = {"kernel 1, 1": by_hand((1, 1), steep), "kernel ¼, ¾, ¾, ¼": by_hand((0.25, 0.75, 0.75, 0.25), steep)}
+    return {"drawn": drawn, "steep": steep, "learned": np.random.default_rng(0).normal(size=(2, 2, 8, 16))}
+
+
+wrong("q7-upsampling-check", "a network that repeats each value")(changed({"learned": np.ones((2, 2, 8, 16))}))
+
+
+@wrong("q7-upsampling-check", "a kernel off by one place")
+def kernel_off_by_one(values):
+    values["drawn"]["kernel ¼, ¾, ¾, ¼"] = np.roll(values["drawn"]["kernel ¼, ¾, ¾, ¼"], 1)
+
+
+@case(
+    "q7-chequerboard-check",
+    {
+        "stride 1": {("drawn", "kernel 3 x 3"): np.full((4, 4), 9.0)},
+        "in one dimension, stride 1": {"doubled": lambda kernel, signal: np.full(2 * len(signal), 3.0)},
+        "a kernel that stride 2 does not divide": {("drawn", "kernel 4 x 4"): np.array([[4.0, 6.0], [6.0, 9.0]])},
+    },
+)
+def overlaps():
+    uneven = np.outer([1, 2, 1, 2], [1, 2, 1, 2]).astype(float)
+    drawn = {"kernel 3 x 3": uneven, "kernel 2 x 2": np.ones((4, 4)), "kernel 4 x 4": np.full((4, 4), 4.0)}
+    return {"drawn": drawn, "doubled": by_hand}
+
+
+class WithoutSkips:
+    """Stands in for `models`: every U-Net comes without its skips."""
+
+    @staticmethod
+    def unet(**options):
+        return models.unet(**options | {"skip_connections": False})
+
+
+@case("q8-check", {"skips removed": {"models": WithoutSkips}})
+def parameters_by_hand():
+    return {"models": models}
+
+
+@pytest.fixture(scope="module")
+def levels():
+    """What the cell q8-levels counts, its figure left out."""
+    values = {"models": models, "plots": SimpleNamespace(bars=lambda *a, **o: None, show=lambda *a: None)} | COMMON
+    exec(CELLS["q8-levels"], values)
+    return {name: values[name] for name in ("network", "held", "work", "parts", "models")}
+
+
+def test_where_the_parameters_are(levels):
+    run("q8-levels-check", levels)
+    with pytest.raises(AssertionError):  # skips removed
+        run("q8-levels-check", levels | {"network": models.unet(skip_connections=False)})
+    with pytest.raises(AssertionError):  # the work counted once for each weight, as parameters are
+        run("q8-levels-check", levels | {"work": levels["held"]})
+
+
+@case(
+    "q9-check",
+    {
+        "a dropout layer added": {("apart", "U-Net"): 0.04},
+        "dropout that drops nothing": {("apart", "with dropout"): 0.0},
+        "batch normalisation with the statistics of training": {("apart", "with batch normalisation"): 0.0},
+    },
+)
+def both_modes():
+    return {"apart": {"U-Net": 0.0, "with dropout": 0.04, "with batch normalisation": 0.08}}
+
+
+# --- questions 10 and 11 ---------------------------------------------------------------------------------------------
+
+
+@case(
+    "q10-check",
+    {
+        "a sigmoid head": {"sums": np.array([1.7, 2.1])},
+        "three channels": {"probability": np.full((1, 4, 4, 3), 1 / 3)},
+        "labels in another order": {"one_hot": 1.52},
+    },
+)
+def an_untrained_softmax():
+    return {"probability": np.full((1, 4, 4, 4), 0.25), "sums": np.ones(4), "sparse": 1.386, "one_hot": 1.386}
+
+
+@case(
+    "q10-training-check",
+    {
+        "labels shuffled": {"matrix": np.outer([680, 180, 100, 40], [0.68, 0.18, 0.1, 0.04])},
+        "an untrained network: all OTHER": {"matrix": np.outer([680, 180, 100, 40], [1, 0, 0, 0])},
+        "a sigmoid head": {"softmax": np.full((2, 4, 4, 4), 0.5)},
+    },
+)
+def four_classes_learned():
+    matrix = np.diag([600, 160, 80, 25]) + 4
+    return {"matrix": matrix, "softmax": np.full((2, 4, 4, 4), 0.25)}
+
+
+@case("q10-sigmoids-check", {"a softmax head": {"said": np.ones((2, 8, 8), int), "sums": np.ones((2, 8, 8))}})
+def four_sigmoids():
+    said = np.ones((2, 8, 8), int)
+    said[0, :2], said[1, 3] = 0, 2
+    return {"said": said, "sums": np.linspace(0.1, 1.8, 128).reshape(2, 8, 8)}
+
+
+@case("q11-check", {"errors anywhere": {("error", "without"): [0.1] * 31}})
+def errors_by_distance():
+    falling = (0.4 / np.arange(1, 32)).tolist()
+    distance = np.full((1, 16, 16), 32, np.uint8)
+    distance[:, 7:9] = 1
+    return {"error": {"with skips": list(falling), "without": list(falling)}, "distance": distance}
+
+
+@case("q11-seeds-check", {"skips that always help": {("gaps", "assigned"): {"seed 0": 0.02, "seed 1": 0.04}}})
+def gaps_of_seeds():
+    return {"gaps": {"assigned": {"seed 0": -0.02, "seed 1": -0.01}, "fast": {"seed 0": 0.02, "seed 1": 0.0}}}
+
+
+@case(
+    "q11-thin-check",
+    {
+        "skips removed": {("thin", "with skips"): 0.45},
+        "skips left in both": {("thin", "without"): 0.98},
+    },
+)
+def thin_lines():
+    return {"thin": {"with skips": 0.99, "without": 0.45}}
+
+
+@case(
+    "q11-levels-check",
+    {
+        "lines as broad as roads": {("knows", "bottom", "lines, F1"): 0.93},
+        "an untrained network": {("along", "with skips", "bottom"): 0.1},
+    },
+)
+def what_levels_know():
+    agreement = {"bottom": 0.8, "decoder1": 0.78}
+    knows = {"bottom": {"road, F1": 0.93, "lines, F1": 0.0}}
+    return {"knows": knows, "along": {"with skips": dict(agreement), "without": dict(agreement)}}
+
+
+@case("q11-gradient-check", {"skips removed": {("gradient", "with skips"): 2e-6}})
+def gradients_of_the_first_layer():
+    return {"gradient": {"with skips": 0.04, "without": 2e-6}}
+
+
+# --- questions 12 to 14 ----------------------------------------------------------------------------------------------
+
+
+@case(
+    "q12-check",
+    {
+        "a class for each pixel": {"classifier": lambda batch: np.zeros((4, 256, 256, 3))},
+        "a softmax over the score and its opposite": {"two_way": np.exp([1.3, -1.3]) / np.exp([1.3, -1.3]).sum()},
+    },
+)
+def pooling_and_a_dense_layer():
+    two_way = np.exp([1.3, 0]) / np.exp([1.3, 0]).sum()
+    return {"classifier": lambda batch: np.zeros((4, 3)), "batch": None, "score": np.array([1.3]), "two_way": two_way}
+
+
+@case(
+    "q12-categories-check",
+    {
+        "labels shuffled": {("right", "U-Net's encoder"): 0.35},
+        "an encoder that has learned nothing for it": {("right", "untrained encoder"): 0.6},
+        "neighbouring frames on both sides": {("right", "labels shuffled"): 0.7},
+    },
+)
+def three_categories():
+    told = {"U-Net's encoder": 0.58, "untrained encoder": 0.44, "labels shuffled": 0.3, "guessing": 0.34}
+    return {"right": told}
+
+
+@case(
+    "q13-check",
+    {
+        "a sharp guess": {("guesses", "L2"): np.repeat([0.0, 1.0], [18, 22])},
+        "L2 in place of L1": {"between": np.array([1.0, 0.5, 1.0])},
+    },
+)
+def two_places_for_an_edge():
+    return {"guesses": {"L2": np.repeat([0.0, 0.5, 1.0], [18, 4, 18])}, "between": np.ones(101)}
+
+
+L1_ROW = {"L2": 0.0056, "L1": 0.041, "features": 0.062, "sharpness": 0.52}
+
+
+@case(
+    "q13-scores-check",
+    {
+        "no loss on features": {("scores", "L1 + features"): L1_ROW},
+        "a pixel loss that does not blur": {("scores", "L2", "sharpness"): 0.95},
+        "better in every pixel, too": {("scores", "L1 + features", "L1"): 0.03},
+    },
+)
+def three_losses():
+    features = {"L2": 0.0064, "L1": 0.046, "features": 0.044, "sharpness": 0.6}
+    pixel = {"L2": 0.0058, "L1": 0.043, "features": 0.061, "sharpness": 0.56}
+    return {"scores": {"L2": pixel, "L1": dict(L1_ROW), "L1 + features": features}}
+
+
+@case(
+    "q14-check",
+    {
+        "an untrained U-Net": {("rows", "U-Net", "MaxF"): 0.31},
+        "models exchanged": {("stored", "reported"): {"simple": [0.88, 0.91], "unet": [0.78, 0.79]}},
+        "the script's rate does as well": {("stored", "assigned", "unet"): [0.9, 0.91]},
+        "seeds far apart": {("stored", "reported", "unet"): [0.87, 0.96]},
+        "a U-Net at the simple model's price": {("rows", "U-Net", "seconds an epoch"): 3.0},
+    },
+)
+def two_models():
+    rows = {
+        "simple model": {"MaxF": 0.77, "loss": 0.2, "seconds an epoch": 3.3},
+        "U-Net": {"MaxF": 0.91, "loss": 0.08, "seconds an epoch": 15.0},
+    }
+    stored = {
+        "assigned": {"simple": [0.63, 0.64], "unet": [0.83, 0.83]},
+        "reported": {"simple": [0.78, 0.79], "unet": [0.88, 0.91]},
+    }
+    return {"rows": rows, "stored": stored, "counting": 0.86}
+
+
+# --- what the notes above are for ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CASES)
+def test_a_claim_holds_on_the_right_values(cell):
+    make, _ = CASES[cell]
+    run(cell, make())
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"), [pytest.param(cell, name, id=f"{cell}, {name}") for cell in CASES for name in CASES[cell][1]]
+)
+def test_a_counter_example_fails_the_claim(cell, name):
+    make, counter_examples = CASES[cell]
+    values = make()
+    counter_examples[name](values)
+    with pytest.raises(AssertionError):
+        run(cell, values)
+
+
+def test_every_question_has_claims_and_every_claim_a_counter_example():
+    claims = {
+        cell
+        for cell, source in CELLS.items()
+        if re.match(r"q\d+-|threshold-", cell)
+        and any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(source)))
+    }
+    assert claims == CASES.keys() | {"q8-levels-check"}
+    assert all(counter_examples for _, counter_examples in CASES.values())
+    assert {int(re.match(r"q(\d+)-", cell)[1]) for cell in claims if cell.startswith("q")} == set(range(1, 15))
