@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     except RoadsegError as error:
         print(f"roadseg: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        print(f"roadseg: interrupted: {str(error) or 'nothing half done is kept; start again.'}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -372,7 +373,7 @@ def evaluate(options: Namespace) -> int:
 def _named_run(name: str) -> Run:
     """The run in a folder, or of that name in the runs folder."""
     path = Path(name)
-    return roadseg.runs.open_run(path if path.is_dir() else roadseg.runs.folder() / name)
+    return roadseg.runs.open_run(path if path.is_dir() else roadseg.runs.place() / name)
 
 
 def _without_nan(scores: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:

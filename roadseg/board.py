@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,19 @@ class Board:
     def __init__(self, path: Path, images: np.ndarray):
         shutil.rmtree(path / "tensorboard", ignore_errors=True)
         self.path, self.images = path, images[:PICTURES]
-        self.train, self.validation = (
-            tf.summary.create_file_writer(str(path / "tensorboard" / part)) for part in ("train", "validation")
-        )
+        with _disk_errors(path):
+            self.train, self.validation = (
+                tf.summary.create_file_writer(str(path / "tensorboard" / part)) for part in ("train", "validation")
+            )
 
     def log(self, row: tuple) -> None:
-        """Add one epoch: a row of `runs.CURVES`, and the predictions that the run's folder holds for it."""
-        epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds = row
+        """Add one epoch: a row of `runs.CURVES`, and the predictions that the run's folder holds for it.
+
+        Raises OSError where the files cannot be written."""
+        with _disk_errors(self.path):
+            self._log(*row)
+
+    def _log(self, epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds) -> None:
         with self.train.as_default(step=int(epoch)):
             tf.summary.scalar("loss", loss)
             tf.summary.scalar("accuracy", accuracy)
@@ -49,3 +57,12 @@ class Board:
         """Close the files."""
         self.train.close()
         self.validation.close()
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Raise what TensorFlow cannot write as OSError, like all else that writes."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"TensorBoard's files in {path / 'tensorboard'}") from error

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from . import kitti
-from .errors import DataError, OptionError
+from .errors import DataError, OptionError, interruptible
 from .files import DAMAGED_ARRAYS, written_whole
 
 if TYPE_CHECKING:
@@ -102,6 +102,11 @@ def load(
         raise OptionError(f"size is {size!r}: expected (height, width), both at least 1, such as (256, 256).")
     if workers is not None and workers < 1:
         raise OptionError(f"workers is {workers}: expected at least 1, or None for one a core.")
+    with interruptible("loading the pictures keeps nothing half done: start it again."):
+        return _loaded(root, size, cache, workers, say)
+
+
+def _loaded(root, size, cache, workers, say) -> RoadData:
     root, source = _found(root, say)
     frames = kitti.frames(root)
     if cache is False:

@@ -1,5 +1,8 @@
 """The errors that users meet: one line each, which says what was expected, what was found and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RoadsegError(Exception):
     """Base of all of them. Jupyter shows the line alone, not a traceback."""
@@ -18,3 +21,18 @@ class OptionError(RoadsegError, ValueError):
 
 class RunError(RoadsegError):
     """The folder of a training run cannot be written, read or trusted."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody has stopped what was going on; says what is kept. Jupyter shows the line alone, not a traceback."""
+
+    _render_traceback_ = RoadsegError._render_traceback_
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Let Ctrl-C, or Jupyter's button, end the block with this one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(message) from None

@@ -57,7 +57,7 @@ class Trained:
 
 def trained(runs_folder: str | Path | None = None) -> Trained:
     """The runs of the recipe `reported`, seed 0, on the pictures that the workbook uses: the newest of the longest."""
-    paths = [path.parent.name for path in runs.folder(runs_folder).glob(f"*-{RECIPE}-seed0-*/finished.json")]
+    paths = [path.parent.name for path in runs.place(runs_folder).glob(f"*-{RECIPE}-seed0-*/finished.json")]
     if not any(name.startswith(f"{model}-{RECIPE}") for name in paths for model in MODELS):
         return Trained(dict.fromkeys(MODELS), None)  # so no pictures are rendered or read in vain
     roads = road_data.load()

@@ -109,21 +109,32 @@ class Run:
         return model
 
 
-def folder(out: str | Path | None = None) -> Path:
-    """Where runs live: `out`, else ROADSEG_RUNS, else the project's `runs`. Made when missing.
+def place(out: str | Path | None = None) -> Path:
+    """Where runs live: `out`, else ROADSEG_RUNS, else the project's `runs`."""
+    return Path(out or os.environ.get("ROADSEG_RUNS") or kitti.project_root() / "runs")
 
-    Raises RunError where it cannot be made or written."""
-    path = Path(out or os.environ.get("ROADSEG_RUNS") or kitti.project_root() / "runs")
-    try:
+
+def folder(out: str | Path | None = None) -> Path:
+    """The place of runs, to write to: made when missing. Raises RunError where it cannot be made or written."""
+    path = place(out)
+    with _writing(path):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
             raise PermissionError(13, "no permission to write")
-    except OSError as error:
-        raise RunError(
-            f"the runs folder {path} cannot be written ({error.strerror}): make it writable, or set ROADSEG_RUNS to a "
-            "folder that is."
-        ) from error
     return path
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses in the folder of runs into a RunError."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:  # the second where a file system has no locks
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"the runs folder {path} cannot be written ({reason}): make it writable, or set ROADSEG_RUNS to a folder "
+            "that is and has space."
+        ) from error
 
 
 def title(settings: dict) -> str:
@@ -165,7 +176,7 @@ def find(settings: dict, *, out: str | Path | None = None) -> Run | None:
     """The newest finished run with these settings, whoever wrote its step: None where there is none."""
     wanted = {name: settings[name] for name in KEY if name != "step"}
     found = []
-    for path in folder(out).glob(f"{_readable(settings)}-*"):
+    for path in place(out).glob(f"{_readable(settings)}-*"):
         try:
             run = open_run(path)
         except RunError:
@@ -181,11 +192,12 @@ def locked(path: Path, *, say) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"Another process is training {path.name}; waiting for it, to reuse what it makes.")
-        lock.acquire()
+    with _writing(path.parent):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"Another process is training {path.name}; waiting for it, to reuse what it makes.")
+            lock.acquire()
     try:
         yield
     finally:

@@ -179,7 +179,7 @@ def _autograde(student: str, course: Path, *, until: float, seconds: float | Non
 def lend(course: Path) -> None:
     """Make what graded code may read: pictures, resized and cached, and a copy of the finished runs of the project."""
     roadseg.load(say=print)
-    for path in roadseg.runs.folder().glob("*/finished.json"):
+    for path in roadseg.runs.place().glob("*/finished.json"):
         if not (copied := course / "runs" / path.parent.name).exists():
             shutil.copytree(path.parent, copied)
 

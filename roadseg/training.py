@@ -6,9 +6,10 @@ Tensors in a step: image float32 (batch, H, W, 3) in [0, 1]; road, weight and pr
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +21,12 @@ from . import devices, metrics, models, provenance, recipes, runs
 from .backend import keras, tf
 from .board import Board
 from .data import RoadData, Split
-from .errors import OptionError, RunError
+from .errors import OptionError, RunError, interruptible
+from .files import written_whole
 from .recipes import Recipe
 
 VALIDATION_BATCH = 8  # the course's
+HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def train(
     run = runs.find(plan.settings, out=out) if step is validation_step is None else None
     if run is None:
         path = runs.folder(out) / runs.key(plan.settings)
-        with runs.locked(path, say=say):
+        kept = f"{path.name} keeps its last whole epoch, and the same command or cell goes on from there."
+        with interruptible(kept), runs.locked(path, say=say), _writing(path):
             run = _finished(path, say) or _trained(plan, path, watch, say)
     if run.how == "reused":
         watch(_progress(run.title, run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
@@ -220,20 +224,21 @@ def _finished(path: Path, say) -> runs.Run | None:
         return runs.open_run(path)
     except RunError as error:
         say(f"{error} It is trained again now.")
-        for name in ("finished.json", "state.npz"):
+        for name in ("state.npz", "finished.json"):  # in this order: without the second, the first counts
             (path / name).unlink(missing_ok=True)
         return None
 
 
 def _trained(plan: _Plan, path: Path, watch, say) -> runs.Run:
     """Train from the last whole epoch on the disk, or from the start, to the end."""
-    try:
-        (path / "predictions").mkdir(parents=True, exist_ok=True)
-        with plan.strategy.scope():
-            state = _start(plan, path, say)
-            steps = _compiled(plan, state)
-        how = "resumed" if state.epoch else "trained"
-        board = Board(path, plan.data.images[plan.split.validation])
+    (path / "predictions").mkdir(parents=True, exist_ok=True)
+    for part in path.rglob(".*part*"):  # of a process that was killed
+        part.unlink()
+    with plan.strategy.scope():
+        state = _start(plan, path, say)
+        steps = _compiled(plan, state)
+    how = "resumed" if state.epoch else "trained"
+    with closing(Board(path, plan.data.images[plan.split.validation])) as board:
         for row in state.curves:
             board.log(row)
         watch(_progress(plan.title, path, plan.settings, state.curves))
@@ -241,17 +246,20 @@ def _trained(plan: _Plan, path: Path, watch, say) -> runs.Run:
             _epoch(plan, path, state, steps, epoch)
             board.log(state.curves[-1])
             watch(_progress(plan.title, path, plan.settings, state.curves))
-        board.close()
-        _finish(plan, path, state)
-    except KeyboardInterrupt:
-        say(f"Interrupted: {path.name} keeps its last whole epoch, and the same command or cell goes on from there.")
-        raise
+    _finish(plan, path, state)
+    return runs.open_run(path, how=how)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses in the run's folder into a RunError."""
+    try:
+        yield
     except OSError as error:
         raise RunError(
             f"the run {path} cannot be written ({error.strerror or error}): free space or set ROADSEG_RUNS to another "
             "folder; the last whole epoch is kept."
         ) from error
-    return runs.open_run(path, how=how)
 
 
 def _start(plan: _Plan, path: Path, say) -> _State:
@@ -416,9 +424,7 @@ def _save(state: _State, path: Path) -> None:
         curves=np.array(state.curves, np.float64),
         steps=np.array(state.steps, np.float64),
         best_loss=np.array(state.best_loss),
-        **_numbered("model", state.model.get_weights()),
-        **_numbered("best", state.best_weights),
-        **_numbered("optimizer", [keras.ops.convert_to_numpy(variable) for variable in state.optimizer.variables]),
+        **_numbered(_weights(state, best=state.best_weights)),
     )
     runs.write_csv(path / "curves.csv", runs.CURVES, np.array(state.curves))
 
@@ -426,23 +432,28 @@ def _save(state: _State, path: Path) -> None:
 def _restore(state: _State, path: Path) -> None:
     """Read the state back; RunError where it is damaged or belongs to another network, and then nothing has changed."""
     kept = runs.read_arrays(path / "state.npz")
-    parts = {
-        part: [kept[f"{part}_{i}"] for i in range(sum(name.startswith(f"{part}_") for name in kept))]
-        for part in ("model", "optimizer")
-    }
-    best = [kept[f"best_{i}"] for i in range(len(parts["model"]))]
-    if [a.shape for a in parts["optimizer"]] != [tuple(v.shape) for v in state.optimizer.variables]:
+    parts = _weights(state, best=state.model.get_weights())
+    expected = {name: (array.shape, array.dtype) for name, array in _numbered(parts).items()}
+    tables = {name: kept.pop(name, np.empty(0)) for name in ("curves", "steps", "best_loss")}
+    found = {name: (array.shape, array.dtype) for name, array in kept.items()}
+    if found != expected or [table.ndim for table in tables.values()] != [2, 2, 0]:
         raise RunError(f"{path / 'state.npz'} belongs to another network: delete {path} and train again.")
+    parts = {part: [kept[f"{part}_{i}"] for i in range(len(arrays))] for part, arrays in parts.items()}
     state.model.set_weights(parts["model"])
     for variable, value in zip(state.optimizer.variables, parts["optimizer"]):
         variable.assign(value)
-    state.curves = [tuple(row) for row in kept["curves"].tolist()]
-    state.steps = [tuple(row) for row in kept["steps"].tolist()]
-    state.best_loss, state.best_weights = float(kept["best_loss"]), best
+    state.curves, state.steps = ([tuple(row) for row in tables[name].tolist()] for name in ("curves", "steps"))
+    state.best_loss, state.best_weights = float(tables["best_loss"]), parts["best"]
 
 
-def _numbered(name: str, values: list[np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{name}_{i}": value for i, value in enumerate(values)}
+def _weights(state: _State, *, best: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """What the network and its optimiser have learned so far, and the best weights."""
+    optimizer = [np.asarray(keras.ops.convert_to_numpy(variable)) for variable in state.optimizer.variables]
+    return {"model": state.model.get_weights(), "best": best, "optimizer": optimizer}
+
+
+def _numbered(parts: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    return {f"{part}_{i}": array for part, arrays in parts.items() for i, array in enumerate(arrays)}
 
 
 def _progress(title: str, path: Path, settings: dict, rows) -> Progress:
@@ -468,9 +479,7 @@ def _finish(plan: _Plan, path: Path, state: _State) -> None:
     last = state.model.get_weights()
     for which, weights in (("best", state.best_weights), ("last", last)):
         state.model.set_weights(weights)
-        part = path / f".{which}.part.weights.h5"
-        state.model.save_weights(part)
-        os.replace(part, path / f"{which}.weights.h5")
+        _write_weights(state.model, path / f"{which}.weights.h5")
     losses = [row[3] for row in state.curves]
     runs.write_json(
         path / "finished.json",
@@ -482,3 +491,23 @@ def _finish(plan: _Plan, path: Path, state: _State) -> None:
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )
+
+
+def _write_weights(model: keras.Model, path: Path) -> None:
+    """Write the weights whole, by way of a file beside it: Keras writes to paths that end with .weights.h5 only."""
+    part = path.with_name(f".part.{path.name}")
+    try:
+        _check_space(path.parent, 2 * sum(array.nbytes for array in model.get_weights()) + HDF5_OVERHEAD)
+        model.save_weights(part)
+        with written_whole(path) as file:
+            file.write(part.read_bytes())
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_space(folder: Path, count: int) -> None:
+    """Raise OSError unless so many bytes fit: on a full disk HDF5 may end the whole process."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(os.urandom(count))  # zeros take no space on some disks
+        file.flush()
+        os.fsync(file.fileno())

@@ -261,7 +261,7 @@ def test_interrupting_shows_no_traceback_but_a_bug_does(monkeypatch, capsys):
 
     monkeypatch.setattr(kitti, "locate", raising(KeyboardInterrupt()))
     assert main(["data"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "roadseg: interrupted: nothing half done is kept; start again.\n")
     monkeypatch.setattr(kitti, "locate", raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(["data"])
