@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from . import kitti
-from .errors import DataError, OptionError, interruptible
+from .errors import DataError, OptionError, interruptible, printable
 from .files import DAMAGED_ARRAYS, written_whole
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tens
 def _found(root: str | Path | None, say: Callable[[str], None]) -> tuple[Path, str]:
     """The folder to read and a sentence about it; renders the scenes where nothing else is there."""
     if root is not None:
-        return Path(root), f"Road images from {Path(root).name}."
+        return Path(root), f"Road images from {printable(Path(root).name)}."
     location = kitti.locate()
     if location.to_render:
         from . import scenes  # needed once only

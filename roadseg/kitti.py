@@ -34,15 +34,15 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 from PIL import Image
 
-from roadseg.errors import DataError
+from roadseg.errors import DataError, printable
 
 URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_road.zip"
 CATEGORIES = ("um", "umm", "uu")  # urban marked, urban multiple marked lanes, urban unmarked
 
 ROOT, ARCHIVE = "data_road", "data_road.zip"
 IMAGES, LABELS = ("training", "image_2"), ("training", "gt_image_2")
-IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_(\d{{6}})\.png")
-LABEL_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_road_(\d{{6}})\.png")
+IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_([0-9]{{6}})\.png")
+LABEL_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_road_([0-9]{{6}})\.png")
 
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # width and height follow, as two big-endian integers
 LARGEST_IMAGE = 16_000_000  # pixels; KITTI's have half a million, a decompression bomb has billions
@@ -150,10 +150,13 @@ def _named_files(folder: Path, pattern: re.Pattern) -> dict[str, Path]:
     """Return the files of `folder` that match, keyed by frame name such as "um_000000"."""
     with _explained(folder, "make the folder readable"):
         matches = {path: pattern.fullmatch(path.name.lower()) for path in folder.iterdir()}
-        files = {"_".join(match.groups()): path for path, match in matches.items() if match}
-        strange = sorted(path.name for path in files.values() if not path.is_file())
+        named = sorted(("_".join(match.groups()), path) for path, match in matches.items() if match)
+        strange = [path.name for _, path in named if not path.is_file()]
     if strange:
         raise DataError(f"{folder}: expected files, found a folder or a broken link: {_few(strange)}; {REPLACE}")
+    files = dict(named)
+    if twice := [path.name for name, path in named if files[name] != path]:
+        raise DataError(f"{folder}: there twice, in other spelling: {_few(twice)}; remove one of each")
     return files
 
 
@@ -176,29 +179,40 @@ def _read_png(path: Path, *, grey: bool = True) -> np.ndarray:
         Image.open(io.BytesIO(content), formats=["PNG"]).verify()  # checksums, which decoding leaves out
         image = Image.open(io.BytesIO(content), formats=["PNG"])
         image.load()
+        mode = image.mode
+        if mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")  # the one way on which Pillow does not warn
+        pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
         raise DataError(f"{path}: truncated or damaged PNG file ({_line(error)}); {REPLACE}") from error
     modes = ("RGB", "RGBA", "P") + grey * ("1", "L", "LA")
-    if image.mode not in modes:
-        raise DataError(f"{path}: expected one of the modes {', '.join(modes)}, found {image.mode}; convert it to RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the one way on which Pillow does not warn
-    return np.asarray(image.convert("RGB"))
+    if mode not in modes:
+        raise DataError(f"{path}: expected one of the modes {', '.join(modes)}, found {mode}; convert it to RGB")
+    return pixels
 
 
 def _png_content(path: Path) -> bytes:
     """Return the bytes of a file that begins as a still PNG picture of bearable size."""
     with _explained(path, "make it a readable file"), path.open("rb") as file:
         content = file.read(LARGEST_FILE)
-    header = content.partition(b"IDAT")[0]
     if not content:
         raise DataError(f"{path}: the file is empty; {REPLACE}")
-    if not header.startswith(PNG_START) or b"acTL" in header:  # which begins an animation
+    kinds = _chunk_kinds(content)
+    if not content.startswith(PNG_START) or kinds.count(b"IHDR") > 1 or b"acTL" in kinds:  # which begins an animation
         raise DataError(f"{path}: expected a still PNG picture, found something else; {REPLACE}")
-    width, height = struct.unpack(">II", header[len(PNG_START) :].ljust(8, b"\0")[:8])
+    width, height = struct.unpack(">II", content[len(PNG_START) :].ljust(8, b"\0")[:8])
     if width * height > LARGEST_IMAGE:
         raise DataError(f"{path}: expected at most {LARGEST_IMAGE:,} pixels, found {width} x {height}; {REPLACE}")
     return content
+
+
+def _chunk_kinds(content: bytes) -> list[bytes]:
+    """The kinds of a PNG file's chunks, such as IHDR, in order, as far as they can be told."""
+    kinds, start = [], 8
+    while start + 8 <= len(content):
+        kinds.append(content[start + 4 : start + 8])
+        start += 12 + int.from_bytes(content[start : start + 4], "big")
+    return kinds
 
 
 # --- location: where the data is -------------------------------------------------------------------------------------
@@ -207,9 +221,9 @@ def _png_content(path: Path) -> bytes:
 def project_root() -> Path:
     """Return ROADSEG_HOME, else the nearest folder upwards that looks like a project, else the package's checkout."""
     if home := os.environ.get("ROADSEG_HOME"):
-        if not Path(home).expanduser().is_dir():
+        if not os.path.isdir(os.path.expanduser(home)):
             raise DataError(f"ROADSEG_HOME is {home}: expected an existing folder; correct or unset ROADSEG_HOME")
-        return Path(home).expanduser().resolve()
+        return Path(os.path.realpath(os.path.expanduser(home)))
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "pyproject.toml").is_file() or (folder / "notebooks").is_dir():
@@ -226,7 +240,7 @@ def locate(project: Path | None = None) -> Location:
     data = (project or project_root()) / "data"
     looked = ("ROADSEG_DATA", f"data/{ROOT}", f"data/{ARCHIVE}", "data/scenes")
     if chosen := os.environ.get("ROADSEG_DATA"):
-        return Location(_chosen(chosen), "kitti", f"ROADSEG_DATA points to {chosen}.", looked[:1])
+        return Location(_chosen(chosen), "kitti", f"ROADSEG_DATA points to {printable(chosen)}.", looked[:1])
     if folder := _find(data, ROOT):
         return Location(_base(folder), "kitti", f"data/{folder.name} holds KITTI road.", looked[:2])
     if archive := _find(data, ARCHIVE):
@@ -239,7 +253,7 @@ def locate(project: Path | None = None) -> Location:
 def _chosen(folder: str) -> Path:
     """Return the data set that ROADSEG_DATA names."""
     try:
-        return _base(Path(folder).expanduser().resolve())
+        return _base(Path(os.path.realpath(os.path.expanduser(folder))))  # which take links in a circle, too
     except DataError as error:
         raise DataError(f"ROADSEG_DATA is wrong: {error}, or correct or unset ROADSEG_DATA") from error
 
