@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import stat
 import struct
 import tempfile
@@ -40,6 +41,7 @@ URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_road.zip"
 CATEGORIES = ("um", "umm", "uu")  # urban marked, urban multiple marked lanes, urban unmarked
 
 ROOT, ARCHIVE = "data_road", "data_road.zip"
+TEMPORARY = ".data_road-"  # how folders begin that nobody needs after a download or unpacking
 IMAGES, LABELS = ("training", "image_2"), ("training", "gt_image_2")
 IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_([0-9]{{6}})\.png")
 LABEL_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_road_([0-9]{{6}})\.png")
@@ -286,8 +288,8 @@ def _find(folder: Path, *names: str) -> Path | None:
 def download(target: Path, *, url: str = URL, digest: str | None = None, progress: bool = True) -> Path:
     """Download KITTI road (495 MB), unpack and verify it; return the folder target/data_road.
 
-    A folder that is there already and intact is left as it is, an archive that is there already is used. The folder
-    appears only once all files of it are verified, so that nothing half done is ever found there.
+    A folder that is there already and intact is left as it is, an archive that is there already is used. Folder and
+    archive appear only once all files are verified, so that nothing half done is ever found there.
 
     Parameters
     ----------
@@ -306,8 +308,19 @@ def download(target: Path, *, url: str = URL, digest: str | None = None, progres
             if not (found := verify(folder)).ok:
                 raise DataError(f"{folder}: {found}; move this folder away and download again")
             return folder
-        archive = _fetch(target, url=url, digest=digest, progress=progress)
-        return _install(archive, target, verified=True)
+        if archive := _find(target, ARCHIVE):
+            return _install(archive, target, verified=True)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target) as temporary:
+            archive = _fetch(Path(temporary), target, url=url, digest=digest, progress=progress)
+            try:
+                folder = _install(archive, target, verified=True)
+            except DataError as error:
+                problem = str(error).removeprefix(f"{archive}: ").partition("; ")[0]
+                raise DataError(
+                    f"{url} delivered something else: {problem}; try again, or {BY_HAND} {target}"
+                ) from error
+            archive.replace(target / ARCHIVE)
+            return folder
 
 
 def unpack(archive: Path, target: Path) -> Path:
@@ -347,13 +360,13 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(target: Path, *, url: str, digest: str | None, progress: bool) -> Path:
-    """Download the archive unless it is there; pooch writes to a temporary file and moves it in place."""
+def _fetch(folder: Path, target: Path, *, url: str, digest: str | None, progress: bool) -> Path:
+    """Download the archive into a temporary folder of `target`, whose disk has to hold it."""
     import pooch
     import requests
 
     downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**18, hooks={"response": _check_redirect})
-    source = pooch.create(target, "", registry={ARCHIVE: digest}, urls={ARCHIVE: url}, retry_if_failed=RETRIES)
+    source = pooch.create(folder, "", registry={ARCHIVE: digest}, urls={ARCHIVE: url}, retry_if_failed=RETRIES)
     try:
         return Path(source.fetch(ARCHIVE, downloader=downloader))
     except DataError:
@@ -372,8 +385,9 @@ def _check_url(url: str) -> None:
 def _check_redirect(response, **_) -> None:
     """Raise DataError before `response`, of requests, leads to an address of another kind."""
     if response.is_redirect:
+        there = urljoin(response.url, response.headers["location"])
         try:
-            _check_url(urljoin(response.url, response.headers["location"]))
+            _check_url(there if urlsplit(there).scheme == urlsplit(response.url).scheme else f"redirected to {there}")
         except DataError:
             response.close()  # which requests leaves to the garbage collector
             raise
@@ -381,7 +395,7 @@ def _check_redirect(response, **_) -> None:
 
 def _install(archive: Path, target: Path, *, verified: bool) -> Path:
     """Unpack to a temporary sibling, check what came out, and move it in place."""
-    with tempfile.TemporaryDirectory(prefix=".data_road-", dir=target) as temporary:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=target) as temporary:
         _extract(archive, Path(temporary))
         folder = _find(Path(temporary), ROOT)
         if not folder or not _find(folder, *IMAGES) or not _find(folder, *LABELS):
@@ -440,6 +454,8 @@ def _filling(target: Path) -> Iterator[None]:
     with _explained(target, "free 1 GB there, or choose a folder that you may write to"):
         target.mkdir(parents=True, exist_ok=True)
         with FileLock(target / ".data_road.lock", timeout=PATIENCE):
+            for left in target.glob(f"{TEMPORARY}*"):  # by a process that was killed
+                shutil.rmtree(left)
             yield
 
 

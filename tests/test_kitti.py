@@ -614,6 +614,8 @@ class Server(ThreadingHTTPServer):
 
     content = b""
     failures = 0  # first answers that break off midway
+    cut: int | None = None  # bytes after which every answer breaks off
+    tells_length = True  # where not, nobody but the receiver's checks notices
     redirect = ""  # where moved.zip is now
     requests = 0
 
@@ -632,12 +634,15 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, b"not here")
         elif server.requests <= server.failures:
             self.answer(200, server.content[: len(server.content) // 2])
+        elif server.cut is not None:
+            self.answer(200, server.content[: server.cut])
         else:
             self.answer(200, server.content)
 
     def answer(self, status: int, body: bytes, *, location: str = "") -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(self.server.content) if status == 200 else len(body)))
+        if self.server.tells_length:
+            self.send_header("Content-Length", str(len(self.server.content) if status == 200 else len(body)))
         if location:
             self.send_header("Location", location)
         self.end_headers()
@@ -700,6 +705,45 @@ def test_download_explains_a_broken_connection_and_leaves_nothing(server, tmp_pa
     assert leftovers(tmp_path / "data") == []
 
 
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_download_cut_at_random_bytes_leaves_nothing_and_starts_clean(server, tmp_path, archive, tells_length):
+    server.tells_length = tells_length
+    for cut in np.random.default_rng(0).integers(len(archive), size=15).tolist():
+        server.cut = cut
+        with pytest.raises(DataError) as error:
+            kitti.download(tmp_path / "data", url=server.url, progress=False)
+        assert_helpful(error, server.url, "try again", "by hand", f"into {tmp_path / 'data'}")
+        assert state_of(tmp_path) == state_of(tmp_path / "source") and leftovers(tmp_path / "data") == []
+    server.cut = None
+    kitti.download(tmp_path / "data", url=server.url, progress=False)
+    assert kitti.verify(tmp_path / "data" / "data_road").ok
+    assert (tmp_path / "data" / "data_road.zip").read_bytes() == archive
+
+
+def test_download_of_changed_bytes_is_right_or_refused(server, tmp_path, archive):
+    rng, refused = np.random.default_rng(1), 0
+    for number, place in enumerate(rng.integers(len(archive), size=60).tolist()):
+        target = tmp_path / str(number)
+        server.content = archive[:place] + bytes([archive[place] ^ 1 << int(rng.integers(8))]) + archive[place + 1 :]
+        try:
+            kitti.download(target, url=server.url, progress=False)
+        except DataError as error:
+            assert "\n" not in str(error) and "something else" in str(error)
+            assert state_of(target) == {} and leftovers(target) == []
+            refused += 1
+        else:
+            assert kitti.verify(target / "data_road").ok and leftovers(target) == []
+    assert 30 < refused < 60  # the others are times, attributes and calibration
+
+
+def test_what_a_killed_download_left_is_swept_up(server, tmp_path):
+    (tmp_path / "data" / ".data_road-0a1b2c" / "data_road").mkdir(parents=True)
+    (tmp_path / "data" / ".data_road-0a1b2c" / "tmpfile").write_bytes(b"half")
+    (tmp_path / "data" / "mine").mkdir()
+    kitti.download(tmp_path / "data", url=server.url, progress=False)
+    assert leftovers(tmp_path / "data") == ["mine"]
+
+
 def test_download_explains_a_missing_file_and_a_silent_host(server, tmp_path):
     url = server.url.replace("data_road.zip", "gone.zip")
     with pytest.raises(DataError) as error:
@@ -724,6 +768,24 @@ def test_download_refuses_addresses_and_redirects_of_another_kind(server, tmp_pa
     assert state_of(tmp_path / "data") == {}
 
 
+@pytest.mark.parametrize("there", ["http://127.0.0.1/x.zip", "http://example.org/x.zip", "//example.org/x.zip"])
+def test_no_redirect_leaves_https(there):
+    class Response:
+        is_redirect, url, headers, closed = True, "https://example.org/data_road.zip", {"location": there}, False
+
+        def close(self):
+            self.closed = True
+
+    response = Response()
+    if there.startswith("//"):
+        kitti._check_redirect(response)
+        return
+    with pytest.raises(DataError) as error:
+        kitti._check_redirect(response)
+    assert_helpful(error, there, "expected an address that begins with https://")
+    assert response.closed
+
+
 def test_download_follows_a_redirect_of_the_same_kind(server, tmp_path):
     server.redirect = "/data_road.zip"
     kitti.download(tmp_path / "data", url=server.url.replace("data_road", "moved"), progress=False)
@@ -737,9 +799,8 @@ def test_download_names_files_that_fail_verification(server, tmp_path, root, mon
     with pytest.raises(DataError) as error:
         kitti.download(tmp_path / "data", url=server.url, progress=False)
     assert_helpful(error, "1 missing (testing/image_2/um_000007.png)", "1 damaged (training/image_2/uu_000000.png)")
-    assert_helpful(error, f"delete {tmp_path / 'data' / 'data_road.zip'}", "by hand")
-    assert not (tmp_path / "data" / "data_road").exists()
-    assert leftovers(tmp_path / "data") == []
+    assert_helpful(error, f"{server.url} delivered something else", "try again", f"into {tmp_path / 'data'}")
+    assert state_of(tmp_path / "data") == {} and leftovers(tmp_path / "data") == []
 
 
 def test_download_leaves_a_damaged_folder_to_its_owner(server, tmp_path, root):
