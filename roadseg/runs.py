@@ -96,16 +96,16 @@ class Run:
         path = self.path / f"{which}.weights.h5"
         if which not in WEIGHTS:
             raise RunError(f"no weights are called {which!r}: choose best or last.")
-        if not path.is_file() or digest(path) != self.finished["weights"][which]:
-            raise RunError(f"{path} is missing or not what the training wrote: delete {self.path} and train again.")
-        recipe = self.settings["recipe"]
-        model = models.build(
-            self.settings["model"],
-            size=tuple(self.settings["size"]),
-            initializer=recipe["initializer"],
-            standardize=recipe["standardize"],
-        )
-        model.load_weights(path)
+        try:
+            if digest(path) != self.finished["weights"][which]:
+                raise ValueError("another digest")
+            recipe, size = self.settings["recipe"], tuple(self.settings["size"])
+            model = models.build(self.settings["model"], size=size, standardize=recipe["standardize"] is True)
+            model.load_weights(path)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise RunError(
+                f"{path} is missing or not what the training wrote: delete {self.path} and train again."
+            ) from error
         return model
 
 
