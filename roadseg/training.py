@@ -87,7 +87,9 @@ def train(
     recipe : assigned, reported or fast, or a Recipe.
     data : what `roadseg.data.load` gives; None loads it.
     split : course or blocks.
-    seed : of the weights, the order of the pictures and their random changes; it sets Keras's global seed.
+    seed : of the weights, the order of the pictures and their random changes; it sets Keras's global seed. On one
+        machine without a GPU the same seed gives the same curves to the last digit, in any process, interrupted or not;
+        another number of cores changes the last digits. On a GPU, set TF_DETERMINISTIC_OPS=1 before Python starts.
     epochs : None is the recipe's number. The environment variable ROADSEG_EPOCHS caps either.
     out : folder of runs; None is ROADSEG_RUNS or the project's `runs`.
     step, validation_step : your own `train_step` and `val_step`. None takes the package's, and reuses a run

@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,6 +161,28 @@ def test_same_seed_same_curve_and_another_seed_another(roads, tmp_path):
     ]
     np.testing.assert_array_equal(curves[0], curves[1])
     assert (curves[0] != curves[2]).all()
+
+
+SAME = """
+import sys
+from roadseg import data, recipes, training
+roads = data.load(sys.argv[1], size=(32, 32), cache=False)
+recipe = recipes.changed("fast", name="own", epochs=2, colour=0.5)
+training.train("unet", recipe, roads, split="blocks", seed=5, out=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_same_seed_same_curve_in_every_process(road_folder, tmp_path):
+    """To the last digit of every file of weights, whatever order Python's sets have."""
+    for hash_seed in ("1", "2"):
+        command = [sys.executable, "-c", SAME, road_folder, tmp_path / hash_seed]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        subprocess.run(command, check=True, timeout=120, env=environment, cwd=Path(__file__).parent.parent)
+    one, two = (runs.open_run(next((tmp_path / seed).glob("unet-*"))) for seed in ("1", "2"))
+    assert one.finished["weights"] == two.finished["weights"]
+    assert (one.path / "steps.csv").read_bytes() == (two.path / "steps.csv").read_bytes()
+    np.testing.assert_array_equal(one.curves["val_loss"], two.curves["val_loss"])
 
 
 def test_a_finished_run_is_reused(roads, tmp_path):
