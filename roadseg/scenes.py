@@ -14,11 +14,13 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -268,12 +270,27 @@ def write_all(part: Path, names: list, seed: int, workers: int) -> Iterator[byte
         try:
             spawn = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(min(workers, len(names)), spawn, initializer=leave_with_parent) as pool:
-                for digest in pool.map(task, names):
+                with interrupts_later():
+                    digests = pool.map(task, names)  # which starts the processes
+                for digest in digests:
                     done += 1
                     yield digest
         except BrokenProcessPool:
             pass
     yield from map(task, names[done:])
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Ctrl-C goes to all processes of a command: those started inside never see it, this one does afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave_with_parent() -> None:

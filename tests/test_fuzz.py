@@ -21,7 +21,7 @@ from roadseg.errors import DataError
 if sys.platform != "linux":
     pytest.skip("file names, fifos and limits as Linux has them", allow_module_level=True)
 
-import resource  # noqa: E402
+import resource
 
 SIZE = 7, 9  # height, width
 COLOURS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits by PNG's colour type

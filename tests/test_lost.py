@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
 
@@ -26,7 +27,7 @@ from roadseg.errors import Interrupted, RunError
 if sys.platform != "linux":
     pytest.skip("kills, forks and limits as Linux has them", allow_module_level=True)
 
-import resource  # noqa: E402
+import resource
 
 MOMENTS = 25
 RECIPE = recipes.changed("fast", name="own", epochs=8)
@@ -242,6 +243,21 @@ def test_ctrl_c_ends_the_command_with_one_line(road_folder, tmp_path):
     assert errors.startswith("roadseg: interrupted: simple-reported-seed0-") and errors.count("\n") == 1
     (state,) = tmp_path.rglob("state.npz")
     assert len(runs.read_arrays(state)["curves"]) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0, 1])  # after the first process that renders has started, or so
+def test_ctrl_c_while_scenes_are_rendered(tmp_path, seconds):
+    command = [sys.executable, "-m", "roadseg", "data", "--render", tmp_path / "scenes"]
+    project = Path(__file__).parent.parent
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=project, start_new_session=True) as process:
+        while not psutil.Process(process.pid).children():
+            time.sleep(0.01)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.count("\n")) == (130, 1) and errors.startswith("roadseg: interrupted: ")
+    assert not list(tmp_path.iterdir())
 
 
 @contextmanager
