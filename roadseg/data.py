@@ -176,6 +176,7 @@ def dataset(
     batch_size: int = 4,
     shuffle: bool = False,
     flip: bool = False,
+    zoom: float = 0.0,
     colour: float = 0.0,
     seed: int = 0,
     epoch: int = 0,
@@ -186,14 +187,16 @@ def dataset(
     ----------
     shuffle : another order every epoch.
     flip : mirror each picture left to right with probability one half, with its road and weight.
+    zoom : how much of width and height a random part of each picture may lack, in [0, 1); it is enlarged to the whole.
     colour : strength in [0, 1] of random changes of brightness, contrast and white balance.
 
-    Both changes come after the cache, so that every epoch draws anew.
+    All changes come after the cache, so that every epoch draws anew.
     """
     from .backend import tf
 
-    if batch_size < 1 or not 0 <= colour <= 1:
-        raise OptionError(f"batch_size {batch_size}, colour {colour}: expected at least 1, and a strength in [0, 1].")
+    if batch_size < 1 or not 0 <= colour <= 1 or not 0 <= zoom < 1:
+        found = f"batch_size {batch_size}, zoom {zoom}, colour {colour}"
+        raise OptionError(f"{found}: expected at least 1, at least 0 and less than 1, and a strength in [0, 1].")
     indices = np.asarray(indices, np.int32)
     order = np.random.default_rng((seed, epoch)).permutation(indices) if shuffle else indices
     images, road, evaluated = data._tensors
@@ -205,6 +208,8 @@ def dataset(
         draw = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), tf.cast(index[0], tf.int64)])
         if flip:
             sample = flipped(*sample, draw=draw)
+        if zoom:
+            sample = zoomed(*sample, most=zoom, draw=draw)
         if colour:
             sample = (recoloured(sample[0], strength=colour, draw=draw), *sample[1:])
         return sample
@@ -219,6 +224,21 @@ def flipped(image: tf.Tensor, road: tf.Tensor, weight: tf.Tensor, *, draw: tf.Te
 
     mirror = tf.random.stateless_uniform([tf.shape(image)[0], 1, 1, 1], draw) < 0.5
     return tuple(tf.where(mirror, tf.reverse(part, [2]), part) for part in (image, road, weight))
+
+
+def zoomed(
+    image: tf.Tensor, road: tf.Tensor, weight: tf.Tensor, *, most: float, draw: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """Enlarge a random part of each picture of a batch, at least 1 - most of its width and height, to the whole: the
+    image bilinear, road and weight nearest, from one random place."""
+    from .backend import tf
+
+    pictures, size = tf.shape(image)[0], image.shape[1:3]
+    scale = tf.random.stateless_uniform([pictures, 1], draw + tf.constant([0, 4_000_012], tf.int64), 1 - most, 1)
+    corner = tf.random.stateless_uniform([pictures, 2], draw + tf.constant([0, 5_000_015], tf.int64)) * (1 - scale)
+    box, which = tf.concat([corner, corner + scale], axis=1), tf.range(pictures)
+    masks = tf.image.crop_and_resize(tf.concat([road, weight], axis=-1), box, which, size, method="nearest")
+    return tf.image.crop_and_resize(image, box, which, size), masks[..., :1], masks[..., 1:]
 
 
 def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from .errors import OptionError
 
@@ -21,6 +21,8 @@ class Recipe:
     flip: bool = False  # mirror half of the pictures, anew every epoch
     colour: float = 0.0  # strength of random colour changes, in [0, 1]
     count_excluded: bool = True  # the course counts the pixels that KITTI excludes
+    zoom: float = 0.0  # how much of width and height a random part of a picture may lack, in [0, 1)
+    average: float = 0.0  # momentum of a running average of the weights, in [0, 1): it validates, and is kept
 
 
 RECIPES = {
@@ -48,6 +50,11 @@ def named(name: str | Recipe) -> Recipe:
     if name not in RECIPES:
         raise OptionError(f"no recipe is called {name!r}: choose one of {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def settings(recipe: Recipe) -> dict:
+    """The recipe as plain data. Fields newer than the first runs are told only where they are set: those stay valid."""
+    return {name: value for name, value in asdict(recipe).items() if value or name not in ("zoom", "average")}
 
 
 def changed(base: str | Recipe, **changes) -> Recipe:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -193,7 +193,7 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, 
     step, validation_step = step or train_step, validation_step or val_step
     settings = {
         "model": model,
-        "recipe": asdict(recipe),
+        "recipe": recipes.settings(recipe),
         "seed": seed,
         "split": split_name,
         "epochs": min(epochs, _epochs_cap()),
@@ -289,9 +289,10 @@ def _start(plan: _Plan, path: Path, say) -> _State:
 
 def _optimizer(plan: _Plan) -> keras.optimizers.Optimizer:
     """Adam, constant or with a warm-up of one epoch and a cosine down to 1 % of the peak."""
+    average = {"use_ema": True, "ema_momentum": plan.recipe.average} if plan.recipe.average else {}
     steps = -(-len(plan.split.train) // plan.recipe.batch_size)
     if not plan.recipe.cosine:
-        return keras.optimizers.Adam(plan.recipe.learning_rate)
+        return keras.optimizers.Adam(plan.recipe.learning_rate, **average)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
         max(1, steps * (plan.settings["epochs"] - 1)),
@@ -299,7 +300,21 @@ def _optimizer(plan: _Plan) -> keras.optimizers.Optimizer:
         warmup_target=plan.recipe.learning_rate,
         warmup_steps=steps,
     )
-    return keras.optimizers.Adam(schedule)
+    return keras.optimizers.Adam(schedule, **average)
+
+
+@contextmanager
+def _averaged(plan: _Plan, state: _State) -> Iterator[None]:
+    """The model with the average of its weights, where the recipe keeps one; afterwards with its own again."""
+    if not plan.recipe.average:
+        yield
+        return
+    own = state.model.get_weights()
+    state.optimizer.finalize_variable_values(state.model.trainable_variables)
+    try:
+        yield
+    finally:
+        state.model.set_weights(own)
 
 
 @dataclass(frozen=True)
@@ -367,6 +382,7 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
         batch_size=plan.recipe.batch_size,
         shuffle=True,
         flip=plan.recipe.flip,
+        zoom=plan.recipe.zoom,
         colour=plan.recipe.colour,
         seed=plan.settings["seed"],
         epoch=epoch,
@@ -374,7 +390,8 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
     trained = _passed(steps, steps.train, batches)
     learning_rate = float(keras.ops.convert_to_numpy(state.optimizer.learning_rate))
     batches = road_data.dataset(plan.data, plan.split.validation, batch_size=VALIDATION_BATCH)
-    validated = _passed(steps, steps.validate, batches)
+    with _averaged(plan, state):
+        validated, weights = _passed(steps, steps.validate, batches), state.model.get_weights()
     if not np.isfinite(trained.loss + validated.loss):
         raise RunError(f"the loss of {plan.title} is no longer a number in epoch {epoch}: take a lower learning rate.")
     count = len(state.steps)
@@ -384,7 +401,7 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
         (epoch, trained.loss, trained.accuracy, validated.loss, validated.accuracy, learning_rate, seconds)
     )
     if validated.loss < state.best_loss:
-        state.best_loss, state.best_weights = validated.loss, state.model.get_weights()
+        state.best_loss, state.best_weights = validated.loss, weights
     prediction = np.round(255 * validated.probability).astype(np.uint8)
     runs.write_arrays(path / "predictions" / runs.prediction_name(epoch), compress=True, probability=prediction)
     _save(state, path)
@@ -478,7 +495,8 @@ def _finish(plan: _Plan, path: Path, state: _State) -> None:
     """Write the tables and weights, and last of all the file that says that the run is whole."""
     runs.write_csv(path / "curves.csv", runs.CURVES, np.array(state.curves))
     runs.write_csv(path / "steps.csv", runs.STEPS, np.array(state.steps))
-    last = state.model.get_weights()
+    with _averaged(plan, state):
+        last = state.model.get_weights()
     for which, weights in (("best", state.best_weights), ("last", last)):
         state.model.set_weights(weights)
         _write_weights(state.model, path / f"{which}.weights.h5")

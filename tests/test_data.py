@@ -569,16 +569,38 @@ def test_colour_does_as_it_says():
     assert np.median(balance) > 1.02 and balance.max() <= 1.1 / 0.9 + 1e-4
 
 
+def test_zoom_shows_parts_of_the_pictures_with_their_masks():
+    rows, columns = np.mgrid[:32, :32].astype(np.uint8) * 8
+    images = np.repeat(np.stack([rows, columns, np.zeros_like(rows)], -1)[None], 40, 0)  # each pixel tells its place
+    road = np.repeat((rows >= 128)[None], 40, 0)
+    places = data.RoadData(images, road, ~road, tuple(f"um_{i:06d}" for i in range(40)), "places", "0")
+    image, found, weight = joined(places, zoom=0.5)
+    row, column = image[..., 0] * 255 / 8, image[..., 1] * 255 / 8
+    height, width = (values.max((1, 2)) - values.min((1, 2)) for values in (row, column))
+    assert 0.45 * 31 < height.min() < 0.6 * 31 and 0.9 * 31 < height.max() <= 31.01
+    np.testing.assert_allclose(height, width, atol=0.1)  # the shape of things stays
+    assert row.min((1, 2)).std() > 2 and column.min((1, 2)).std() > 2  # parts from everywhere
+    sure = np.abs(row - 15.5) > 0.6  # not beside the border, where nearest and bilinear may differ
+    np.testing.assert_array_equal(found[..., 0][sure] > 0, row[sure] > 15.5)
+    np.testing.assert_array_equal(found + weight, 1)
+    again, other = joined(places, zoom=0.5)[0], joined(places, zoom=0.5, epoch=2)[0]
+    np.testing.assert_array_equal(again, image)
+    assert np.abs(other - image).mean() > 0.01
+
+
 def test_changes_leave_the_pictures_alone(pictures):
     before = pictures.images.copy(), pictures.road.copy(), pictures.evaluated.copy()
-    joined(pictures, shuffle=True, flip=True, colour=1.0)
+    joined(pictures, shuffle=True, flip=True, zoom=0.5, colour=1.0)
     for one, two in zip(before, (pictures.images, pictures.road, pictures.evaluated)):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"colour": -0.1}, {"colour": 1.5}, {"colour": float("nan")}])
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 0}, {"zoom": 1.0}, {"zoom": -0.1}, {"colour": -0.1}, {"colour": 1.5}, {"colour": float("nan")}],
+)
 def test_dataset_refuses_options_out_of_range(pictures, options):
-    with pytest.raises(OptionError, match=r"expected at least 1, and a strength in \[0, 1\]"):
+    with pytest.raises(OptionError, match=r"expected at least 1, at least 0 and less than 1, and a strength"):
         data.dataset(pictures, np.arange(4), **options)
 
 

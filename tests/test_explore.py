@@ -350,15 +350,15 @@ def test_text_is_the_same_whatever_the_run(tmp_path, roads, network, monkeypatch
         monkeypatch.setattr(explore_panel, "display", lambda bundle, **_: bundles.append(bundle))
         monkeypatch.setattr("IPython.display.display", lambda bundle, **_: bundles.append(bundle))
         every_panel(run, roads, network)
-        return [bundle["text/plain"] if isinstance(bundle, dict) else bundle.data for bundle in bundles], bundles
+        return [bundle["text/plain"] for bundle in bundles], bundles
 
     first, bundles = texts(write_run(tmp_path / "one", roads, seed=1))
     second, _ = texts(write_run(tmp_path / "two", roads, seed=2))
     assert first == second and len(first) == 4 * 3 + 2
     assert first[0].startswith("In a running notebook this is a panel with sliders: threshold, picture.")
-    kinds = [next(iter(set(bundle) - {"text/plain"})) if isinstance(bundle, dict) else "words" for bundle in bundles]
+    kinds = [next(iter(set(bundle) - {"text/plain"})) for bundle in bundles]
     panel = ["application/vnd.jupyter.widget-view+json"]
-    drawing, photograph = ["image/png", "words"], ["image/jpeg", "words"]
+    drawing, photograph = ["image/png", "text/markdown"], ["image/jpeg", "text/markdown"]
     assert kinds == 2 * (panel + photograph) + panel + 2 * drawing + panel + photograph  # a panel, its figure below
 
 

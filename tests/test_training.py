@@ -18,6 +18,9 @@ from roadseg.errors import OptionError, RunError
 LOSS = keras.losses.BinaryCrossentropy
 
 
+HARD = {"colour": 0.5, "zoom": 0.3, "average": 0.9}  # all that a recipe may add
+
+
 def quiet(text):
     """Swallow what a training says."""
 
@@ -185,6 +188,28 @@ def test_same_seed_same_curve_in_every_process(road_folder, tmp_path):
     np.testing.assert_array_equal(one.curves["val_loss"], two.curves["val_loss"])
 
 
+@pytest.mark.slow
+def test_the_average_of_the_weights_validates_and_is_kept(roads, tmp_path):
+    everything = len(roads) - 15  # one step an epoch: weights after one, two and three steps
+    chosen = small(batch_size=everything, average=0.75)
+    plain = [
+        training.train("simple", small(batch_size=everything, epochs=n), roads, out=tmp_path / str(n), say=quiet)
+        for n in (1, 2, 3)
+    ]
+    averaged = training.train("simple", chosen, roads, out=tmp_path, say=quiet)
+    expected = plain[0].model().get_weights()
+    for run in plain[1:]:
+        expected = [0.75 * mean + 0.25 * new for mean, new in zip(expected, run.model().get_weights())]
+    for found, wanted in zip(averaged.model().get_weights(), expected):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    probability = training.predict(averaged.model(), roads.images[-15:])
+    wanted = [roads.names[i] for i in range(len(roads) - 15, len(roads))]
+    order = [wanted.index(name) for name in averaged.validation_names if name in wanted]
+    kept = averaged.prediction()[[name in wanted for name in averaged.validation_names]] / 255
+    np.testing.assert_allclose(kept, probability[order], atol=0.003)
+    np.testing.assert_allclose(averaged.curves["loss"], plain[2].curves["loss"], rtol=1e-4)  # it trains as before
+
+
 def test_a_finished_run_is_reused(roads, tmp_path):
     said = []
     first = training.train("simple", small(), roads, out=tmp_path, say=said.append)
@@ -240,7 +265,7 @@ def interrupted(epoch, roads, tmp_path, model="unet", recipe=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["small", "fast"])
 def test_a_stopped_run_resumes_with_equal_weights(roads, tmp_path, recipe):
-    chosen = small() if recipe == "small" else recipes.changed("fast", name="small", epochs=3, colour=0.5)
+    chosen = small() if recipe == "small" else recipes.changed("fast", name="small", epochs=3, **HARD)
     interrupted(1, roads, tmp_path / "stopped", recipe=chosen)
     said = []
     resumed = training.train("unet", chosen, roads, out=tmp_path / "stopped", say=said.append)
