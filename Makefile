@@ -13,7 +13,7 @@ TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG
 SIDE_BY_SIDE := -n 2 --dist loadfile
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
-.PHONY: help lab report teach check test e2e bench clean
+.PHONY: help lab report teach check test long e2e bench clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -33,10 +33,13 @@ check: $(READY)  ## style and the fast tests, under two minutes
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
 test: $(READY) $(VENV)/.teach  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
-	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not browser"
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) notebooks
+
+long: $(READY)  ## the tests that take minutes: trainings killed at random moments
+	$(PYTHON) -m pytest -m long
 
 e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
 	mkdir -p $(TEST)

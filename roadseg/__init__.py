@@ -14,6 +14,7 @@ runs        what a training leaves on disk
 board       a run for TensorBoard
 devices     one device or several, float32 or mixed precision
 training    the two steps and the loop
+records     the speed record, read off the runs
 plots       arrays in, figure out
 notebook    short errors in Jupyter
 evidence    what the questions' experiments need besides the runs
@@ -52,7 +53,7 @@ _HOME = {
 }
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "devices", "training", "plots", "notebook", "evidence"),
+    *("recipes", "runs", "board", "devices", "training", "records", "plots", "notebook", "evidence"),
     *("drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
     *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )

@@ -353,6 +353,7 @@ def _add_evaluate(commands) -> None:
     added.add_argument(
         "--images", choices=("all", "validation"), default="validation", help="which to score (default: validation)"
     )
+    added.add_argument("--flip", action="store_true", help="average over each picture and its mirror image")
     added.add_argument("--json", action="store_true", help="as JSON, where null has no value (such as 0 / 0)")
 
 
@@ -360,7 +361,7 @@ def evaluate(options: Namespace) -> int:
     """Print the scores of a run's last weights, as a table or as JSON."""
     run = _named_run(options.run)
     roads = _load(options.data, size=tuple(run.settings["size"]))
-    scores = roadseg.evaluate(run, roads, images=options.images)
+    scores = roadseg.evaluate(run, roads, images=options.images, flip=options.flip)
     count = len(roads) if options.images == "all" else len(run.validation_names)
     if options.json:
         about = {"run": run.path.name, "images": options.images, "count": count, "source": roads.source}

@@ -32,7 +32,7 @@ NOTEBOOK_TRAININGS: dict[str, tuple[tuple[str, str], ...]] = {
     "04_going_further": (("unet", "fast"), ("unet", "reported")),
 }
 STEPS_PER_TRAINING = 816  # 68 an epoch, 12 epochs
-STEPS_BESIDES = {"03_written_questions": 900}  # of the U-Net, which take as long as a notebook's small experiments
+STEPS_BESIDES = {"03_written_questions": 900, "04_going_further": 360}  # of the U-Net: a notebook's small experiments
 SIZE, BATCH = (256, 256), 4
 WARM_UP_STEPS, TIMED_STEPS = 2, 4
 

@@ -283,14 +283,19 @@ def write_all(part: Path, names: list, seed: int, workers: int) -> Iterator[byte
 @contextmanager
 def interrupts_later() -> Iterator[None]:
     """Ctrl-C goes to all processes of a command: those started inside never see it, this one does afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    heard = []
+    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))  # by any thread of this process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what new processes begin with
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if heard:
+            signal.raise_signal(signal.SIGINT)
 
 
 def leave_with_parent() -> None:

@@ -126,17 +126,27 @@ def train(
     return run
 
 
-def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = VALIDATION_BATCH) -> np.ndarray:
-    """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes)."""
+def predict(
+    model: keras.Model, images: np.ndarray, *, flip: bool = False, batch_size: int = VALIDATION_BATCH
+) -> np.ndarray:
+    """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes).
+
+    flip : the mean of what the network says to each picture and to its mirror image, at twice the time.
+    """
+    if flip:
+        mirrored = predict(model, images[:, :, ::-1], batch_size=batch_size)[:, :, ::-1]
+        return (predict(model, images, batch_size=batch_size) + mirrored) / 2
     batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
     parts = [model(batch.astype(np.float32) / 255, training=False).numpy() for batch in batches]
     probability = np.concatenate(parts)
     return probability[..., 0] if probability.shape[-1] == 1 else probability
 
 
-def evaluate(run: runs.Run, data: RoadData, *, images: str = "validation") -> dict[str, dict[str, float]]:
+def evaluate(
+    run: runs.Run, data: RoadData, *, images: str = "validation", flip: bool = False
+) -> dict[str, dict[str, float]]:
     """Scores of a run's last weights on `all` or on its own `validation` pictures, by category and for all together:
-    what `roadseg.metrics.report` gives, excluded pixels left out."""
+    what `roadseg.metrics.report` gives, excluded pixels left out. flip : as `predict` takes it."""
     if images not in ("validation", "all"):
         raise OptionError(f"images is {images!r}: choose validation or all.")
     if images == "validation" and data.fingerprint != run.settings["data"]:
@@ -146,7 +156,7 @@ def evaluate(run: runs.Run, data: RoadData, *, images: str = "validation") -> di
         )
     names = run.validation_names if images == "validation" else data.names
     where = np.array([data.names.index(name) for name in names])
-    probability = predict(run.model(), data.images[where])
+    probability = predict(run.model(), data.images[where], flip=flip)
     return metrics.report(probability, data.road[where], data.evaluated[where], data.categories[where])
 
 

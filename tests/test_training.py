@@ -366,6 +366,16 @@ def test_evaluate_on_other_images(roads, tmp_path):
     assert 0 <= scores["all"]["max_f"] <= 1
 
 
+def test_the_mirror_image_has_its_say(roads, tmp_path):
+    run = training.train("simple", small(), roads, out=tmp_path, say=quiet)
+    plain, turned = (training.predict(run.model(), images) for images in (roads.images, roads.images[:, :, ::-1]))
+    both = training.predict(run.model(), roads.images, flip=True)
+    np.testing.assert_allclose(both, (plain + turned[:, :, ::-1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(training.predict(run.model(), roads.images[:, :, ::-1], flip=True), both[:, :, ::-1])
+    scores = [training.evaluate(run, roads, flip=flip)["all"]["average_precision"] for flip in (False, True)]
+    assert scores[0] != scores[1]
+
+
 def train_in_process(folder, out, queue):
     """For another process: train, and tell how it went and what was said."""
     roads, said = data.load(folder, size=(32, 32), cache=False), []
