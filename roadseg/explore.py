@@ -29,7 +29,7 @@ SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", 
 LINES = (("0.4", ":"), (plots.RIGHT, "--"), (plots.MISSED, "--"), (plots.RIGHT, "-"), (plots.COLOURS[3], "-"))
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the figure below the panel
 EPOCHS = 6  # in the figure below the panel, at most
-COLOURS = "Blue is road found, orange road missed, vermillion false road."
+COLOURS = "Blue is road found, yellow road missed, red false road."
 
 
 class Picture(NamedTuple):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RIGHT, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # road found, road missed, road where there is none
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+CLASS_COLOURS = ("0.65", RIGHT, COLOURS[2], COLOURS[3])  # OTHER, ROAD, BUILDINGS, CARS
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # pictures squeezed to 256 x 256 are shown wide again
 DOTS = 110  # an inch
@@ -149,7 +150,7 @@ def masks(named: Mapping[str, np.ndarray]) -> Figure:
 
 
 def error_picture(image: np.ndarray, road: np.ndarray, evaluated: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The image in grey with road found in blue, missed in orange, false in vermillion: float (H, W, 3). Excluded
+    """The image in grey with road found in blue, missed in yellow, false in red: float (H, W, 3). Excluded
     pixels stay grey."""
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) / 255
     parts = ((RIGHT, road & predicted), (MISSED, road & ~predicted), (FALSE, ~road & predicted))
@@ -169,7 +170,7 @@ def comparison(
     titles: Sequence[str] | None = None,
 ) -> Figure:
     """Image, truth, prediction, errors: a row for each picture. probability (n, H, W) in the order of `names`."""
-    alt = f"Image, truth, predicted probability and errors of {', '.join(names)}: blue found, orange missed, red false."
+    alt = f"Image, truth, predicted probability and errors of {', '.join(names)}: blue found, yellow missed, red false."
     figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     probability = probability / 255 if probability.dtype == np.uint8 else probability
     for row, name, values, title in zip(axes, names, probability, titles or names):
@@ -297,7 +298,7 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
 
     def watch(progress: Progress) -> None:
         nonlocal handles
-        caption = f"Training of {progress.title}. In the picture: road found blue, missed orange, false vermillion."
+        caption = f"Training of {progress.title}. In the picture: road found blue, missed yellow, false red."
         handles = _display(_training(progress, data, shown), caption, handles=handles)
 
     return watch
@@ -487,8 +488,8 @@ def pictures(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, squ
 
 
 def painted(classes: np.ndarray) -> np.ndarray:
-    """Classes, whole numbers (H, W) from 0, as a picture in the house colours: float (H, W, 3)."""
-    return np.array([to_rgb(colour) for colour in COLOURS])[classes]
+    """The four classes of the scenes, whole numbers (H, W), as a picture in CLASS_COLOURS: float (H, W, 3)."""
+    return np.array([to_rgb(colour) for colour in CLASS_COLOURS])[classes]
 
 
 @styled

@@ -267,16 +267,20 @@ def write_all(part: Path, names: list, seed: int, workers: int) -> Iterator[byte
     """
     task, done = partial(write_one, part, seed), 0
     if min(workers, len(names)) > 1:
+        pool = None
         try:
             spawn = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(min(workers, len(names)), spawn, initializer=leave_with_parent) as pool:
-                with interrupts_later():
-                    digests = pool.map(task, names)  # which starts the processes
-                for digest in digests:
-                    done += 1
-                    yield digest
+            with interrupts_later():
+                pool = ProcessPoolExecutor(min(workers, len(names)), spawn, initializer=leave_with_parent)
+                digests = pool.map(task, names)  # which starts the processes
+            for digest in digests:
+                done += 1
+                yield digest
         except BrokenProcessPool:
             pass
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)  # after an interrupt nobody wants the rest
     yield from map(task, names[done:])
 
 

@@ -14,6 +14,14 @@ from PIL import Image
 
 RED, MAGENTA, BLACK = (255, 0, 0), (255, 0, 255), (0, 0, 0)
 
+LONGEST = ("test_teach", "test_lost", "test_check_steps", "test_training")
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """The files that take longest come first: two processes then end at about the same time."""
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):

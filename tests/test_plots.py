@@ -214,9 +214,9 @@ def test_pictures_have_titles_above_and_labels_beside():
     assert plots.pictures(rows, describe="", square=True).axes[0].get_aspect() == 1
 
 
-def test_classes_are_painted_in_the_house_colours():
-    picture = plots.painted(np.array([[0, 3]]))
-    np.testing.assert_allclose(picture, [[to_rgb(plots.COLOURS[0]), to_rgb(plots.COLOURS[3])]])
+def test_road_is_painted_in_the_colour_of_road_found():
+    picture = plots.painted(np.array([[1, 3]]))
+    np.testing.assert_allclose(picture, [[to_rgb(plots.RIGHT), to_rgb(plots.COLOURS[3])]])
 
 
 def test_spread_shows_every_seed():
