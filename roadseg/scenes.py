@@ -23,6 +23,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +291,7 @@ def interrupts_later() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # multiprocessing's own process: started inside, it would let signals through
     heard = []
     handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))  # by any thread of this process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what new processes begin with

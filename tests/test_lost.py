@@ -256,7 +256,11 @@ def test_ctrl_c_while_scenes_are_rendered(tmp_path, seconds):
             time.sleep(0.01)
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, errors = process.communicate(timeout=60)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, errors.count("\n")) == (130, 1), errors
     assert errors.startswith("roadseg: interrupted: ")
     assert not list(tmp_path.iterdir())
