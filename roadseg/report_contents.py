@@ -6,7 +6,7 @@ Needs no TensorFlow, which takes longer to load than all the rest to do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -66,7 +66,13 @@ def trained(runs_folder: str | Path | None = None) -> Trained:
 
 def _longest_run(model: str, roads: RoadData, runs_folder: str | Path | None) -> runs.Run | None:
     recipe = recipes.named(RECIPE)
-    settings = {"model": model, "recipe": asdict(recipe), "seed": 0, "split": "course", "data": roads.fingerprint}
+    settings = {
+        "model": model,
+        "recipe": recipes.settings(recipe),
+        "seed": 0,
+        "split": "course",
+        "data": roads.fingerprint,
+    }
     lengths = range(recipe.epochs, 0, -1)
     found = (runs.find({**settings, "size": list(roads.size), "epochs": n}, out=runs_folder) for n in lengths)
     return next((run for run in found if run is not None), None)

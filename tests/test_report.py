@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -17,7 +16,7 @@ import pytest
 from pypdf import PdfReader
 from test_document import Page, pages_of, picture, squeezed
 
-from roadseg import data, metrics, provenance, questions, recipes, report, report_contents, runs, workbook
+from roadseg import data, metrics, provenance, questions, recipes, report, report_contents, runs, training, workbook
 from roadseg.document import text_of
 from roadseg.errors import RunError
 from roadseg.report import ReportError
@@ -37,7 +36,7 @@ def write_run(out: Path, roads: data.RoadData, model: str, *, epochs: int = 2, e
     names = [roads.names[i] for i in data.course_split(len(roads)).validation]
     settings = {
         "model": model,
-        "recipe": asdict(recipes.named("reported")),
+        "recipe": recipes.settings(recipes.named("reported")),
         **{"seed": 0, "split": "course", "epochs": epochs, "size": list(roads.size), "data": roads.fingerprint},
         **{"step": f"step of {ended}", "validation_names": names, "train_count": 9, "source": roads.source},
         **{"versions": provenance.versions(), "machine": {"system": "Linux", "processor": "Fast One", "cores": 2}},
@@ -378,6 +377,12 @@ def test_a_full_disk_leaves_what_was_there(quick, book, trained, monkeypatch, fa
 # --- the runs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+def test_what_a_training_writes_is_found(tmp_path, roads):
+    run = training.train("simple", "reported", roads, epochs=1, out=tmp_path / "runs", say=lambda text: None)
+    assert report_contents.trained(tmp_path / "runs").by_model["simple"].path == run.path
+
+
 def test_the_newest_of_the_longest_runs_is_taken(tmp_path, roads):
     out = tmp_path / "runs"
     write_run(out, roads, "simple", epochs=1, ended="23:00")
@@ -386,7 +391,9 @@ def test_the_newest_of_the_longest_runs_is_taken(tmp_path, roads):
     write_run(out, roads, "simple", epochs=4, seed=1)
     write_run(out, roads, "simple", epochs=4, data="other pictures")
     write_run(out, roads, "simple", epochs=4, split="blocks")
-    write_run(out, roads, "simple", epochs=4, recipe={**asdict(recipes.named("reported")), "learning_rate": 1e-4})
+    write_run(
+        out, roads, "simple", epochs=4, recipe={**recipes.settings(recipes.named("reported")), "learning_rate": 1e-4}
+    )
     found = report_contents.trained(out)
     assert found.by_model["simple"].path == newest and found.by_model["unet"] is None
     assert list(found.runs) == ["simple"] and found.ended.hour == 11
