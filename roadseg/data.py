@@ -234,8 +234,8 @@ def zoomed(
     from .backend import tf
 
     pictures, size = tf.shape(image)[0], image.shape[1:3]
-    scale = tf.random.stateless_uniform([pictures, 1], draw + tf.constant([0, 4_000_012], tf.int64), 1 - most, 1)
-    corner = tf.random.stateless_uniform([pictures, 2], draw + tf.constant([0, 5_000_015], tf.int64)) * (1 - scale)
+    scale = tf.random.stateless_uniform([pictures, 1], _another(draw, 4), 1 - most, 1)
+    corner = tf.random.stateless_uniform([pictures, 2], _another(draw, 5)) * (1 - scale)
     box, which = tf.concat([corner, corner + scale], axis=1), tf.range(pictures)
     masks = tf.image.crop_and_resize(tf.concat([road, weight], axis=-1), box, which, size, method="nearest")
     return tf.image.crop_and_resize(image, box, which, size), masks[..., :1], masks[..., 1:]
@@ -249,12 +249,18 @@ def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tens
 
     def factor(kind: int, channels: int, most: float) -> tf.Tensor:
         spread = most * strength
-        own_draw = draw + tf.constant([0, kind * 1_000_003], tf.int64)  # far from that of any other picture
-        return tf.random.stateless_uniform([pictures, 1, 1, channels], own_draw, 1 - spread, 1 + spread)
+        return tf.random.stateless_uniform([pictures, 1, 1, channels], _another(draw, kind), 1 - spread, 1 + spread)
 
     mean = tf.reduce_mean(image, [1, 2], keepdims=True)
     contrasted = (image - mean) * factor(1, 1, 0.4) + mean
     return tf.clip_by_value(contrasted * factor(2, 1, 0.4) * factor(3, 3, 0.1), 0, 1)
+
+
+def _another(draw: tf.Tensor, kind: int) -> tf.Tensor:
+    """The seed of another kind of change to the same batch, far from that of any other picture."""
+    from .backend import tf
+
+    return draw + tf.constant([0, kind * 1_000_003], tf.int64)
 
 
 def _found(root: str | Path | None, say: Callable[[str], None]) -> tuple[Path, str]:

@@ -282,11 +282,7 @@ def loss_fn_not_used(seen: Seen) -> bool:
 
 def loss_arguments_swapped(seen: Seen) -> bool:
     """The loss gets the prediction first."""
-    return any(
-        same(truth, prediction) and same(predicted, seen.at.road)
-        for truth, predicted in seen.at.losses
-        for prediction in seen.at.predictions
-    )
+    return _swapped(seen, seen.at.losses)
 
 
 def loss_weighted(seen: Seen) -> bool:
@@ -561,11 +557,7 @@ def running_loss_differs(seen: Seen) -> bool:
 
 def accuracy_arguments_swapped(seen: Seen) -> bool:
     """The running accuracy gets the prediction first."""
-    return any(
-        same(truth, prediction) and same(predicted, seen.at.road)
-        for truth, predicted in seen.at.accuracies
-        for prediction in seen.at.predictions
-    )
+    return _swapped(seen, seen.at.accuracies)
 
 
 def accuracy_of_changed_values(seen: Seen) -> bool:
@@ -701,6 +693,15 @@ def _are_part(arrays: list, whole: np.ndarray) -> bool:
     shapes = [shape(array) or () for array in arrays]
     pictures = sum(found[0] if len(found) == whole.ndim else 1 for found in shapes)
     return 0 < pictures < len(whole) and all(found[-3:] == whole.shape[-3:] for found in shapes)
+
+
+def _swapped(seen: Seen, pairs: list[tuple]) -> bool:
+    """Whether a prediction stands where the road belongs, and the road in its place: pairs of (truth, predicted)."""
+    return any(
+        same(truth, prediction) and same(predicted, seen.at.road)
+        for truth, predicted in pairs
+        for prediction in seen.at.predictions
+    )
 
 
 def _is_rounded(array: Any) -> bool:

@@ -16,7 +16,6 @@ import numpy as np
 
 from . import metrics, runs
 from .data import RoadData
-from .errors import RunError
 from .files import written_whole
 
 TARGET = 0.90
@@ -36,7 +35,8 @@ def table(data: RoadData, *, out: str | Path | None = None) -> dict[str, dict]:
     Returns a row of COLUMNS for each run, by its title; without a value where the target is not reached.
     Raises RunError where the folder cannot be written.
     """
-    rows = sorted((_row(run, data) for run in _attempts(data, out)), key=_place)
+    wanted = {"model": "unet", "split": "blocks", "data": data.fingerprint}
+    rows = sorted((_row(run, data) for run in runs.finished(wanted, "unet-*", out=out)), key=_place)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -52,19 +52,6 @@ def max_f(run: runs.Run, data: RoadData) -> np.ndarray:
     road, evaluated = data.road[where], data.evaluated[where]
     epochs = range(1, len(run.curves["epoch"]) + 1)
     return np.array([metrics.curve(run.prediction(epoch), road, evaluated).max_f1 for epoch in epochs])
-
-
-def _attempts(data: RoadData, out: str | Path | None) -> list[runs.Run]:
-    wanted = {"model": "unet", "split": "blocks", "data": data.fingerprint}
-    found = []
-    for path in runs.place(out).glob("unet-*"):
-        try:
-            run = runs.open_run(path)
-        except RunError:
-            continue  # not finished, or damaged
-        if all(run.settings[name] == value for name, value in wanted.items()):
-            found.append(run)
-    return found
 
 
 def _row(run: runs.Run, data: RoadData) -> dict:

@@ -175,15 +175,19 @@ def missing_files(path: Path, epochs: int) -> list[str]:
 def find(settings: dict, *, out: str | Path | None = None) -> Run | None:
     """The newest finished run with these settings, whoever wrote its step: None where there is none."""
     wanted = {name: settings[name] for name in KEY if name != "step"}
-    found = []
-    for path in place(out).glob(f"{_readable(settings)}-*"):
+    found = finished(wanted, f"{_readable(settings)}-*", out=out)
+    return max(found, key=lambda run: run.finished["ended"], default=None)
+
+
+def finished(wanted: dict, pattern: str, *, out: str | Path | None = None) -> Iterator[Run]:
+    """The runs in folders of such names whose settings hold what is wanted; unfinished and damaged ones are none."""
+    for path in place(out).glob(pattern):
         try:
             run = open_run(path)
         except RunError:
-            continue  # unfinished or damaged: not a run to reuse
+            continue
         if wanted == {name: run.settings[name] for name in wanted}:
-            found.append(run)
-    return max(found, key=lambda run: run.finished["ended"], default=None)
+            yield run
 
 
 @contextmanager

@@ -299,18 +299,13 @@ def _start(plan: _Plan, path: Path, say) -> _State:
 
 def _optimizer(plan: _Plan) -> keras.optimizers.Optimizer:
     """Adam, constant or with a warm-up of one epoch and a cosine down to 1 % of the peak."""
+    rate = plan.recipe.learning_rate
+    if plan.recipe.cosine:
+        steps = -(-len(plan.split.train) // plan.recipe.batch_size)
+        falling = max(1, steps * (plan.settings["epochs"] - 1))
+        rate = keras.optimizers.schedules.CosineDecay(0.0, falling, alpha=0.01, warmup_target=rate, warmup_steps=steps)
     average = {"use_ema": True, "ema_momentum": plan.recipe.average} if plan.recipe.average else {}
-    steps = -(-len(plan.split.train) // plan.recipe.batch_size)
-    if not plan.recipe.cosine:
-        return keras.optimizers.Adam(plan.recipe.learning_rate, **average)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps * (plan.settings["epochs"] - 1)),
-        alpha=0.01,
-        warmup_target=plan.recipe.learning_rate,
-        warmup_steps=steps,
-    )
-    return keras.optimizers.Adam(schedule, **average)
+    return keras.optimizers.Adam(rate, **average)
 
 
 @contextmanager
@@ -401,7 +396,9 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
     learning_rate = float(keras.ops.convert_to_numpy(state.optimizer.learning_rate))
     batches = road_data.dataset(plan.data, plan.split.validation, batch_size=VALIDATION_BATCH)
     with _averaged(plan, state):
-        validated, weights = _passed(steps, steps.validate, batches), state.model.get_weights()
+        validated = _passed(steps, steps.validate, batches)
+        if validated.loss < state.best_loss:
+            state.best_loss, state.best_weights = validated.loss, state.model.get_weights()
     if not np.isfinite(trained.loss + validated.loss):
         raise RunError(f"the loss of {plan.title} is no longer a number in epoch {epoch}: take a lower learning rate.")
     count = len(state.steps)
@@ -410,8 +407,6 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
     state.curves.append(
         (epoch, trained.loss, trained.accuracy, validated.loss, validated.accuracy, learning_rate, seconds)
     )
-    if validated.loss < state.best_loss:
-        state.best_loss, state.best_weights = validated.loss, weights
     prediction = np.round(255 * validated.probability).astype(np.uint8)
     runs.write_arrays(path / "predictions" / runs.prediction_name(epoch), compress=True, probability=prediction)
     _save(state, path)
