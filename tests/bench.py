@@ -1,13 +1,16 @@
 """How fast the package is, side by side with a plain script and with PyTorch: a table, and build/bench.json.
 
-    python tests/bench.py                   # about 7 minutes on two idle cores, on rendered scenes
+    python tests/bench.py                   # about 12 minutes on two idle cores, on rendered scenes
     python tests/bench.py --data FOLDER     # on pictures in KITTI's layout
     python tests/bench.py --quick           # does it run? times mean nothing
 
+Scenes are enlarged to the size of KITTI's published pictures, which the plain script decodes in every epoch.
+
 An epoch is what each way of training really does for the course's split: 68 steps of four pictures and the validation,
-for the plain script with decoding, for the package with everything it writes. The plain script and PyTorch take turns
-with the package's epochs, each in a process of its own; they run some steps of an epoch, scaled up, and all of the
-validation. Targets are for medians.
+for the plain script with decoding, for the package with everything it writes. The others take turns with the package's
+epochs, each in a process of its own; they run some steps of an epoch, scaled up, and all of the validation. One of them
+does no more than multiply matrices, with as many multiplications as the network's: how close an epoch comes to that is
+the share of the machine's rate that it reaches. Targets are for medians.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
 import statistics
@@ -36,6 +40,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SPEEDUP = {"unet": 3.0, "simple": 2.0}  # over the plain script
 LOADER_SPEEDUP, CACHED_SECONDS, MEMORY_GIB, IMPORT_SECONDS = 1.6, 0.5, 2.5, 0.2
 BATCH, VALIDATION_BATCH = 4, 8
+PUBLISHED_SIZE, NOISE = (1242, 375), 2.0  # of most of KITTI's pictures; grey levels, as much as makes files as long
 GET_TORCH = "PyTorch is not installed, so nothing is compared with it: pip install torch==2.13.0"
 
 
@@ -49,7 +54,7 @@ class Effort:
     starts: int  # of a fresh interpreter
 
 
-FULL = Effort(size=(256, 256), repeats=3, steps=20, starts=7)
+FULL = Effort(size=(256, 256), repeats=5, steps=20, starts=7)
 QUICK = Effort(size=(32, 32), repeats=1, steps=2, starts=1)
 
 
@@ -101,6 +106,7 @@ def epoch_rows(name: str, roads: RoadData, root: Path, effort: Effort) -> list[R
     )
     if "PyTorch" in times:
         rows.append(row(f"{name}: PyTorch / roadseg", ratios(times["PyTorch"], ours), "x", at_least=1.0))
+    rows.append(row(f"{name}: share of the matrix rate", ratios(times["matrices alone"], ours), "x"))
     return rows
 
 
@@ -134,7 +140,7 @@ def plain_training(name: str, root: Path, size: tuple[int, int]):
 
 def others(name: str, roads: RoadData, root: Path, effort: Effort) -> dict[str, Apart]:
     """What the package is compared with."""
-    builders = {"plain script": plain_training}
+    builders = {"plain script": plain_training, "matrices alone": MatrixProducts}
     if importlib.util.find_spec("torch"):
         builders["PyTorch"] = torch_training
     measured = {"count": len(roads), "steps": effort.steps}
@@ -165,6 +171,45 @@ def scaled_epoch(way, count: int, steps: int) -> float:
     in_all = -(-len(course_split(count).train) // BATCH)
     steps = min(steps, in_all)
     return seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate)
+
+
+class MatrixProducts:
+    """As many multiplications as a training does, in matrix products: what the machine could do at its best."""
+
+    SIDE = 1024  # of the square matrix; the other has a row for every 1024 x 1024 multiplications
+
+    def __init__(self, name: str, root: Path, size: tuple[int, int]):
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        model, count = roadseg.models.build(name, size=size), len(kitti.frames(root))
+        self.a_picture = multiplications(model)
+        self.validated = len(course_split(count).validation)
+        rows = -(-VALIDATION_BATCH * self.a_picture // self.SIDE**2)
+        self.long, self.square = (rng.normal(size=(n, self.SIDE)).astype(np.float32) for n in (3 * rows, self.SIDE))
+
+    def multiply(self, multiplications: int) -> None:
+        rows = -(-multiplications // self.SIDE**2)
+        self.long[:rows] @ self.square
+
+    def train(self, steps: int) -> None:
+        """Forward, and backward twice: by the weights and by the input, each as much as forward."""
+        for _ in range(steps):
+            self.multiply(3 * BATCH * self.a_picture)
+
+    def validate(self) -> None:
+        for start in range(0, self.validated, VALIDATION_BATCH):
+            self.multiply(min(VALIDATION_BATCH, self.validated - start) * self.a_picture)
+
+
+def multiplications(model) -> int:
+    """Of one picture going forward, in all convolutions: kernel x pixels, out of it or, transposed, into it."""
+    in_all = 0
+    for layer in model.layers:
+        if "Conv2D" in type(layer).__name__:
+            side = layer.input if "Transpose" in type(layer).__name__ else layer.output
+            in_all += math.prod(layer.kernel.shape) * math.prod(side.shape[1:3])
+    return in_all
 
 
 def torch_training(name: str, root: Path, size: tuple[int, int]):
@@ -298,6 +343,29 @@ def run_python(*arguments: object) -> str:
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def published_size(half: Path, root: Path) -> Path:
+    """The pictures of `half` in the new folder `root`, as large as KITTI's and as long in bytes; kept for next time."""
+    import numpy as np
+    from PIL import Image
+
+    if (root / "whole").is_file():
+        return root
+    rng = np.random.default_rng(0)
+    for part, method in (("image_2", Image.Resampling.BICUBIC), ("gt_image_2", Image.Resampling.NEAREST)):
+        (root / "training" / part).mkdir(parents=True, exist_ok=True)
+        for file in sorted((half / "training" / part).glob("*.png")):
+            with Image.open(file) as picture:
+                picture = np.asarray(picture.resize(PUBLISHED_SIZE, method))
+            if part == "image_2":
+                picture = np.clip(picture + rng.normal(0, NOISE, picture.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(root / "training" / part / file.name)
+    (root / "whole").touch()
+    return root
+
+
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +418,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="see that it runs, in seconds")
     options = parser.parse_args(arguments)
     effort = QUICK if options.quick else FULL
-    root = options.data or scenes.write(PROJECT / "build" / "bench" / "scenes")
+    made = PROJECT / "build" / "bench"
+    root = options.data or published_size(scenes.write(made / "scenes"), made / "published")
     if options.quick:
         print("A quick run, on too little to measure: only that it runs means something.")
     rows = measure(root, effort)

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from roadseg import data, models
 
 BENCH = Path(__file__).parent / "bench.py"
 
@@ -31,6 +35,7 @@ def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
         assert {f"{name}: an epoch, roadseg", f"{name}: an epoch, plain script"} <= set(targets)
         assert targets[f"{name}: plain script / roadseg"] == f"at least {speedup}"
         assert (f"{name}: PyTorch / roadseg" in targets) == with_torch
+        assert f"{name}: share of the matrix rate" in targets
     assert targets["loading: one by one / two at once"] == "at least 1.6"
     assert targets["loading from the cache"] == "below 0.5"
     assert targets["import roadseg"] == "below 0.2"
@@ -44,12 +49,15 @@ def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
         assert 0.1 < next(row["median"] for row in rows if "memory" in row["what"]) < 8
 
 
-def test_rows_hold_targets_against_medians():
-    sys.path.insert(0, str(BENCH.parent))
-    try:
-        import bench
-    finally:
-        sys.path.remove(str(BENCH.parent))
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(BENCH.parent)
+    import bench
+
+    return bench
+
+
+def test_rows_hold_targets_against_medians(bench):
     line = bench.row("what", [1.0, 5.0, 2.0], "x", at_least=2)
     assert (line.median, line.low, line.high, line.target, line.met) == (2.0, 1.0, 5.0, "at least 2", True)
     assert bench.row("what", [1.0, 1.9, 9.0], "x", at_least=2).met is False
@@ -57,3 +65,36 @@ def test_rows_hold_targets_against_medians():
     assert bench.row("what", [3.0], "s").met is None
     assert "MISSED" in bench.line_of(bench.row("what", [0.3], "s", below=0.2))
     assert bench.ratios([6.0, 9.0], [2.0, 3.0]) == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "build, by_hand",
+    [
+        (models.simple_model, 128**2 * 25 * 3 * 32 + 64**2 * (25 * 32 * 64 + 64)),
+        # 9 kernel pixels on 256**2 pixels, 8 filters; each level down has a quarter of the pixels, twice the filters
+        (models.unet, 256**2 * (9 * 8 * (3 + 8) + 4 * 9 * 8 * (4 + 8) + 4 * (8 * 8 * 2 + 9 * 8 * (16 + 8)) + 8)),
+    ],
+)
+def test_multiplications_by_hand(bench, build, by_hand):
+    assert bench.multiplications(build()) == by_hand
+
+
+def test_matrix_products_do_as_many_multiplications(bench, road_folder):
+    done = []
+    way = bench.MatrixProducts("unet", road_folder, (32, 32))
+    way.multiply = done.append
+    way.train(5)
+    way.validate()
+    a_picture = bench.multiplications(models.unet((32, 32, 3)))
+    assert done == [12 * a_picture] * 5 + [8 * a_picture, 7 * a_picture]
+    assert -(-12 * a_picture // way.SIDE**2) <= len(way.long)
+
+
+def test_pictures_as_large_as_published(bench, road_folder, tmp_path):
+    root = bench.published_size(road_folder, tmp_path / "published")
+    for file in root.glob("training/*/*.png"):
+        with Image.open(file) as picture:
+            assert picture.size == (1242, 375)
+    one, other = data.load(road_folder, cache=False), data.load(root, cache=False)
+    assert one.names == other.names and np.mean(one.road == other.road) > 0.98
+    assert np.abs(one.images.astype(int) - other.images).mean() < 12
