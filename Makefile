@@ -38,8 +38,9 @@ test: $(READY) $(VENV)/.teach  ## all tests, and every notebook with real traini
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) notebooks
 
-long: $(READY)  ## the tests that take minutes: trainings killed at random moments
-	$(PYTHON) -m pytest -m long
+long: $(READY)  ## the tests that take minutes: trainings killed at random moments, notebooks run again and again
+	mkdir -p $(TEST)
+	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -m long
 
 e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
 	mkdir -p $(TEST)

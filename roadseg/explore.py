@@ -121,13 +121,15 @@ def epochs(run: Run, roads: RoadData, *, first: str | None = None) -> None:
     pictures = _validation(run, roads)
     first = _known(first, pictures)
     count = len(run.curves["epoch"])
-    predictions = [dict(zip(pictures, run.prediction(epoch))) for epoch in range(1, count + 1)]
+
+    def predicted(epoch: int, picture: str) -> np.ndarray:
+        return run.prediction(epoch)[list(pictures).index(picture)]
 
     def view(epoch: int, picture: str) -> View:
-        return epoch_view(pictures[picture], predictions[epoch - 1][picture], run.curves, epoch=epoch)
+        return epoch_view(pictures[picture], predicted(epoch, picture), run.curves, epoch=epoch)
 
     made = panel(view, epoch=ipywidgets.IntSlider(1, min=1, max=count), picture=choice(pictures, first))
-    figure = _epoch_figure(pictures[first], [prediction[first] for prediction in predictions], run.curves)
+    figure = _epoch_figure(pictures[first], [predicted(i, first) for i in range(1, count + 1)], run.curves)
     shown(made, figure, f"One picture after more and more epochs: the road comes out of the haze. {COLOURS}")
 
 
@@ -173,14 +175,15 @@ def _errors(picture: Picture, called: np.ndarray) -> np.ndarray:
 
 
 def _validation(run: Run, roads: RoadData) -> dict[str, Picture]:
-    """The run's validation pictures by name, in the order of its predictions."""
+    """The run's validation pictures by name, in the order of its predictions; copied, as panels live long."""
     if roads.fingerprint != run.settings["data"]:
         raise OptionError(
             f"{run.path.name} was trained on other pictures than these: pass those that it was trained on, as "
             "roadseg.data.load gives them."
         )
     places = [roads.names.index(name) for name in run.validation_names]
-    return {roads.names[i]: Picture(roads.images[i], roads.road[i], roads.evaluated[i]) for i in places}
+    parts = (roads.images, roads.road, roads.evaluated)
+    return {roads.names[i]: Picture(*(part[i].copy() for part in parts)) for i in places}
 
 
 def _known(first: str | None, pictures: Mapping[str, Picture]) -> str:

@@ -1,8 +1,10 @@
 """The worked notebooks as a reader finds them, without running them: structure, outputs, figures, markers."""
 
 import ast
+import dis
 import re
 import statistics
+from collections import defaultdict
 from pathlib import Path
 
 import nbformat
@@ -82,3 +84,27 @@ def test_what_varies_is_followed_by_an_assertion(path):
         if any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source))):
             waiting = None
     assert waiting is None, f"nothing asserts what cell {waiting} shows"
+
+
+def test_a_name_that_other_cells_read_is_written_in_one(path):
+    """So a cell run again, after later ones, finds what it found the first time."""
+    written, read = defaultdict(list), defaultdict(list)
+    for cell in cells(path, "code"):
+        for name in (found := names(compile(cell.source, cell.id, "exec")))["written"]:
+            written[name].append(cell.id)
+        for name in found["read"]:
+            read[name].append(cell.id)
+    assert {name: (places, read[name]) for name, places in written.items() if len(places) > 1 and name in read} == {}
+
+
+def names(code) -> dict[str, set]:
+    """The notebook's names that compiled code writes, and those that it reads before it has written them itself."""
+    found = {"written": set(), "read": set()}
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_NAME":
+            found["written"].add(instruction.argval)
+        elif instruction.opname in ("LOAD_NAME", "LOAD_GLOBAL") and instruction.argval not in found["written"]:
+            found["read"].add(instruction.argval)
+        elif hasattr(instruction.argval, "co_code"):  # the body of a function
+            found["read"] |= names(instruction.argval)["read"] - found["written"]
+    return found

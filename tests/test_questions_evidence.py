@@ -92,12 +92,16 @@ def found_road(values):
     "q1-check",
     {
         "a network that has learned in one epoch": {"slow": a_run(val_accuracy=[0.93])},
-        "everything called road": {("rows", "U-Net", "accuracy after epoch 1"): 0.18},
+        "everything called road": {("early", "U-Net", "accuracy after epoch 1"): 0.18},
     },
 )
 def first_epoch():
     row = {"accuracy after epoch 1": NO_ROAD}
-    return {"slow": a_run(val_accuracy=[0.8201]), "no_road": NO_ROAD, "rows": {"U-Net": dict(row), "simple": dict(row)}}
+    return {
+        "slow": a_run(val_accuracy=[0.8201]),
+        "no_road": NO_ROAD,
+        "early": {"U-Net": dict(row), "simple": dict(row)},
+    }
 
 
 wrong("q1-check", "a picture with road in it")(found_road)
@@ -125,16 +129,16 @@ def loss_and_accuracy_by_step():
 @case(
     "q2-check",
     {
-        "labels shuffled": {("rows", "epoch 5", "MaxF"): 0.31},
-        "accuracy that does not wait": {("rows", "epoch 3", "accuracy"): 0.93},
-        "road sinks with the rest": {("named", "road, epoch 6"): np.full(9, 0.1)},
+        "labels shuffled": {("later", "epoch 5", "MaxF"): 0.31},
+        "accuracy that does not wait": {("later", "epoch 3", "accuracy"): 0.93},
+        "road sinks with the rest": {("at_epochs", "road, epoch 6"): np.full(9, 0.1)},
     },
 )
 def probabilities_under_one_half():
     losses = {"epoch 1": (0.67, 0.31), "epoch 3": (0.24, 0.77), "epoch 5": (0.21, 0.81)}
     rows = {name: {"loss": loss, "accuracy": NO_ROAD, "MaxF": best} for name, (loss, best) in losses.items()}
     named = {"no road, epoch 6": np.full(9, 0.02), "road, epoch 6": np.full(9, 0.49)}
-    return {"rows": rows, "named": named, "epoch": 6, "no_road": NO_ROAD}
+    return {"later": rows, "at_epochs": named, "epoch": 6, "no_road": NO_ROAD}
 
 
 @case(
@@ -163,10 +167,10 @@ def two_rates_and_two_starts():
     return {"tried": {name: steps(step, count=204) for name, step in leaves.items()}, "share": NO_ROAD}
 
 
-@case("q2-stored-check", {"recipes exchanged": {("rows", "assigned", "seed 0"): 0, ("rows", "fast", "seed 0"): 8}})
+@case("q2-stored-check", {"recipes exchanged": {("waits", "assigned", "seed 0"): 0, ("waits", "fast", "seed 0"): 8}})
 def stored_epochs_of_waiting():
     epochs = {"assigned": (8, 9), "reported": (2, 2), "fast": (1, 0)}
-    return {"rows": {recipe: {"seed 0": a, "seed 1": b} for recipe, (a, b) in epochs.items()}}
+    return {"waits": {recipe: {"seed 0": a, "seed 1": b} for recipe, (a, b) in epochs.items()}}
 
 
 # --- questions 3 and 4 -----------------------------------------------------------------------------------------------
@@ -191,7 +195,7 @@ def the_optimisers_counter():
 def a_ragged_last_batch():
     sizes, losses = np.array([4.0] * 67 + [2.0]), np.linspace(0.3, 0.1, 68)
     return {
-        **{"sizes": sizes, "losses": losses},
+        **{"sizes": sizes, "of_batches": losses},
         **{"over_batches": losses.mean(), "over_pixels": np.average(losses, weights=sizes)},
     }
 
@@ -204,7 +208,7 @@ wrong("q3-ragged-check", "one mean taken for the other")(
 
 @wrong("q3-ragged-check", "the rest dropped")
 def rest_dropped(values):
-    values.update(sizes=values["sizes"][:-1], losses=values["losses"][:-1])
+    values.update(sizes=values["sizes"][:-1], of_batches=values["of_batches"][:-1])
 
 
 @case("q4-check", {"batches of 8": {"unet": SimpleNamespace(curves={"epoch": range(12)}, steps={"step": range(408)})}})
@@ -224,8 +228,8 @@ def twelve_epochs():
 @case(
     "q5-check",
     {
-        "an untrained network": {("rows", "U-Net", "max_f"): 0.31},
-        "masks of other pictures": {("rows", "mean mask", "accuracy"): 0.82},
+        "an untrained network": {("scored", "U-Net", "max_f"): 0.31},
+        "masks of other pictures": {("scored", "mean mask", "accuracy"): 0.82},
     },
 )
 def baselines_beside_networks():
@@ -233,7 +237,7 @@ def baselines_beside_networks():
     best |= {"simple model": 0.77, "U-Net at 1e-4": 0.85, "U-Net": 0.91}
     rows = {name: {"accuracy": 0.94, "f1": 0.8, "max_f": value} for name, value in best.items()}
     rows["no road"] |= {"accuracy": 0.82, "f1": 0.0}
-    return {"rows": rows}
+    return {"scored": rows}
 
 
 @case(
@@ -285,7 +289,7 @@ wrong("threshold-check", "a network that answers yes or no alone")(
     "q6-map-check",
     {
         "an untrained network": {("compared", "U-Net"): SimpleNamespace(max_f1=0.31, average_precision=0.2)},
-        "errors anywhere": {("wrong", "false road"): np.random.default_rng(0).random((4, 16, 16)) < 0.3},
+        "errors anywhere": {("mistaken", "false road"): np.random.default_rng(0).random((4, 16, 16)) < 0.3},
     },
 )
 def where_the_errors_are():
@@ -296,7 +300,7 @@ def where_the_errors_are():
         "false road": np.zeros((4, 16, 16), bool),
     }
     compared = {"U-Net": SimpleNamespace(max_f1=0.91, average_precision=0.9), "mean mask": SimpleNamespace(max_f1=0.83)}
-    return {"compared": compared, "typical": typical, "wrong": wrong_somewhere}
+    return {"compared": compared, "typical": typical, "mistaken": wrong_somewhere}
 
 
 # --- questions 7 to 9 ------------------------------------------------------------------------------------------------
@@ -348,15 +352,15 @@ def kernel_off_by_one(values):
 @case(
     "q7-chequerboard-check",
     {
-        "stride 1": {("drawn", "kernel 3 x 3"): np.full((4, 4), 9.0)},
+        "stride 1": {("copies", "kernel 3 x 3"): np.full((4, 4), 9.0)},
         "in one dimension, stride 1": {"doubled": lambda kernel, signal: np.full(2 * len(signal), 3.0)},
-        "a kernel that stride 2 does not divide": {("drawn", "kernel 4 x 4"): np.array([[4.0, 6.0], [6.0, 9.0]])},
+        "a kernel that stride 2 does not divide": {("copies", "kernel 4 x 4"): np.array([[4.0, 6.0], [6.0, 9.0]])},
     },
 )
 def overlaps():
     uneven = np.outer([1, 2, 1, 2], [1, 2, 1, 2]).astype(float)
     drawn = {"kernel 3 x 3": uneven, "kernel 2 x 2": np.ones((4, 4)), "kernel 4 x 4": np.full((4, 4), 4.0)}
-    return {"drawn": drawn, "doubled": by_hand}
+    return {"copies": drawn, "doubled": by_hand}
 
 
 class WithoutSkips:
@@ -377,13 +381,13 @@ def levels():
     """What the cell q8-levels counts, its figure left out."""
     values = {"models": models, "plots": SimpleNamespace(bars=lambda *a, **o: None, show=lambda *a: None)} | COMMON
     exec(CELLS["q8-levels"], values)
-    return {name: values[name] for name in ("network", "held", "work", "parts", "models")}
+    return {name: values[name] for name in ("built", "held", "work", "parts", "models")}
 
 
 def test_where_the_parameters_are(levels):
     run("q8-levels-check", levels)
     with pytest.raises(AssertionError):  # skips removed
-        run("q8-levels-check", levels | {"network": models.unet(skip_connections=False)})
+        run("q8-levels-check", levels | {"built": models.unet(skip_connections=False)})
     with pytest.raises(AssertionError):  # the work counted once for each weight, as parameters are
         run("q8-levels-check", levels | {"work": levels["held"]})
 
@@ -407,40 +411,40 @@ def both_modes():
     "q10-check",
     {
         "a sigmoid head": {"sums": np.array([1.7, 2.1])},
-        "three channels": {"probability": np.full((1, 4, 4, 3), 1 / 3)},
+        "three channels": {"shares": np.full((1, 4, 4, 3), 1 / 3)},
         "labels in another order": {"one_hot": 1.52},
     },
 )
 def an_untrained_softmax():
-    return {"probability": np.full((1, 4, 4, 4), 0.25), "sums": np.ones(4), "sparse": 1.386, "one_hot": 1.386}
+    return {"shares": np.full((1, 4, 4, 4), 0.25), "sums": np.ones(4), "sparse": 1.386, "one_hot": 1.386}
 
 
 @case(
     "q10-training-check",
     {
-        "labels shuffled": {"matrix": np.outer([680, 180, 100, 40], [0.68, 0.18, 0.1, 0.04])},
-        "an untrained network: all OTHER": {"matrix": np.outer([680, 180, 100, 40], [1, 0, 0, 0])},
+        "labels shuffled": {"confused": np.outer([680, 180, 100, 40], [0.68, 0.18, 0.1, 0.04])},
+        "an untrained network: all OTHER": {"confused": np.outer([680, 180, 100, 40], [1, 0, 0, 0])},
         "a sigmoid head": {"softmax": np.full((2, 4, 4, 4), 0.5)},
     },
 )
 def four_classes_learned():
     matrix = np.diag([600, 160, 80, 25]) + 4
-    return {"matrix": matrix, "softmax": np.full((2, 4, 4, 4), 0.25)}
+    return {"confused": matrix, "softmax": np.full((2, 4, 4, 4), 0.25)}
 
 
-@case("q10-sigmoids-check", {"a softmax head": {"said": np.ones((2, 8, 8), int), "sums": np.ones((2, 8, 8))}})
+@case("q10-sigmoids-check", {"a softmax head": {"said": np.ones((2, 8, 8), int), "added": np.ones((2, 8, 8))}})
 def four_sigmoids():
     said = np.ones((2, 8, 8), int)
     said[0, :2], said[1, 3] = 0, 2
-    return {"said": said, "sums": np.linspace(0.1, 1.8, 128).reshape(2, 8, 8)}
+    return {"said": said, "added": np.linspace(0.1, 1.8, 128).reshape(2, 8, 8)}
 
 
-@case("q11-check", {"errors anywhere": {("error", "without"): [0.1] * 31}})
+@case("q11-check", {"errors anywhere": {("edge", "without"): [0.1] * 31}})
 def errors_by_distance():
     falling = (0.4 / np.arange(1, 32)).tolist()
     distance = np.full((1, 16, 16), 32, np.uint8)
     distance[:, 7:9] = 1
-    return {"error": {"with skips": list(falling), "without": list(falling)}, "distance": distance}
+    return {"edge": {"with skips": list(falling), "without": list(falling)}, "distance": distance}
 
 
 @case("q11-seeds-check", {"skips that always help": {("gaps", "assigned"): {"seed 0": 0.02, "seed 1": 0.04}}})
@@ -495,25 +499,25 @@ def pooling_and_a_dense_layer():
 @case(
     "q12-categories-check",
     {
-        "labels shuffled": {("right", "U-Net's encoder"): 0.35},
-        "an encoder that has learned nothing for it": {("right", "untrained encoder"): 0.6},
-        "neighbouring frames on both sides": {("right", "labels shuffled"): 0.7},
+        "labels shuffled": {("correct", "U-Net's encoder"): 0.35},
+        "an encoder that has learned nothing for it": {("correct", "untrained encoder"): 0.6},
+        "neighbouring frames on both sides": {("correct", "labels shuffled"): 0.7},
     },
 )
 def three_categories():
     told = {"U-Net's encoder": 0.58, "untrained encoder": 0.44, "labels shuffled": 0.3, "guessing": 0.34}
-    return {"right": told}
+    return {"correct": told}
 
 
 @case(
     "q13-check",
     {
         "a sharp guess": {("guesses", "L2"): np.repeat([0.0, 1.0], [18, 22])},
-        "L2 in place of L1": {"between": np.array([1.0, 0.5, 1.0])},
+        "L2 in place of L1": {"in_band": np.array([1.0, 0.5, 1.0])},
     },
 )
 def two_places_for_an_edge():
-    return {"guesses": {"L2": np.repeat([0.0, 0.5, 1.0], [18, 4, 18])}, "between": np.ones(101)}
+    return {"guesses": {"L2": np.repeat([0.0, 0.5, 1.0], [18, 4, 18])}, "in_band": np.ones(101)}
 
 
 L1_ROW = {"L2": 0.0056, "L1": 0.041, "features": 0.062, "sharpness": 0.52}
@@ -536,11 +540,11 @@ def three_losses():
 @case(
     "q14-check",
     {
-        "an untrained U-Net": {("rows", "U-Net", "MaxF"): 0.31},
-        "models exchanged": {("stored", "reported"): {"simple": [0.88, 0.91], "unet": [0.78, 0.79]}},
-        "the script's rate does as well": {("stored", "assigned", "unet"): [0.9, 0.91]},
-        "seeds far apart": {("stored", "reported", "unet"): [0.87, 0.96]},
-        "a U-Net at the simple model's price": {("rows", "U-Net", "seconds an epoch"): 3.0},
+        "an untrained U-Net": {("beside", "U-Net", "MaxF"): 0.31},
+        "models exchanged": {("by_recipe", "reported"): {"simple": [0.88, 0.91], "unet": [0.78, 0.79]}},
+        "the script's rate does as well": {("by_recipe", "assigned", "unet"): [0.9, 0.91]},
+        "seeds far apart": {("by_recipe", "reported", "unet"): [0.87, 0.96]},
+        "a U-Net at the simple model's price": {("beside", "U-Net", "seconds an epoch"): 3.0},
     },
 )
 def two_models():
@@ -552,7 +556,7 @@ def two_models():
         "assigned": {"simple": [0.63, 0.64], "unet": [0.83, 0.83]},
         "reported": {"simple": [0.78, 0.79], "unet": [0.88, 0.91]},
     }
-    return {"rows": rows, "stored": stored, "counting": 0.86}
+    return {"beside": rows, "by_recipe": stored, "counting": 0.86}
 
 
 # --- what the notes above are for ------------------------------------------------------------------------------------
