@@ -12,6 +12,7 @@ provenance  what made a number: versions, machine, source
 recipes     how networks are trained, as data
 runs        what a training leaves on disk
 board       a run for TensorBoard
+losses      cross-entropy, and Dice beside it
 devices     one device or several, float32 or mixed precision
 training    the two steps and the loop
 records     the speed record, read off the runs
@@ -53,7 +54,7 @@ _HOME = {
 }
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "devices", "training", "records", "plots", "notebook", "evidence"),
+    *("recipes", "runs", "board", "losses", "devices", "training", "records", "plots", "notebook", "evidence"),
     *("drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
     *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .backend import keras, tf
 from .errors import OptionError
+from .losses import soft_dice
 
 STRATEGIES = ("one", "mirrored")
 
@@ -79,20 +80,26 @@ def on_each(strategy: tf.distribute.Strategy, step: Callable, batch: tuple[tf.Te
 
 @dataclass(frozen=True)
 class PartLoss:
-    """Binary cross-entropy for one device's part of a batch; called like a loss of Keras.
+    """A recipe's loss for one device's part of a batch; called like a loss of Keras.
 
     The mean of its values over the devices, which running metrics take, is the loss of the whole batch; the sum of its
-    gradients, which Keras's optimisers take, is the gradient of that loss. weight : (n, H, W, 1), of the whole batch.
+    gradients, which Keras's optimisers take, is the gradient of that loss.
+
+    weight : (n, H, W, 1), of the whole batch; dice : as in `losses.RoadLoss`.
     """
 
     weight: tf.Tensor
     devices: int
+    dice: float = 0.0
 
     def __call__(self, road, probability, sample_weight=None):
         """The loss, float32 (); without sample_weight all pixels count."""
         total = keras.losses.BinaryCrossentropy(reduction="sum")(road, probability, sample_weight)
         whole = tf.ones_like(self.weight) if sample_weight is None else self.weight
         loss = tf.math.divide_no_nan(total, tf.reduce_sum(whole))
+        if self.dice:
+            pictures = tf.cast(tf.shape(self.weight)[0], tf.float32)
+            loss += self.dice * tf.reduce_sum(soft_dice(road, probability, sample_weight)) / pictures
         return scaled_gradient(self.devices * loss, 1 / self.devices)
 
 

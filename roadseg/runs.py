@@ -263,6 +263,8 @@ def reference() -> dict:
         without times) and scores (by category, on blocks of frames held out).
     baselines : scores of the baselines on the same blocks.
     from scenes alone : U-Nets trained on rendered scenes only, with their scores on all real pictures.
+    tried : U-Nets by `fast`, by what was tried to make it better, and by `best`, with scores on the same blocks, and
+        `mirrored`: scores of the mean of what the network says to a picture and to its mirror image.
     """
     return json.loads((Path(__file__).parent / "reference.json").read_text())
 

@@ -23,6 +23,7 @@ from .board import Board
 from .data import RoadData, Split
 from .errors import OptionError, RunError, interruptible
 from .files import written_whole
+from .losses import RoadLoss
 from .recipes import Recipe
 
 VALIDATION_BATCH = 8  # the course's
@@ -362,10 +363,10 @@ def _compiled(plan: _Plan, state: _State) -> _Steps:
 
 
 def _loss_fn(plan: _Plan, optimizer: keras.optimizers.Optimizer, weight: tf.Tensor) -> Callable:
-    """Binary cross-entropy of a batch with these weights (n, H, W, 1), on one device or as a part of it on each."""
+    """The recipe's loss of a batch with these weights (n, H, W, 1), on one device or as a part of it on each."""
     if plan.strategy.num_replicas_in_sync > 1:
-        return devices.PartLoss(weight, plan.strategy.num_replicas_in_sync)
-    loss_fn = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+        return devices.PartLoss(weight, plan.strategy.num_replicas_in_sync, plan.recipe.dice)
+    loss_fn = RoadLoss(plan.recipe.dice)
     if not plan.mixed_precision:
         return loss_fn
     # so small gradients survive in float16; the optimiser takes the factor out again

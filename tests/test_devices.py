@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roadseg import data, devices, recipes, training
+from roadseg import data, devices, losses, recipes, training
 from roadseg.backend import keras, tf
 from roadseg.errors import OptionError
 
@@ -40,8 +40,9 @@ MIRRORED = """
 
     folder, out = sys.argv[1:]
     roads = data.load(folder, size=(32, 32), cache=False)
-    for model, base in (("simple", "reported"), ("unet", "fast")):
-        recipe = recipes.changed(base, name="own", epochs=17)  # of 4, 4 and 1 pictures: the last fewer than devices
+    for model, base, dice in (("simple", "reported", 0.0), ("unet", "fast", 1.0)):
+        # of 4, 4 and 1 pictures: the last fewer than devices
+        recipe = recipes.changed(base, name="own", epochs=17, dice=dice)
         one = training.train(model, recipe, roads, out=f"{out}/one")
         try:
             training.train(model, recipe, roads, out=f"{out}/two", strategy="mirrored", watch=stop)
@@ -70,10 +71,11 @@ def test_two_devices_learn_what_one_learns(road_folder, tmp_path):
     assert done.stdout.endswith("equal\n"), done.stderr
 
 
+@pytest.mark.parametrize("dice", [0.0, 0.7])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_parts_add_up_to_the_whole_loss_and_gradient(roads, weighted):
+def test_parts_add_up_to_the_whole_loss_and_gradient(roads, weighted, dice):
     image, road, weight = (tf.constant(part) for part in data.arrays(roads, np.arange(3)))
-    whole_loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+    whole_loss = losses.RoadLoss(dice)
     scale = tf.Variable(1.0)
 
     def measured(loss_fn, part):
@@ -83,8 +85,9 @@ def test_parts_add_up_to_the_whole_loss_and_gradient(roads, weighted):
         return float(loss), float(tape.gradient(loss, scale))
 
     loss, gradient = measured(whole_loss, slice(None))
-    losses, gradients = zip(*(measured(devices.PartLoss(weight, 2), part) for part in (slice(1), slice(1, None))))
-    assert (np.mean(losses), sum(gradients)) == (pytest.approx(loss, rel=1e-5), pytest.approx(gradient, rel=1e-5))
+    parts = (measured(devices.PartLoss(weight, 2, dice), part) for part in (slice(1), slice(1, None)))
+    in_parts, gradients = zip(*parts)
+    assert (np.mean(in_parts), sum(gradients)) == (pytest.approx(loss, rel=1e-5), pytest.approx(gradient, rel=1e-5))
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roadseg import baselines, runs
+from roadseg import baselines, recipes, runs
 from roadseg.errors import RunError
 from roadseg.files import written_whole
+
+FAST = recipes.RECIPES["fast"]
 
 SETTINGS = {
     "model": "simple",
@@ -365,6 +367,22 @@ def test_reference_holds_all_that_the_notebooks_plot(reference):
     assert keys == {(model, name, seed) for model in models for name in names for seed in (0, 1, 2)}
     assert set(runs.reference()["baselines"]) == set(baselines.BASELINES)
     assert [entry["seed"] for entry in runs.reference()["from scenes alone"]] == [0, 1]
+    tried = {(entry["recipe"]["name"], entry["seed"]) for entry in runs.reference()["tried"]}
+    names = ("fast", "fast-colour", "fast-dice", "fast-zoom", "fast-average", "best")
+    assert tried == {(name, seed) for name in names for seed in (0, 1, 2)}
+
+
+def test_what_was_tried_is_what_the_recipes_say():
+    for entry in runs.reference()["tried"]:
+        name, recipe = entry["recipe"]["name"], entry["recipe"]
+        assert (entry["model"], entry["split"], entry["epochs"]) == ("unet", "blocks", recipe["epochs"])
+        if name in recipes.RECIPES:
+            assert recipe == recipes.settings(recipes.RECIPES[name])
+        else:
+            changed = {field for field, value in recipe.items() if field != "name" and getattr(FAST, field) != value}
+            assert changed == {name.removeprefix("fast-")}
+        for scores in (entry["scores"], entry["mirrored"]):
+            assert set(scores) == {"um", "umm", "uu", "all"} and 0.8 < scores["all"]["max_f"] < 1
 
 
 def test_reference_results_are_whole(reference):

@@ -18,7 +18,7 @@ from roadseg.errors import OptionError, RunError
 LOSS = keras.losses.BinaryCrossentropy
 
 
-HARD = {"colour": 0.5, "zoom": 0.3, "average": 0.9}  # all that a recipe may add
+HARD = {"colour": 0.5, "zoom": 0.3, "average": 0.9, "dice": 1.0}  # all that a recipe may add
 
 
 def quiet(text):
@@ -147,14 +147,14 @@ def test_it_learns(roads, tmp_path):
     assert set(scores) == {"um", "umm", "uu", "all"}
 
 
-@pytest.mark.parametrize("name", ["assigned", "reported", "fast"])
+@pytest.mark.parametrize("name", ["assigned", "reported", "fast", "best"])
 def test_recipes_train(roads, tmp_path, name):
     run = training.train("unet", name, roads, epochs=2, out=tmp_path, say=quiet)
     rates = run.curves["learning_rate"]
-    expected = {"assigned": [1e-4, 1e-4], "reported": [1e-3, 1e-3], "fast": [2e-3, 2e-5]}[name]
+    expected = {"assigned": [1e-4, 1e-4], "reported": [1e-3, 1e-3], "fast": [2e-3, 2e-5], "best": [1e-3, 1e-5]}[name]
     np.testing.assert_allclose(rates, expected, rtol=1e-4)
     layers = [layer.name for layer in run.model().layers]
-    assert ("standardize" in layers) == (name == "fast")
+    assert ("standardize" in layers) == (name in ("fast", "best"))
 
 
 def test_same_seed_same_curve_and_another_seed_another(roads, tmp_path):
