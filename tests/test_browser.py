@@ -4,6 +4,7 @@ They need Chromium on the path and Playwright (`pip install -e .[e2e]`); elsewhe
 screenshots go below ROADSEG_HOME, which `make e2e` sets to build/test, so that runs that are there are reused.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -75,9 +76,10 @@ def _address(runtime: Path, server: subprocess.Popen) -> str:
     for _ in range(600):
         assert server.poll() is None, (runtime / "lab.log").read_text()
         for path in runtime.glob("jpserver-*.json"):
-            about = json.loads(path.read_text())
-            assert about["hostname"] == "127.0.0.1" and len(about["token"]) > 20
-            return f"{about['url']}lab?token={about['token']}"
+            with contextlib.suppress(json.JSONDecodeError):  # made empty, filled a moment later
+                about = json.loads(path.read_text())
+                assert about["hostname"] == "127.0.0.1" and len(about["token"]) > 20
+                return f"{about['url']}lab?token={about['token']}"
         time.sleep(0.1)
     raise AssertionError((runtime / "lab.log").read_text())
 
