@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from . import models, scenes
+from .backend import keras
 from .cards import NOT_WRITTEN, Result, attempt
 from .data import course_split
 from .errors import OptionError
@@ -57,15 +59,22 @@ def answer(question: int, value: Any) -> Result:
 
     Raises OptionError for a question that asks for a text, or that there is not.
     """
-    if question not in list(CHECKS):
+    asked = _number(question)
+    if asked not in list(CHECKS):
         known = ", ".join(map(str, CHECKS))
-        raise OptionError(f"question {question!r} has no number or choice to check: choose one of {known}.")
+        raise OptionError(f"question {_told(question)} has no number or choice to check: choose one of {known}.")
+    question = int(asked)
     said, texts = CHECKS[question](value), _texts()[f"question-{question}"]
     name, title, details = f"answer-{question}", f"Question {question}", {**FACTS, **said.details}
     if said.cause is None:
         return Result(name, title, True, None, texts["right"].format(**details))
-    message = {**_texts()["values"], **texts["mistakes"]}[said.text or said.cause].format(**details)
+    message = _message(question, said, details)
     return Result(name, title, False, said.cause, message, said.right, texts["look"], tuple(texts["hints"]))
+
+
+def _message(question: int, said: Said, details: dict[str, Any]) -> str:
+    texts = {**_texts()["values"], **_texts()[f"question-{question}"]["mistakes"]}
+    return texts[said.text or said.cause].format(**details)
 
 
 @cache
@@ -81,11 +90,11 @@ def _check_number(value: Any, right: int, mistakes: Iterable[Wrong]) -> Said:
     number = _number(value)
     if isinstance(number, Said):
         return number
-    if number == right:
+    if math.isclose(number, right):
         return Said(None)
     details = {"found": _shown(number), "distance": _distance(number, right)}
     for other, said in mistakes:
-        if math.isclose(number, other, rel_tol=0, abs_tol=0.006):
+        if other != right and math.isclose(number, other, rel_tol=0, abs_tol=0.006):
             return replace(said, details={**details, **said.details})
     if number != round(number):
         return Said("not_whole", details)
@@ -131,7 +140,10 @@ def _shown(number: float) -> str:
     """Such as 1,234 or 71.75."""
     if not 1e-3 < abs(number) < 1e12:
         return f"{number:.3g}"
-    return f"{number:,.0f}" if number == round(number) else f"{number:,.3f}".rstrip("0")
+    if number == round(number):
+        return f"{number:,.0f}"
+    places = next((count for count in range(3, 16) if round(number, count) != round(number)), 16)
+    return f"{number:,.{places}f}".rstrip("0")
 
 
 def _distance(number: float, right: int) -> str:
@@ -177,23 +189,43 @@ STEP_MISTAKES: dict[str, tuple[float, ...]] = {
 
 
 def _wrong_steps() -> Iterator[Wrong]:
-    return (Wrong(number, Said(cause)) for cause, numbers in STEP_MISTAKES.items() for number in numbers)
+    """Mistakes of one epoch; then wrong totals, as far as they are not far too high."""
+    yield from _once()
+    for number, said in _in_all():
+        if 2 * STEPS < number < 100 * STEPS:
+            yield Wrong(number, Said("all_epochs", {"why": _why(4, number, said)}, "all_epochs_and_more"))
 
 
 def _wrong_totals() -> Iterator[Wrong]:
-    """Mistakes with the epochs; then those of question 3, once for each epoch."""
+    """Mistakes with the epochs; then those of question 3, for one epoch alone and once for each."""
     yield Wrong(STEPS, Said("one_epoch"))
-    yield Wrong(round(TRAIN, -1) / BATCH * EPOCHS, Said("slip"))
     yield Wrong(STEPS + EPOCHS, Said("added"))
     yield Wrong(EPOCHS, Said("epochs"))
     yield from (Wrong(times * n, Said("pictures")) for n in STEP_MISTAKES["pictures"] for times in (1, EPOCHS))
     yield from (Wrong(STEPS * EPOCHS + more, Said("one_off")) for more in (-1, 1))
-    for number, said in _wrong_steps():
-        once = _shown(number)
-        why = _texts()["question-3"]["mistakes"][said.cause].format(**FACTS, found=once)
-        details, right = {"once": once, "why": why}, (f"{EPOCHS} epochs are counted",)
+    for number, said in _once():
+        if number < STEPS * EPOCHS:
+            yield Wrong(number, Said("one_epoch", {"why": _why(3, number, said)}, "one_epoch_and_more"))
+    yield from _in_all()
+
+
+def _once() -> Iterator[Wrong]:
+    """Wrong numbers of steps in one epoch."""
+    return (Wrong(number, Said(cause)) for cause, numbers in STEP_MISTAKES.items() for number in numbers)
+
+
+def _in_all() -> Iterator[Wrong]:
+    """Wrong numbers of steps in all epochs together."""
+    yield Wrong(round(TRAIN, -1) / BATCH * EPOCHS, Said("slip"))
+    for number, said in _once():
+        details, right = {"once": _shown(number), "why": _why(3, number, said)}, (f"{EPOCHS} epochs are counted",)
         yield Wrong(EPOCHS * number, Said(said.cause, details, "each_epoch", right))
     yield from (Wrong(STEPS * epochs, Said("other_epochs", {"count": epochs})) for epochs in range(2, 101))
+
+
+def _why(question: int, number: float, said: Said) -> str:
+    """What a question says about a wrong number."""
+    return _message(question, said, {**FACTS, "found": _shown(number), **said.details})
 
 
 # --- parameters, question 8 ------------------------------------------------------------------------------------------
@@ -323,7 +355,13 @@ def _rounded(number: float, *places: int) -> Iterator[float]:
 YES = ("true", "yes", "same", "the same", "equal", "identical")
 NO = ("false", "no", "different", "not the same")
 CLASSES = 4
-ACTIVATIONS = {"sigmoid": "sigmoid", "logsoftmax": "log_softmax"} | dict.fromkeys(("linear", "none"), "no_activation")
+ACTIVATIONS = {
+    "sigmoid": "sigmoid",
+    "logsoftmax": "log_softmax",
+    "sparsemax": "sparsemax",
+    "linear": "no_activation",
+    "none": "no_activation",
+}
 CHANNELS = {
     1: "one_channel",
     2: "two_channels",
@@ -337,7 +375,9 @@ def _check_modes(value: Any) -> Said:
     """Question 9, whether the output is the same in training and in test mode: True."""
     if value is None or value is ...:
         return Said(NOT_WRITTEN)
-    word = str(value).strip(" .").lower() if isinstance(value, str | bool | np.bool_) else ""
+    array = _array(value)
+    plain = array is not None and array.ndim == 0 and array.dtype.kind in "bU"
+    word = str(array).strip(" .").lower() if plain else ""
     if word in YES:
         return Said(None)
     return Said("said_no") if word in NO else Said("no_choice", {"found": _told(value)})
@@ -354,7 +394,8 @@ def _check_classes(value: Any) -> Said:
     if not name or isinstance(number, Said):
         swapped = _activation_name(pair[1]) and not isinstance(_number(pair[0]), Said)
         cause, part = ("no_channels", pair[1]) if name else ("no_name", pair[0])
-        return Said("swapped") if swapped else Said(cause, {"found": _told(part)})
+        text = "channels_below_one" if name and number.cause in ("not_positive", "not_finite") else cause
+        return Said("swapped") if swapped else Said(cause, {"found": _told(part)}, text)
     return _compare_classes(name, number)
 
 
@@ -362,17 +403,34 @@ def _compare_classes(name: str, number: float) -> Said:
     if name == "sigmoid" and number == 1:
         return Said("left_as_it_was")
     if not name.startswith("softmax"):
-        return Said(ACTIVATIONS.get(name, "other_activation"), {"found": name})
+        return Said(_activation_cause(name), {"found": name})
     if number != CLASSES:
         return Said(CHANNELS.get(number, "channels"), {"found": _shown(number)})
     return Said(None)
+
+
+def _activation_cause(name: str) -> str:
+    """What is wrong with an activation that is not the softmax, or with what is no activation."""
+    known, losses = (set(map(_letters, dir(module))) for module in (keras.activations, keras.losses))
+    causes = {
+        ACTIVATIONS.get(name): name in ACTIVATIONS,
+        "loss_given": name in losses or name.endswith(("entropy", "loss")),
+        "other_activation": name in known,
+        "misspelt": get_close_matches(name, known, cutoff=0.75),
+    }
+    return next((cause for cause, holds in causes.items() if holds), "unknown_activation")
 
 
 def _activation_name(value: Any) -> str:
     """Small letters alone; also of a function, a layer or its class; empty for what has no name."""
     function = getattr(value, "activation", value)
     text = getattr(function, "__name__", type(function).__name__) if callable(function) else value
-    return re.sub(r"_v\d+$|[^a-z]", "", text.split(".")[-1].lower()) if isinstance(text, str) else ""
+    return _letters(text.split(".")[-1]) if isinstance(text, str) else ""
+
+
+def _letters(name: str) -> str:
+    """The small letters of a name, without the number of a version."""
+    return re.sub(r"_v\d+$|[^a-z]", "", name.lower())
 
 
 def _told(value: Any) -> str:

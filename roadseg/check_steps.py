@@ -22,8 +22,35 @@ import numpy as np
 
 from . import training
 from .cards import Result
-from .mistakes import ACCURACY, LOSS, OPTIONS, Seen, cause, code, has_right_gradients, left_out, said, scale
-from .trials import METRICS, close, same, shape
+from .mistakes import (
+    ACCURACY,
+    LOSS,
+    OPTIONS,
+    Seen,
+    cause,
+    changed_images,
+    changed_predictions,
+    code,
+    has_right_gradients,
+    left_out,
+    said,
+    scale,
+    targets,
+)
+from .trials import METRICS, NOISE, NUMBERS, SETTINGS, close, same, shape, size
+
+# What a batch may have become on its way, each with how it is made; in this order they are tried.
+ALTERED: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
+    ("inverted, as `1 - {name}`", lambda batch: 1 - batch),
+    ("negative, as `-{name}`", lambda batch: -batch),
+    ("mirrored, left to right", lambda batch: batch[:, :, ::-1]),
+    ("upside down", lambda batch: batch[:, ::-1]),
+    ("with height and width exchanged", lambda batch: batch.transpose(0, 2, 1, 3)),
+    ("with the colours in reverse order", lambda batch: batch[..., ::-1]),
+    ("with the pictures in reverse order", lambda batch: batch[::-1]),
+    ("rounded to 0 and 1", np.round),
+    ("through a sigmoid", lambda batch: 1 / (1 + np.exp(-batch))),
+)
 
 
 def train_step(function: Callable) -> Result:
@@ -36,6 +63,7 @@ def val_step(function: Callable) -> Result:
     return _checked(function, "val_step")
 
 
+@np.errstate(all="ignore")  # what a step leaves behind may be infinite
 def _checked(function: Any, name: str) -> Result:
     seen = Seen(function, name)
     found = cause(seen)
@@ -104,8 +132,26 @@ class Facts:
     @property
     def returned(self) -> str:
         """What comes back in place of probabilities."""
-        value = self.seen.at.returned
-        return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else f"`{type(value).__name__}`"
+        step = self.seen.at
+        value, given = step.returned, step.outcome.value
+        if isinstance(given, list | tuple | dict):
+            return f"a `{type(given).__name__}` of {len(given)} " + ("thing" if len(given) == 1 else "things")
+        accuracy = np.divide(*step.after.totals[ACCURACY])
+        known = {"`road`": step.road, "`image`": step.image, "the result of `running_accuracy`": accuracy}
+        alike = [words for words, thing in known.items() if same(value, thing)]
+        if alike:
+            return alike[0]
+        if not isinstance(value, np.ndarray):
+            return f"something of the type `{type(given).__name__}`"
+        if value.shape == step.keras.probability.shape:
+            return "the probabilities " + _altered(value, step.keras.probability, "probability")
+        return f"an array of shape {value.shape}" if value.shape else "a single number"
+
+    @property
+    def labels(self) -> str:
+        """Which of 0 and 1 come back."""
+        labels = [str(int(label)) for label in np.unique(self.seen.at.returned)]
+        return " and ".join(labels) if len(labels) > 1 else f"{labels[0]} everywhere"
 
     @property
     def metric(self) -> str:
@@ -122,16 +168,60 @@ class Facts:
 
     @property
     def image_change(self) -> str:
-        """What became of the image on its way into the model, where that can be told."""
-        given, image = self.seen.at.images[0], self.seen.at.image
+        """What became of the first image that arrives in the model as another."""
+        given, image = changed_images(self.seen.at)[0], self.seen.at.image
         if shape(given) is None:
             return f"In its place comes something of the type `{type(given).__name__}`."
-        if shape(given) != image.shape:
-            return f"It arrives with the shape {shape(given)}, not (batch, height, width, 3)."
-        if same(given, 1 - image):
-            return "It arrives inverted, as `1 - image`."
-        factor = float(np.sum(given * image) / np.sum(image * image))
-        return f"Its numbers arrive {_times(factor)} what they were." if close(given, factor * image) else ""
+        if given.shape != image.shape:
+            return f"It arrives with the shape {given.shape}, not {('batch', *image.shape[1:])}.".replace("'", "")
+        moved = same(np.sort(given, axis=None), np.sort(image, axis=None))
+        known = "" if moved else " The pictures are in the range from 0 to 1 already."
+        return f"It arrives {_altered(given, image, 'image')}.{known}"
+
+    @property
+    def prediction_change(self) -> str:
+        """What became of the first prediction that arrives in the loss as another."""
+        step = self.seen.at
+        given = changed_predictions(step)[0]
+        known = {"`road`": step.road, "`image`": step.image}
+        alike = [words for words, thing in known.items() if same(given, thing)]
+        if alike:
+            return f"In the place of the prediction comes {alike[0]}, which does not depend on the model."
+        if size(given) == step.road.size and _is_constant(given):
+            always = _altered(given, given, "prediction")
+            return f"They arrive {always}, whatever they were: over one channel a softmax gives 1, and an argmax 0."
+        like = [each for each in step.predictions if shape(each) == shape(given)]
+        return f"They arrive {_altered(given, like[0], 'prediction')}." if like else ""
+
+    @property
+    def target(self) -> str:
+        """What the tape was asked for the gradients of, where that is no tensor."""
+        target = next(each for each in targets(self.seen.at) if not isinstance(each, np.ndarray))
+        if target is None:
+            return "nothing: it is given `None`, which is what a method without a result, such as `update_state`, gives"
+        if hasattr(target, "update_state"):
+            return "a metric, which holds numbers without a history, not of the loss"
+        if callable(target):
+            return "a function or a model, not of what it gives"
+        return f"something of the type `{type(target).__name__}`"
+
+    @property
+    def trainable_change(self) -> str:
+        """Which layers are trained afterwards that were not before, or the other way round."""
+        step = next(step for step in self.seen.steps if step.before.trainable != step.after.trainable)
+        before, after = ({name.split("/")[0]: None for name in state.trainable} for state in (step.before, step.after))
+        changes = {
+            "a layer that was frozen is trainable now": [name for name in after if name not in before],
+            "no longer trained": [name for name in before if name not in after],
+        }
+        return "; ".join(f"{words}: `{'`, `'.join(names)}`" for words, names in changes.items() if names)
+
+    @property
+    def settings(self) -> str:
+        """What is set in the optimiser."""
+        pairs = [(step.before.settings, step.after.settings) for step in self.seen.steps]
+        names = [name for name in SETTINGS if any(before[name] != after[name] for before, after in pairs)]
+        return ", ".join(f"`{name}`" for name in names)
 
     @property
     def left_out(self) -> str:
@@ -182,7 +272,35 @@ def _place(error: BaseException, code: CodeType | None) -> str:
 
 def _times(factor: float) -> str:
     """Such as "4 times" and "1/255 of"; what a sign means is left to the words around it."""
-    size = abs(factor)
-    number = size if size >= 1 else 1 / size
+    ratio = abs(factor)
+    if not ratio:
+        return "0 times"
+    number = ratio if ratio >= 1 else 1 / ratio
     text = f"{number:.0f}" if number >= 10 else f"{number:.2g}"
-    return f"{text} times" if size >= 1 else f"1/{text} of"
+    return f"{text} times" if ratio >= 1 else f"1/{text} of"
+
+
+def _altered(found: np.ndarray, given: np.ndarray, name: str) -> str:
+    """What became of a batch, such as "inverted, as `1 - image`"; where that cannot be told, which numbers it holds."""
+    if found.dtype.kind not in NUMBERS:
+        return f"as something of the type `{found.dtype}`"
+    if not np.isfinite(found).all():
+        return "with numbers that are infinite or none at all (NaN), as after a division by zero"
+    if _is_constant(found):
+        value = float(found.flat[0])
+        return f"as {value:.3g} everywhere" if value else "as all zeros"
+    factor = float(np.vdot(given, found) / max(np.vdot(given, given), NOISE))
+    lowest, highest = found.min(), found.max()
+    if found.shape == given.shape:
+        likely = [words for words, change in ALTERED if same(found, change(given))]
+        if likely:
+            return likely[0].format(name=name)
+        if close(found, factor * given):
+            return f"with numbers that are {_times(factor)} what they were"
+        if same(found, np.clip(given, lowest, highest)):
+            return f"cut off: from {lowest:.3g} to {highest:.3g}"
+    return f"as other numbers, from {lowest:.3g} to {highest:.3g}"
+
+
+def _is_constant(array: np.ndarray) -> bool:
+    return bool((array == array.flat[0]).all())

@@ -7,30 +7,35 @@ mistake is called, and what to say about it, is in `check_unet.toml`.
 from __future__ import annotations
 
 import inspect
+import os
 import random
 import re
+import time
 import tomllib
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
+from unittest.mock import patch
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
 from . import graph, models, wiring
 from .backend import keras, tf
-from .cards import BUSY, NOT_WRITTEN, SECONDS, Attempt, Result, TimeUp, attempt
+from .cards import BUSY, NOT_WRITTEN, Attempt, Result, TimeUp, attempt
 from .graph import Network
 from .wiring import Mistake
 
 NAME, TITLE = "build_unet", "Task 4, the U-Net"
 INPUT_SHAPE, FILTERS = [option.default for option in inspect.signature(models.unet).parameters.values()][:2]
 LEVELS = len(FILTERS) - 1  # besides the bottom
+SECONDS = 5.0  # by the clock, for all that the reader's code does; right code takes a tenth of it
+CROWD = 4.0  # how many times as long at most, where other programs want the processors, too
 WORKS = {
     wiring.check_levels: "it goes four times down and four times up",
     wiring.check_skips: "each level takes in its skip",
@@ -65,15 +70,28 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
 
 
 def _try(candidate: Any, trial: Trial, expected: Expected) -> None:
-    model = _built(candidate)
+    end = time.monotonic() + SECONDS * _crowd()
+    model = _built(candidate, end)
     _check_input(model)
-    seen = _traced(model)
+    seen = _traced(model, end)
     wiring.check_outputs(seen, expected.network)
     trial.model, trial.seen = model, seen
     _check_simple(seen)
     for check in wiring.CHECKS:
         check(seen, expected.network)
     _check_weights(model, expected)
+
+
+def _crowd() -> float:
+    """How many programs share a processor, as far as the system tells, from 1 to CROWD."""
+    waiting = 0.0
+    with suppress(AttributeError, OSError):  # not every system tells
+        waiting = os.getloadavg()[0]
+    return min(max(waiting / (os.cpu_count() or 1), 1.0), CROWD)
+
+
+def _in_time(call: Callable[[], Any], end: float) -> Attempt:
+    return attempt(call, seconds=end - time.monotonic(), busy=BUSY)
 
 
 def _result(candidate: Any, trial: Trial, expected: Expected) -> Result:
@@ -165,16 +183,24 @@ def _check_input(model: keras.Model) -> None:
     inputs = [part for part in parts if isinstance(part, keras.KerasTensor)]
     if len(inputs) > 1:
         raise Mistake("several_inputs", found=wiring.number(len(inputs)))
-    for batch, *shape in (tensor.shape for tensor in inputs):
+    for tensor in inputs:
+        batch, *shape = tensor.shape
         fits = len(shape) == 3 and all(side in (None, wanted) for side, wanted in zip(shape, INPUT_SHAPE))
         if not fits:
-            raise Mistake("grey_input" if shape[2:] == [1] else "input_shape", found=tuple(shape))
+            raise Mistake(_input_cause(shape, tensor), found=tuple(shape))
         if batch is not None:
             raise Mistake("fixed_batch", found=batch)
 
 
-def _traced(model: keras.Model) -> Network:
-    traced = attempt(lambda: graph.read(model), seconds=SECONDS, busy=BUSY)
+def _input_cause(shape: list[int | None], tensor: keras.KerasTensor) -> str:
+    """What is wrong with an input; Keras calls it a clone where a model begins at feature maps of another one."""
+    if tensor.name.endswith("CLONE"):
+        return "begins_late"
+    return "grey_input" if shape[2:] == [1] else "input_shape"
+
+
+def _traced(model: keras.Model, end: float) -> Network:
+    traced = _in_time(lambda: graph.read(model), end)
     if traced.error is not None:
         _explain(traced, type(model).call, "call_raises")
     return traced.value
@@ -216,7 +242,7 @@ def _size(weight: keras.Variable) -> int:
 # --- building --------------------------------------------------------------------------------------------------------
 
 
-def _built(candidate: Any) -> keras.Model:
+def _built(candidate: Any, end: float) -> keras.Model:
     """The model that the reader's function builds, or that was given in its place."""
     if candidate is None or candidate is Ellipsis:
         raise Mistake(NOT_WRITTEN)
@@ -225,12 +251,22 @@ def _built(candidate: Any) -> keras.Model:
     if not callable(candidate) or isinstance(candidate, keras.layers.Layer):
         raise Mistake("not_a_function", found=_kind(candidate))
     given = _missing(candidate)
-    built = attempt(lambda: candidate(*given), seconds=SECONDS, busy=BUSY)
+    with patch.object(keras.Model, "fit", _refuse_to_train):
+        built = _in_time(lambda: candidate(*given), end)
     if built.error is not None:
         _explain(built, candidate, "build_raises")
     if not isinstance(built.value, keras.Model):
         _explain_value(built.value, candidate)
     return built.value
+
+
+class Trained(Exception):
+    """The reader's function was to train what it builds."""
+
+
+def _refuse_to_train(*given: Any, **options: Any) -> None:
+    """Stand in for `fit`: a training would take too long, and to stop one may leave TensorFlow in disorder."""
+    raise Trained
 
 
 def _missing(function: Callable) -> tuple:
@@ -271,6 +307,7 @@ def _is_stub(function: Callable) -> bool:
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 ERRORS = {  # words in an error, and what is behind them
+    "invalid value None": "none_handed_on",
     "KerasTensor cannot be used as input to a TensorFlow function": "tensorflow_function",
     "Only input tensors may be passed as positional arguments": "layer_not_called",
     "`outputs` values must be KerasTensors": "layer_not_called",
@@ -281,6 +318,7 @@ ERRORS = {  # words in an error, and what is behind them
     "Got 'None'": "none_handed_on",
     "layer should be called on a list": "list_needed",
     "Concatenate.__init__() takes": "list_needed",
+    "Merge.__init__() takes": "list_needed",
     "too many positional arguments": "list_needed",
     "is incompatible with the layer: expected axis -1": "layer_reused",
     "only supports singleton tf.Variables": "layer_made_in_call",
@@ -298,8 +336,13 @@ def _explain(failed: Attempt, code: Callable, otherwise: str) -> None:
     if isinstance(error, TimeUp):
         raise Mistake("endless")
     details = {"line": own[-1].line if own else "", "error": _steady(failed.line)}
+    if isinstance(error, Trained):
+        raise Mistake("trained_inside", **details)
     if isinstance(error, NameError):
         raise Mistake("name_missing", **details)
+    if "'NoneType'" in failed.line:
+        raise Mistake("none_used" if own[-1:] == frames[-1:] else "none_handed_on", **details)
+    _check_use(error, details)
     for words, cause in ERRORS.items():
         if words in failed.line:
             raise Mistake(cause, **details)
@@ -311,6 +354,38 @@ def _file(code: Callable) -> str | None:
     """Where the reader's code is; None for code of Keras."""
     from_keras = (getattr(code, "__module__", None) or "").startswith("keras")
     return None if from_keras else getattr(getattr(code, "__code__", None), "co_filename", None)
+
+
+def _check_use(error: Exception, details: dict[str, str]) -> None:
+    """Look at how the layers and models were made, called and written that an error passed."""
+    for operation, given in _operations(error):
+        if type(operation) is keras.Model:  # with a beginning and an end it would be a functional one
+            raise Mistake("model_arguments", **details)
+        if _takes_nothing(operation):
+            raise Mistake("self_missing")
+        if any(map(_holds_feature_maps, keras.tree.flatten(given))):
+            raise Mistake("list_needed", **details)
+
+
+def _takes_nothing(operation: keras.Operation) -> bool:
+    """Whether `call` of the reader's own layer or model leaves no place for what it is to work on."""
+    own = not type(operation).__module__.startswith("keras")
+    return own and not inspect.signature(operation.call).parameters
+
+
+def _holds_feature_maps(given: Any) -> bool:
+    """Whether it is a layer that was made of a list of feature maps, as if it were called on them."""
+    is_layer = isinstance(given, keras.Layer) and not isinstance(given, keras.Model)
+    held = [value for value in vars(given).values() if isinstance(value, list | tuple)] if is_layer else []
+    return any(_is_tensor(part) for value in held for part in value)
+
+
+def _operations(error: Exception) -> Iterator[tuple[Any, Any]]:
+    """The layers and other operations that an error passed, the innermost first, with what each was given."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        operation = frame.f_locals.get("self")
+        if isinstance(operation, keras.Operation):
+            yield operation, frame.f_locals.get("args", ())
 
 
 def _steady(text: str) -> str:
@@ -351,6 +426,10 @@ def _refused(error: Exception) -> tuple[list, bool]:
 def _check_meeting(seen: Network, joining: bool) -> None:
     """Feature maps that could not be brought together: of unlike sizes, or not as channels."""
     below = max(seen.outputs, key=lambda use: use.step.depth).step
+    if joining and len(seen.outputs) > 2:
+        raise Mistake("joined_several", where=wiring.where([below], seen))
+    if below.kind == "transposed" and below.inputs[0].step in [use.step for use in seen.outputs]:
+        raise Mistake("transposed_skip", found=wiring.sides(below.inputs[0].step.size))
     for step in (use.step for use in seen.outputs if use.step is not below):
         where, half = wiring.where([below], seen), wiring.half(below, seen)
         if step.size == below.size:

@@ -1,4 +1,4 @@
-"""The checks under each task and number: they name the mistake, in at most three seconds, and never raise.
+"""The checks under each task and number: they name the mistake, with at most three seconds of work, and never raise.
 
     checks.train_step(train_step)      checks.unet(build_unet)
     checks.val_step(val_step)          checks.answer(3, steps_per_epoch)

@@ -21,12 +21,15 @@ import numpy as np
 from .cards import TimeUp
 from .trials import (
     BATCHES,
+    DOUBLED,
     FLAT,
     METRICS,
     NOISE,
+    ONCE,
     PLAIN,
     SIZE,
     STEEP,
+    Budget,
     KerasLoop,
     Setting,
     Step,
@@ -52,9 +55,10 @@ class Seen:
 
     def __init__(self, function: Any, name: str) -> None:
         self.function, self.name, self.training = function, name, name == "train_step"
+        self.budget = Budget()
 
     def _tried(self, setting: Setting, **options) -> list[Step]:
-        return tried(self.function, setting, training=self.training, **options)
+        return tried(self.function, setting, training=self.training, budget=self.budget, **options)
 
     @cached_property
     def plain(self) -> list[Step]:
@@ -69,8 +73,14 @@ class Seen:
         return self._tried(FLAT)
 
     @cached_property
+    def doubled(self) -> list[Step]:
+        return self._tried(DOUBLED)
+
+    @cached_property
     def compiled(self) -> list[Step]:
-        return self._tried(PLAIN, compiled=True)
+        """Recorded twice, as for two models; an error ends them."""
+        steps = self._tried(PLAIN, compiled=True)
+        return steps if steps[-1].error else steps + self._tried(ONCE, compiled=True)
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -114,7 +124,7 @@ class Seen:
 
     def measures(self, metric: int) -> bool:
         """Whether a running metric goes up by the right values: a mean over batches or over pixels."""
-        steps = self.plain if self.training else [*self.plain, *self.steep]
+        steps = self.plain if self.training or self.plain[-1].error else [*self.plain, *self.steep]
         return all(step.measures(metric) for step in steps) and self.weighs_evenly(metric)
 
     def weighs_evenly(self, metric: int) -> bool:
@@ -232,18 +242,19 @@ def part_of_batch(seen: Seen) -> bool:
     """Only some of the pictures are looked at."""
     step = seen.at
     truths = [pair[0] for pair in step.losses]
-    return _are_part(step.images, step.image) or _are_part(truths, step.road)
+    are_labels = all(map(_is_rounded, truths))
+    return _are_part(step.images, step.image) or (are_labels and _are_part(truths, step.road))
 
 
 def picture_by_picture(seen: Seen) -> bool:
-    """The model is given one part of the batch after the other."""
-    sizes = [size(image) for image in seen.at.images]
-    return len(sizes) > 1 and max(sizes) < seen.at.image.size == sum(sizes)
+    """The model is given one part of the batch after the other, whatever else it is given besides."""
+    sizes = [size(image) for image in seen.at.images if size(image) < seen.at.image.size]
+    return len(sizes) > 1 and sum(sizes) == seen.at.image.size
 
 
 def image_changed(seen: Seen) -> bool:
-    """The model is given other numbers than the image's."""
-    return not all(same(image, seen.at.image) for image in seen.at.images)
+    """The model is given other numbers than the image's, or in another shape."""
+    return bool(changed_images(seen.at))
 
 
 def not_in_training_mode(seen: Seen) -> bool:
@@ -272,8 +283,8 @@ def loss_not_computed(seen: Seen) -> bool:
 
 def loss_fn_not_used(seen: Seen) -> bool:
     """The loss is another than the one passed."""
-    if not seen.at.told("loss"):
-        return True
+    if seen.error or not seen.at.told("loss"):
+        return not seen.at.told("loss")
     one, two = (steps[0].gradients for steps in (seen.plain, seen.steep))
     if one.keys() != two.keys() or not any(np.any(gradient) for gradient in one.values()):
         return False
@@ -286,8 +297,8 @@ def loss_arguments_swapped(seen: Seen) -> bool:
 
 
 def loss_weighted(seen: Seen) -> bool:
-    """The loss is given weights for its pixels."""
-    return bool(seen.at.told("loss weights"))
+    """The loss is given weights for its pixels, or its penalties are multiplied by some."""
+    return bool(seen.at.told("loss weights")) or _weighs_pixels(seen)
 
 
 def pixels_left_out(seen: Seen) -> bool:
@@ -311,7 +322,9 @@ def road_changed(seen: Seen) -> bool:
 
 def loss_of_rounded(seen: Seen) -> bool:
     """The loss gets probabilities rounded to 0 and 1."""
-    return any(_is_rounded(predicted) for _, predicted in seen.at.losses)
+    return any(
+        _is_threshold_of(predicted, prediction) for _, predicted in seen.at.losses for prediction in seen.at.predictions
+    )
 
 
 def sigmoid_twice(seen: Seen) -> bool:
@@ -325,8 +338,7 @@ def sigmoid_twice(seen: Seen) -> bool:
 
 def prediction_changed(seen: Seen) -> bool:
     """The loss gets other numbers than the model's probabilities."""
-    predictions = seen.at.predictions
-    return not all(any(same(predicted, each) for each in predictions) for _, predicted in seen.at.losses)
+    return bool(changed_predictions(seen.at))
 
 
 # What becomes of the gradients.
@@ -344,7 +356,14 @@ def loss_outside_tape(seen: Seen) -> bool:
 
 def gradient_path_cut(seen: Seen) -> bool:
     """No gradients, though model and loss are recorded: what the tape is asked for does not depend on the weights."""
-    return _lacks_gradients(seen.at) or any(isinstance(target, float) for target, *_ in seen.at.told("asks"))
+    numbers = [isinstance(target, float | int | np.generic) for target in targets(seen.at)]
+    arrays = ["ndarray" in kinds for _, kinds, _ in seen.at.told("asks")]
+    return _lacks_gradients(seen.at) or any(numbers + arrays)
+
+
+def gradient_of_no_tensor(seen: Seen) -> bool:
+    """The tape is asked for the gradients of what is no number at all: a metric, a function, None."""
+    return any(not isinstance(target, np.ndarray) for target in targets(seen.at))
 
 
 def tape_arguments_swapped(seen: Seen) -> bool:
@@ -423,6 +442,11 @@ def applied_piecewise(seen: Seen) -> bool:
 def learning_rate_changed(seen: Seen) -> bool:
     """The step sets the optimiser's learning rate."""
     return seen.at.before.learning_rate != seen.at.after.learning_rate
+
+
+def optimizer_changed(seen: Seen) -> bool:
+    """The step sets something else in the optimiser."""
+    return any(step.before.settings != step.after.settings for step in seen.steps)
 
 
 def gradient_of_probability(seen: Seen) -> bool:
@@ -540,7 +564,8 @@ def metric_updated_twice(seen: Seen) -> bool:
 def running_loss_scaled(seen: Seen) -> bool:
     """The running loss goes up by the loss times a number, or by its sum."""
     scales = seen.loss_scales
-    patterns = [np.divide(sums, sums[0])[: len(scales)] for sums in ((1, 1), *SUMS)]
+    ratios = [np.divide(sums, sums[0])[: len(scales)] for sums in ((1, 1), *SUMS)]
+    patterns = ratios + [1 / ratio for ratio in ratios]
     one_factor = any(close(scales, scales[0] * pattern) for pattern in patterns)
     return one_factor and not close(scales[0], 1) and not close(scales[0], 0)
 
@@ -588,13 +613,16 @@ def returns_several(seen: Seen) -> bool:
 
 
 def returns_loss(seen: Seen) -> bool:
-    """The loss comes back."""
-    return same(seen.at.returned, seen.at.keras.loss)
+    """The loss comes back, or its running mean."""
+    mean = np.divide(*seen.at.after.totals[LOSS])
+    return any(same(seen.at.returned, loss) for loss in (seen.at.keras.loss, mean))
 
 
 def returns_rounded(seen: Seen) -> bool:
-    """0 and 1 come back in place of probabilities."""
-    return _is_rounded(seen.at.returned) and same(seen.at.returned, seen.at.keras.probability > 0.5)
+    """0 and 1 come back in place of probabilities, or one of them everywhere, as after an argmax over one channel."""
+    returned = seen.at.returned
+    one_label = _is_rounded(returned) and size(returned) == seen.at.road.size and np.ptp(returned.astype(int)) == 0
+    return one_label or _is_threshold_of(returned, seen.at.keras.probability)
 
 
 def returns_other_shape(seen: Seen) -> bool:
@@ -633,6 +661,24 @@ def code(seen: Seen) -> CodeType | None:
     """The code of the reader's function, behind whatever is wrapped around it; None where it has none."""
     function = seen.function.func if isinstance(seen.function, partial) else inspect.unwrap(seen.function)
     return getattr(getattr(function, "python_function", function), "__code__", None)
+
+
+def changed_images(step: Step) -> list:
+    """What the model was given that is not the image, or has another shape."""
+    return [
+        given for given in step.images if not same(given, step.image) or shape(given) not in (None, step.image.shape)
+    ]
+
+
+def changed_predictions(step: Step) -> list:
+    """What the loss was given as a prediction that the model did not predict."""
+    return [given for _, given in step.losses if not any(same(given, each) for each in step.predictions)]
+
+
+def targets(step: Step) -> list:
+    """What the tape was asked for the gradients of."""
+    asked = [target for target, *_ in step.told("asks")]
+    return [part for target in asked for part in (target if isinstance(target, list) else [target])]
 
 
 def left_out(step: Step) -> list[str]:
@@ -690,9 +736,8 @@ def _length(gradients: dict[str, np.ndarray]) -> float:
 
 def _are_part(arrays: list, whole: np.ndarray) -> bool:
     """Whether arrays hold fewer pictures than there are."""
-    shapes = [shape(array) or () for array in arrays]
-    pictures = sum(found[0] if len(found) == whole.ndim else 1 for found in shapes)
-    return 0 < pictures < len(whole) and all(found[-3:] == whole.shape[-3:] for found in shapes)
+    pictures = [(shape(array) or ())[-3:] for array in arrays]
+    return 0 < sum(map(size, arrays)) < whole.size and all(found == whole.shape[-3:] for found in pictures)
 
 
 def _swapped(seen: Seen, pairs: list[tuple]) -> bool:
@@ -706,6 +751,31 @@ def _swapped(seen: Seen, pairs: list[tuple]) -> bool:
 
 def _is_rounded(array: Any) -> bool:
     return size(array) > 1 and bool(np.isin(array, (0, 1)).all())
+
+
+def _is_threshold_of(array: Any, prediction: np.ndarray) -> bool:
+    """Whether 1 stands where a prediction is above some number, and 0 elsewhere."""
+    if not _is_rounded(array) or size(array) != prediction.size:
+        return False
+    above, values = array.astype(bool).ravel(), prediction.ravel()
+    return above.any() and not above.all() and bool(values[above].min() >= values[~above].max())
+
+
+def _weighs_pixels(seen: Seen) -> bool:
+    """Whether the gradients double with the penalties of all pixels, and yet are no multiples of Keras's."""
+    given, wanted = seen.plain[0].gradients, seen.plain[0].keras.gradients
+    if not given or {name: shape(given[name]) for name in given} != {name: shape(wanted[name]) for name in wanted}:
+        return False
+    doubled = seen.doubled[0].gradients
+    if doubled.keys() != given.keys():
+        return False
+    double = all(close(doubled[name], 2 * given[name]) for name in given)
+    return double and not all(_is_multiple(given[name], wanted[name]) for name in given)
+
+
+def _is_multiple(array: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of a shape differ by one factor, which may be 0."""
+    return close(array, np.vdot(array, other) / max(np.vdot(other, other), NOISE) * other)
 
 
 def _lacks_gradients(step: Step) -> bool:
@@ -765,7 +835,7 @@ def _fails_compiled(seen: Seen) -> bool:
 IMAGE = (model_not_used, part_of_batch, picture_by_picture, image_changed)
 LOSS_FN = (
     *(loss_fn_not_used, loss_arguments_swapped, pixels_left_out, averaged_before_loss, road_changed),
-    *(loss_of_rounded, sigmoid_twice, prediction_changed, loss_weighted),
+    *(loss_of_rounded, sigmoid_twice, prediction_changed),
 )
 TAPE = (
     *(tape_arguments_swapped, gradients_of_other_things),
@@ -774,15 +844,15 @@ TAPE = (
 OPTIMIZER = (
     *(gradients_not_computed, gradients_not_applied, optimizer_not_used),
     *(weights_of_another_model, frozen_weights_trained, some_weights_left_out),
-    *(applied_twice, applied_piecewise, gradients_mispaired, learning_rate_changed),
+    *(applied_twice, applied_piecewise, gradients_mispaired, learning_rate_changed, optimizer_changed),
 )
 GRADIENTS = (
-    *(wrong_sign, loss_summed, loss_scaled, predicts_twice),
-    *(gradients_clipped, loss_transformed, loss_term_added, gradients_differ, state_differs),
+    *(wrong_sign, loss_summed, loss_scaled, predicts_twice, loss_weighted),
+    *(loss_term_added, gradients_clipped, loss_transformed, gradients_differ, state_differs),
 )
 RUNNING_LOSS = (
     *(metrics_not_updated, running_loss_not_updated, metrics_reset, metrics_swapped, metric_updated_twice),
-    *LOSS_FN,
+    *(*LOSS_FN, loss_weighted),
     *(running_loss_scaled, predicts_twice, running_loss_weighted, running_loss_differs),
 )
 RUNNING_ACCURACY = (
@@ -799,11 +869,13 @@ BEFORE = ((_always, (not_a_function, wrong_signature, not_written, runs_later)),
 ERRORS = (
     (_fails, (stub_left, endless, calls_keras_loop, road_as_image, tape_used_up)),
     (_fails_in("call", "forward"), IMAGE),
-    (_fails_in("loss"), (*IMAGE, *LOSS_FN)),
-    (_fails_without_gradients, (model_not_used, weights_of_another_model, loss_of_rounded, *TAPE)),
-    (_fails_in("asks"), (gradient_path_cut, tape_arguments_swapped, gradients_of_other_things)),
+    (_fails_in("loss"), (*IMAGE, *LOSS_FN, loss_weighted)),
+    (_fails_without_gradients, (model_not_used, weights_of_another_model, loss_fn_not_used)),
+    (_fails_without_gradients, (loss_of_rounded, prediction_changed, *TAPE)),
+    (_fails_in("asks"), (gradient_path_cut, tape_arguments_swapped, gradient_of_no_tensor)),
+    (_fails_in("asks"), (gradients_of_other_things,)),
     (_fails_in("apply"), (model_not_used, pairs_swapped, weights_of_another_model)),
-    (_fails_in("apply"), (model_frozen, frozen_weights_trained, gradients_mispaired)),
+    (_fails_in("apply"), (model_frozen, frozen_weights_trained, gradients_of_other_things, gradients_mispaired)),
     (_fails_in("apply", "apply_gradients"), (model_frozen, some_weights_left_out, gradients_not_paired)),
     (_fails_in(METRICS[ACCURACY]), (metrics_swapped, accuracy_needs_both)),
     (_fails, (raises_error,)),
@@ -828,6 +900,6 @@ VALIDATION = (
     (_calls_on_another_optimizer, (trains_in_validation,)),
     *ERRORS,
     (_leaves_a_wrong_state, (model_frozen, trains_in_validation, in_training_mode, model_changed)),
-    (_mismeasures(LOSS, ACCURACY), (*IMAGE, other_prediction)),
+    (_mismeasures(LOSS, ACCURACY), (*IMAGE, in_training_mode, other_prediction)),
     *AFTER,
 )

@@ -10,6 +10,7 @@ others, and what is set for the time of a trial is set back after it.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
@@ -20,17 +21,25 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 
 from .backend import keras, tf
-from .cards import BUSY, Attempt, attempt
+from .cards import BUSY, Attempt, TimeUp, attempt
 
 SIZE = 16
 FILTERS = 4
 BATCHES = (4, 2)  # pictures in the first and in the second batch: unequal, as at the end of an epoch
-KERAS_LOOPS = ("fit", "train_on_batch", "evaluate", "test_on_batch", "predict", "predict_on_batch")
+KERAS_LOOPS = (
+    *("fit", "train_on_batch", "evaluate", "test_on_batch", "predict", "predict_on_batch"),
+    *("train_step", "test_step", "compute_loss"),
+)
 METRICS = ("running_loss", "running_accuracy")
 PRECISION = 1e-3  # of the largest number that is compared; float32 sums in another order are off by 1e-6
 NOISE = 1e-6
+NUMBERS = "biuf"  # NumPy's kinds of real numbers; text that looks like one is none
+SURE = 3.0  # how far the last kernel is stretched, so that predictions come close to 0 and to 1
 COUNTED = 3.0  # what the running metrics have counted before the first step, so that resetting them shows
-SECONDS = 10.0  # what a step may take before it is called endless, a compiled one twice as many
+SECONDS = 1.5  # what the steps of one check may take together before they are called endless; right ones take 0.2
+MODELS = 40  # as many models could be built meanwhile, where that takes longer: the machine is slow, not the step
+COMPILED_SECONDS = 20.0  # what one compiled step may take, with its recording
+SETTINGS = ("momentum", "nesterov", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema")
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,9 @@ class Setting:
 
 
 PLAIN = Setting()
+ONCE = Setting(steps=1)
 STEEP = Setting(keras.losses.mean_squared_error, scale=1e4, learning_rate=1e-5, steps=1)  # whoever clips, clips here
+DOUBLED = Setting(scale=2.0, steps=1)
 FLAT = Setting(scale=0.0, learning_rate=10.0, momentum=0.0, steps=1)  # the loss is zero: nothing may move a weight
 
 
@@ -119,7 +130,7 @@ class Model(keras.Model):
     note = staticmethod(_unheard)
 
     def __call__(self, *inputs, **options):
-        self.note("call", *inputs[:1])
+        self.note("call", inputs[0] if inputs else options.get("inputs"))
         return super().__call__(*inputs, **options)
 
 
@@ -215,6 +226,7 @@ class State:
     trainable : the names of those that training is to move.
     totals : what the running loss and the running accuracy have added up, and of how many: float64 (2, 2).
     learning_rate, iterations : of the optimiser.
+    settings : what else is set in the optimiser, name to text.
     """
 
     weights: dict[str, np.ndarray]
@@ -222,6 +234,7 @@ class State:
     totals: np.ndarray
     learning_rate: float
     iterations: int
+    settings: dict[str, str]
 
 
 class Kit:
@@ -253,11 +266,12 @@ class Kit:
         sums = [[_value(metric.total), _value(metric.count)] for metric in (self.running_loss, self.running_accuracy)]
         trainable = tuple(weight_name(variable) for variable in self.model.trainable_variables)
         rate, iterations = float(self.optimizer.learning_rate), int(_value(self.optimizer.iterations))
-        return State(weights, trainable, np.array(sums, np.float64), rate, iterations)
+        settings = {name: repr(_value(getattr(self.optimizer, name, None))) for name in SETTINGS}
+        return State(weights, trainable, np.array(sums, np.float64), rate, iterations, settings)
 
 
 def _network(kind: type[keras.Model]) -> keras.Model:
-    """Its weights come from a seed of their own, so they are the same each time."""
+    """Its weights come from a seed of their own, so they are the same each time; it is sure of some of its pixels."""
     inputs = x = keras.Input((SIZE, SIZE, 3), name="image")
     layers = keras.layers
     for layer in (
@@ -274,6 +288,8 @@ def _network(kind: type[keras.Model]) -> keras.Model:
     for variable in model.weights:
         usual = 1.0 if variable.name in ("gamma", "moving_variance") else 0.0
         variable.assign(usual + random.uniform(-0.8, 0.8, size=variable.shape))
+    last = model.get_layer("score").kernel
+    last.assign(SURE * last)
     return model
 
 
@@ -415,19 +431,59 @@ class Step:
         return not self.error and self.leaves_the_right_state and metrics and self.returns_probabilities
 
 
-def tried(function: Callable, setting: Setting, *, training: bool, compiled: bool = False) -> list[Step]:
-    """Call a step on the batches of a setting, up to the first error; compiled, it tells less and may take longer."""
+class Budget:
+    """What the steps of one check may take together, compiled ones aside: by the clock, and of work."""
+
+    def __init__(self) -> None:
+        self.passed = self.worked = 0.0
+
+    def attempt(self, call: Callable, *, slow: float) -> Attempt:
+        """Run a step in what is left; `slow` seconds are granted to all steps in any case."""
+        clock, work = time.monotonic(), time.thread_time()
+        left = {"seconds": max(SECONDS, slow) - self.passed, "busy": max(BUSY, slow) - self.worked}
+        try:
+            return attempt(call, **left)
+        finally:
+            self.passed += time.monotonic() - clock
+            self.worked += time.thread_time() - work
+
+    @property
+    def idle(self) -> bool:
+        """Whether little work was done in the time that passed: the step waits, or others keep the machine busy."""
+        return self.worked < self.passed / 2
+
+
+def tried(
+    function: Callable, setting: Setting, *, training: bool, compiled: bool = False, budget: Budget | None = None
+) -> list[Step]:
+    """Call a step on the batches of a setting, up to the first error; compiled, it tells less and may take longer.
+
+    A step that the clock ends while it hardly works is tried once more: the machine may have been busy with others.
+    """
+    budget = budget or Budget()
+    trial = partial(_tried_once, function, setting, budget, training=training, compiled=compiled)
+    steps = trial()
+    if isinstance(steps[-1].error, TimeUp) and budget.idle and not compiled:
+        budget.passed = 0.0
+        return trial()
+    return steps
+
+
+def _tried_once(function: Callable, setting: Setting, budget: Budget, *, training: bool, compiled: bool) -> list[Step]:
     wanted = expected(setting, training=training)
     steps = []
     with _aside():
+        start = time.monotonic()
         kit = Kit(setting, Model, counted=COUNTED)
+        run = partial(budget.attempt, slow=MODELS * (time.monotonic() - start))
         call = partial(_call, function, kit, training=training)
         if compiled:
             call = tf.function(call, input_signature=[tf.TensorSpec([None, SIZE, SIZE, depth]) for depth in (3, 1)])
-        limit = {"seconds": 2 * SECONDS} if compiled else {"seconds": SECONDS, "busy": BUSY}
+            run = partial(attempt, seconds=COMPILED_SECONDS)
         with nullcontext() if compiled else _open_to_view(kit.log):
             for batch, keras_own in zip(batches(setting.steps), wanted):
-                steps.append(_step(call, kit, *batch, keras_own, **limit))
+                tf.config.run_functions_eagerly(not compiled)  # each time: a step may set it, too
+                steps.append(_step(call, kit, *batch, keras_own, run))
                 if steps[-1].error:
                     break
     return steps
@@ -437,10 +493,10 @@ def _call(function: Callable, kit: Kit, image: tf.Tensor, road: tf.Tensor, *, tr
     return function(kit.model, image, road, **kit.options(training=training))
 
 
-def _step(call: Callable, kit: Kit, image: np.ndarray, road: np.ndarray, keras_own: Expected, **limit: float) -> Step:
+def _step(call: Callable, kit: Kit, image: np.ndarray, road: np.ndarray, keras_own: Expected, run: Callable) -> Step:
     kit.log.events.clear()
     before = kit.state()
-    outcome = attempt(partial(call, tf.constant(image), tf.constant(road)), **limit)
+    outcome = run(partial(call, tf.constant(image), tf.constant(road)))
     return Step(image, road, tuple(kit.log.events), before, kit.state(), outcome, keras_own)
 
 
@@ -464,16 +520,17 @@ def size(thing: Any) -> int:
 def same(one: Any, two: Any) -> bool:
     """Whether two things hold the same numbers in the same order, in any shape; what is empty or no number is not."""
     try:
-        one, two = (np.asarray(thing, np.float64).ravel() for thing in (one, two))
+        one, two = (np.asarray(thing).ravel() for thing in (one, two))
     except (TypeError, ValueError):
         return False
-    return one.size > 0 and close(one, two)
+    numbers = one.dtype.kind in NUMBERS and two.dtype.kind in NUMBERS
+    return numbers and one.size > 0 and close(one.astype(np.float64), two.astype(np.float64))
 
 
 @contextmanager
 def _aside() -> Iterator[None]:
     """Nothing is printed or warned about, and all is computed where every machine rounds almost alike."""
-    logger = tf.get_logger()
+    logger, eagerly = tf.get_logger(), tf.config.functions_run_eagerly()
     level = logger.level
     logger.setLevel("ERROR")
     try:
@@ -482,12 +539,13 @@ def _aside() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+        tf.config.run_functions_eagerly(eagerly)
 
 
 @contextmanager
 def _open_to_view(log: Log) -> Iterator[None]:
-    """Functions that are already compiled run as Python, and gradient tapes tell the log what they do."""
-    tape, eagerly = tf.GradientTape, tf.config.functions_run_eagerly()
+    """Gradient tapes tell the log what they do."""
+    tape = tf.GradientTape
     own = {name: getattr(tape, name) for name in ("__enter__", "__exit__", "gradient")}
 
     @wraps(own["__enter__"])
@@ -508,11 +566,9 @@ def _open_to_view(log: Log) -> Iterator[None]:
         log("gradients", *tf.nest.flatten(found))
         return found
 
-    tf.config.run_functions_eagerly(True)
     tape.__enter__, tape.__exit__, tape.gradient = enter, leave, gradient
     try:
         yield
     finally:
         for name, method in own.items():
             setattr(tape, name, method)
-        tf.config.run_functions_eagerly(eagerly)

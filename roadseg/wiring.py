@@ -102,6 +102,12 @@ def check_outputs(seen: Network, expected: Network) -> None:
         raise Mistake("no_layers")
 
 
+def check_places(seen: Network, expected: Network) -> None:
+    """Height and width are there at the end."""
+    if 0 < len(seen.shape) < 3:
+        raise Mistake("whole_picture")
+
+
 def check_shape(seen: Network, expected: Network) -> None:
     """One probability for each pixel."""
     if seen.shape[1:] != expected.shape[1:]:
@@ -125,7 +131,7 @@ def check_steps(seen: Network, expected: Network) -> None:
         wrong = [step for step in seen.steps if is_wrong(step, seen)]
         if wrong:
             alike = [s for s in seen.steps if s.kind == wrong[0].kind and s is not seen.spine[-1].step]
-            details = {"window": sides(wrong[0].window), "stride": sides(wrong[0].stride)}
+            details = {"window": sides(wrong[0].window), "stride": sides(wrong[0].stride), "size": sides(wrong[0].size)}
             raise Mistake(cause, where=where(wrong, seen, among=alike), **details)
 
 
@@ -137,6 +143,23 @@ def _loses_the_edge(step: Step, seen: Network) -> bool:
     """Whether a convolution gives fewer pixels than its stride explains."""
     lengths = zip(step.size, step.inputs[0].step.size, step.stride) if step.kind == "convolution" else ()
     return any(after < -(-before // stride) for after, before, stride in lengths)
+
+
+def _gains_an_edge(step: Step, seen: Network) -> bool:
+    """Whether a convolution gives more pixels than it takes, so that an edge was put around them."""
+    return step.kind == "convolution" and step.size > step.inputs[0].step.size
+
+
+def _ends_by_doubling(step: Step, seen: Network) -> bool:
+    """Whether a transposed convolution makes the output from features of full size."""
+    last = step is seen.spine[-1].step and step.kind == "transposed" and step.channels == 1
+    return last and step.inputs[0].step.size >= seen.spine[0].step.size
+
+
+def _pools_again(step: Step, seen: Network) -> bool:
+    """Whether a pooling stands behind a transposed convolution, on the spine."""
+    raised = [use.step.depth for use in seen.spine if use.step.kind == "transposed"]
+    return step.kind == "max_pool" and _on_spine(step, seen) and step.depth > min(raised, default=step.depth)
 
 
 def _enlarges_without_weights(step: Step, seen: Network) -> bool:
@@ -170,18 +193,23 @@ def _begins_again(step: Step, seen: Network) -> bool:
 
 
 WRONG_STEPS: dict[str, Callable[[Step, Network], bool]] = {
+    "channels_first": lambda step, seen: step.channels_first,
     "shared_layer": _is_shared,
     "begins_again": _begins_again,
+    "grey_input": lambda step, seen: step.taken == 1 and step.inputs[0].step.kind == "image",
     "dilated_convolution": lambda step, seen: step.dilated,
     "separable_convolution": lambda step, seen: step.kind == "depthwise",
     "grouped_convolution": lambda step, seen: step.groups != 1,
     "padding_valid": _loses_the_edge,
+    "padded_twice": _gains_an_edge,
     "strided_convolution": lambda step, seen: step.kind == "convolution" and step.stride != (1, 1),
     "average_pooling": lambda step, seen: step.kind == "average_pool",
+    "pooled_again": _pools_again,
     "pooling_window": lambda step, seen: step.kind == "max_pool" and not step.window == step.stride == (2, 2),
     "pooled_first": lambda step, seen: step.kind == "max_pool" and step.inputs[0].step.kind == "image",
     "axes_swapped": lambda step, seen: step.kind == "transpose",
     "upsampling": _enlarges_without_weights,
+    "head_transposed": _ends_by_doubling,
     "transposed_stride": lambda step, seen: step.kind == "transposed" and step.stride != (2, 2),
     "transposed_kernel": lambda step, seen: step.kind == "transposed" and step.window != (2, 2),
     "shrunk_otherwise": _shrinks_otherwise,
@@ -397,6 +425,7 @@ def _head_cause(head: Use) -> str:
 
 CHECKS: tuple[Callable[[Network, Network], None], ...] = (
     check_operations,
+    check_places,
     check_steps,
     check_levels,
     check_skips,

@@ -44,7 +44,19 @@ def test_numbers_of_any_kind_pass(kind, right):
     assert answer(question, kind(right)).passed
 
 
-@pytest.mark.parametrize("value", [np.bool_(True), "yes", "Yes.", "TRUE", "the same"])
+@pytest.mark.parametrize("kind", [float, np.int64, np.float32, np.array, tf.constant, Decimal, fractions.Fraction])
+def test_questions_of_any_kind_of_number_are_known(kind):
+    assert answer(kind(3), 68).passed and answer(kind(10), ("softmax", 4)).title == "Question 10"
+
+
+@pytest.mark.parametrize("value", [68.00000000001, np.nextafter(68, 0)])
+def test_a_right_number_may_carry_an_error_of_rounding(value):
+    assert answer(3, value).passed
+
+
+@pytest.mark.parametrize(
+    "value", [True, tf.constant(True), np.bool_(True), np.array(True), "yes", "Yes.", "TRUE", "the same"]
+)
 def test_a_yes_in_other_words_passes(value):
     assert answer(9, value).passed
 
@@ -84,14 +96,14 @@ WRONG = {
         "validation_steps": [2, 1, 15 / 8, 15 / 4],
         "validation_pictures": [15],
         "epochs": [12],
-        "all_epochs": [816],
+        "all_epochs": [816, 840, 810, 828, 852, 804, 864, 867, 861, 680, 748, 884, 3264],
         "other_batch": [136, 17, 8.5, 9],
         "divided_by_epochs": [22, 23, 272 / 12, 6],
         "multiplied": [1088],
         "counted_from_0": [67],
         "split_by_share": [57, 58, 64, 65],
         "digits_swapped": [86],
-        "not_whole": [66.6, 1e-9],
+        "not_whole": [66.6, 1e-9, 67.99999, 68.001],
         "other": [100, 45, 6800, 10**12, 10**400],
     },
     4: {
@@ -104,14 +116,14 @@ WRONG = {
         "counted_from_0": [804],
         "split_by_share": [780],
         "slip": [810],
-        "one_epoch": [68],
+        "one_epoch": [68, 67.99999, 70, 71, 71.75, 72, 72.25, 73, 67, 69, 17, 34],
         "epochs": [12],
         "added": [80],
         "pictures": [272, 289, 3264],
         "one_off": [815, 817],
         "other_epochs": [748, 884, 680, 6800],
         "digits_swapped": [618],
-        "not_whole": [816.5],
+        "not_whole": [816.5, 815.99999],
         "other": [900, 50_000],
     },
     8: {
@@ -179,7 +191,13 @@ def test_hints_do_not_give_the_number_away(question):
         (3, 45, "about 1.5 times too low"),
         (3, 10**400, "far too high"),
         (4, 840, "840 is 12 times 70.*280-odd"),
+        (3, 67.99999, r"^67\.99999 is not a whole number"),
+        (3, 828, "828 is too much for one epoch.* 828 is 12 times 69. And 69 is.* taken from all 289 pictures"),
+        (3, 810, "270 training pictures"),
+        (3, 748, "the number of steps of 11 epochs"),
         (4, 680, "10 epochs"),
+        (4, 72, "for one epoch it would not fit either. 72 is.* all 289 pictures are divided"),
+        (4, 71.75, "71.75 looks like an answer for one epoch.* all 287 pictures"),
         (8, 529_457, "without skip connections"),
         (8, 460_000, "a little too low"),
     ],
@@ -303,6 +321,9 @@ def test_a_model_is_no_number():
         (NOT_WRITTEN, None),
         ("said_no", False),
         ("said_no", np.bool_(False)),
+        ("said_no", tf.constant(False)),
+        ("no_choice", tf.constant([True])),
+        ("no_choice", tf.constant(1)),
         ("said_no", "No"),
         ("no_choice", "perhaps"),
         ("no_choice", 1),
@@ -334,6 +355,15 @@ def test_what_is_no_yes_is_told_so(cause, value):
         ("log_softmax", (tf.nn.log_softmax, 4)),
         ("no_activation", ("linear", 4)),
         ("other_activation", ("ReLU", 4)),
+        ("other_activation", ("hard_sigmoid", 4)),
+        ("sparsemax", ("sparsemax", 4)),
+        ("sparsemax", (keras.activations.sparsemax, 4)),
+        ("loss_given", ("categorical_crossentropy", 4)),
+        ("loss_given", ("cross-entropy", 4)),
+        ("loss_given", (keras.losses.SparseCategoricalCrossentropy(), 4)),
+        ("misspelt", ("sotfmax", 4)),
+        ("misspelt", ("sigmiod", 4)),
+        ("unknown_activation", ("argmax", 4)),
         ("one_channel", ("softmax", 1)),
         ("two_channels", ("softmax", 2)),
         ("three_channels", ("softmax", 3)),
@@ -346,7 +376,15 @@ def test_what_does_not_fit_four_classes_is_told_so(cause, value):
     assert answer(10, value).cause == cause
 
 
-@pytest.mark.parametrize("question", [0, 1, 5, 14, 15, "3", None, 3.5])
+@pytest.mark.parametrize("number", [-4, 0, float("nan")])
+def test_channels_below_one_are_told_so(number):
+    result = answer(10, ("softmax", number))
+    assert result.cause == "no_channels" and "at least one" in result.message and "quotes" not in result.message
+
+
+@pytest.mark.parametrize(
+    "question", [0, 1, 5, 14, 15, "3", None, 3.5, True, np.array([3]), np.array([3, 4]), [3], {3: 4}]
+)
 def test_questions_without_a_number_or_a_choice_are_refused(question):
     with pytest.raises(OptionError, match="no number or choice to check: choose one of 3, 4, 8, 9, 10"):
         answer(question, 68)

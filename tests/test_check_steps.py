@@ -4,6 +4,7 @@ versions in many styles, all accepted; and what a check leaves behind, which is 
 import itertools
 import linecache
 import random
+import time
 
 import numpy as np
 import pytest
@@ -52,6 +53,20 @@ ANOTHER_MODEL = (
     "def ",
     "another = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(1, 1, activation='sigmoid')])\n\ndef ",
 )
+CLIPPED = "tf.clip_by_value(probability, 0.1, 0.9)"
+NORMAL = "model.get_layer('normal')"
+MEANS_OVER_PICTURES = "loss_fn(tf.reduce_mean(road, axis=0), tf.reduce_mean(probability, axis=0))"
+PICTURE_BY_PICTURE = """
+    for one, truth in zip(image[:, None], road[:, None]):
+        with tf.GradientTape() as tape:
+            probability = model(one, training=True)
+            loss = loss_fn(truth, probability)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        running_loss.update_state(loss)
+        running_accuracy.update_state(truth, probability)
+    return model(image)
+"""
 cells = itertools.count()
 
 
@@ -156,6 +171,7 @@ WRONG_TRAINING = [
     ("tape_arguments_swapped", (ASK, "(model.trainable_variables, loss)")),
     ("gradients_of_other_things", (ASK, "(loss, image)")),
     ("gradients_of_other_things", (ASK, "(loss, model)")),
+    ("gradient_of_no_tensor", ("tape.gradient(loss", "tape.gradient(running_loss")),
     ("prediction_outside_tape", (TAPE + PREDICT, PREDICT[4:] + TAPE)),
     ("loss_outside_tape", (LOSS, LOSS[4:])),
     ("gradient_path_cut", (CALL_LOSS, "loss_fn(road, probability.numpy())")),
@@ -185,6 +201,7 @@ WRONG_TRAINING = [
     ("gradients_mispaired", paired("gradients[::-1]")),
     ("gradients_mispaired", paired("gradients[:1] + gradients[2:4] + gradients[1:2] + gradients[4:]")),
     ("learning_rate_changed", before(APPLY, "    optimizer.learning_rate = 1e-4\n")),
+    ("optimizer_changed", before(APPLY, "    optimizer.momentum = 0.0\n")),
     ("gradient_of_probability", ("tape.gradient(loss", "tape.gradient(probability")),
     ("wrong_sign", paired("[-each for each in gradients]")),
     ("wrong_sign", (f"loss = {CALL_LOSS}", f"loss = -{CALL_LOSS}")),
@@ -282,6 +299,7 @@ RIGHT_TRAINING = {
     "mean over pixels": [("update_state(loss)", "update_state(keras.losses.binary_crossentropy(road, probability))")],
     "its own mean": [(CALL_LOSS, "tf.reduce_mean(loss_fn.call(road, probability))")],
     "flat": [(CALL_LOSS, "loss_fn(tf.reshape(road, [-1, 1]), tf.reshape(probability, [-1, 1]))")],
+    "clipped as Keras does itself": [(CALL_LOSS, "loss_fn(road, tf.clip_by_value(probability, 1e-7, 1 - 1e-7))")],
     "keywords": [(CALL_LOSS, "loss_fn(y_pred=probability, y_true=road)")],
     "scaled for mixed precision": [(CALL_LOSS, "optimizer.scale_loss(loss_fn(road, probability))")],
     "with the model's own penalties": [(CALL_LOSS, "loss_fn(road, probability) + sum(model.losses)")],
@@ -304,8 +322,133 @@ RIGHT_VALIDATION = {
     "predicts for each": [(CALL_LOSS, "loss_fn(road, model(image))")],
     "below a tape": [(f"    loss = {CALL_LOSS}\n", TAPE + LOSS)],
     "mean over pixels": [(CALL_LOSS, "loss_fn.call(road, probability)")],
+    "mean over pictures, one by one": [
+        ("running_loss.update_state(loss)", "for one in tf.range(len(road)):"),
+        before(UPDATE_ACCURACY, "        running_loss.update_state(loss_fn(road[one], probability[one]))\n"),
+    ],
     "compiled already": [("def ", "@tf.function\ndef ")],
 }
+
+
+# Each with a part of the message that it is told, besides the cause.
+TOLD = [
+    ("train_step", "image_changed", "arrives as all zeros", ("model(image", "model(tf.cast(image, tf.uint8)")),
+    ("train_step", "image_changed", "arrives as all zeros", ("model(image", "model(image // 255")),
+    ("val_step", "image_changed", "arrives as all zeros", ("model(image", "model(image * 0")),
+    ("val_step", "image_changed", "arrives as all zeros", ("model(image", "model(tf.zeros_like(image)")),
+    ("train_step", "image_changed", "as 0.5 everywhere", ("model(image", "model(0 * image + 0.5")),
+    ("train_step", "image_changed", "mirrored, left to right.", ("model(image", "model(image[:, :, ::-1]")),
+    ("val_step", "image_changed", "upside down.", ("model(image", "model(tf.image.flip_up_down(image)")),
+    ("val_step", "image_changed", "colours in reverse order.", ("model(image", "model(image[..., ::-1]")),
+    ("train_step", "image_changed", "(NaN), as after a division by zero", ("model(image", "model(image / 0.0")),
+    ("train_step", "image_changed", "from -0.5", ("model(image", "model(image - 0.5")),
+    ("val_step", "image_changed", "1/255 of what they were", ("model(image", "model(inputs=image / 255")),
+    (
+        "train_step",
+        "image_changed",
+        "shape (1, 4, 16, 16, 3), not (batch, 16, 16, 3)",
+        ("model(image", "model(image[None]"),
+    ),
+    ("val_step", "image_changed", "of the type `list`", ("model(image", "model([image, image]")),
+    (
+        *("val_step", "image_changed", "mirrored, left to right."),
+        ("model(image, training=False)", "(model(image) + model(image[:, :, ::-1])[:, :, ::-1]) / 2"),
+    ),
+    ("train_step", "prediction_changed", "from 0.1 to 0.9", (CALL_LOSS, f"loss_fn(road, {CLIPPED})")),
+    ("val_step", "prediction_changed", "from 0.1 to 0.9", (CALL_LOSS, f"loss_fn(road, {CLIPPED})")),
+    (
+        "train_step",
+        "prediction_changed",
+        "arrive as 1 everywhere",
+        (CALL_LOSS, "loss_fn(road, tf.nn.softmax(probability))"),
+    ),
+    ("train_step", "prediction_changed", "comes `road`", (CALL_LOSS, "loss_fn(road, road)")),
+    ("val_step", "prediction_changed", "comes `road`", (CALL_LOSS, "loss_fn(road, road)")),
+    ("train_step", "prediction_changed", "arrive as all zeros", (CALL_LOSS, "loss_fn(road, tf.zeros_like(road))")),
+    ("train_step", "prediction_changed", "2 times what they were", (CALL_LOSS, "loss_fn(road, 2 * probability)")),
+    ("train_step", "loss_of_rounded", "", (CALL_LOSS, "loss_fn(road, tf.cast(probability > 0.3, tf.float32))")),
+    ("train_step", "averaged_before_loss", "", (CALL_LOSS, MEANS_OVER_PICTURES)),
+    ("val_step", "averaged_before_loss", "", (CALL_LOSS, MEANS_OVER_PICTURES)),
+    ("train_step", "picture_by_picture", "", only(TRAIN, PICTURE_BY_PICTURE)),
+    (
+        "train_step",
+        "loss_fn_not_used",
+        "",
+        (CALL_LOSS, "1 - running_accuracy(road, probability)"),
+        (UPDATE_ACCURACY, ""),
+    ),
+    (
+        "train_step",
+        "loss_weighted",
+        "",
+        (CALL_LOSS, "tf.reduce_mean(loss_fn.call(road, probability) * (1 + road[..., 0]))"),
+    ),
+    ("train_step", "gradients_differ", "", paired("[0 * gradients[0], *gradients[1:]]")),
+    (
+        "train_step",
+        "loss_term_added",
+        "",
+        (CALL_LOSS, f"({CALL_LOSS} + tf.reduce_mean(tf.square(road - probability))) / 2"),
+    ),
+    ("train_step", "gradient_path_cut", "", (CALL_LOSS, f"{CALL_LOSS}.numpy()")),
+    ("train_step", "gradient_path_cut", "", ("tape.gradient(loss", "tape.gradient(loss.numpy()")),
+    ("train_step", "gradient_of_no_tensor", "a metric", ("tape.gradient(loss", "tape.gradient(running_loss")),
+    ("train_step", "gradient_of_no_tensor", "a function", ("tape.gradient(loss", "tape.gradient(loss_fn")),
+    ("train_step", "gradient_of_no_tensor", "`str`", ("tape.gradient(loss", "tape.gradient('loss'")),
+    (
+        *("train_step", "gradient_of_no_tensor", "`update_state`, gives"),
+        *((CALL_LOSS, f"running_loss.update_state({CALL_LOSS})"), (UPDATE_LOSS, "")),
+    ),
+    (
+        *("train_step", "gradients_of_other_things", ""),
+        *(after(TAPE, "        tape.watch(image)\n"), (ASK, "(loss, image)")),
+    ),
+    ("train_step", "optimizer_changed", "training: `clipnorm`.", before(APPLY, "    optimizer.clipnorm = 1.0\n")),
+    (
+        "train_step",
+        "calls_keras_loop",
+        "`model.train_step`",
+        only(TRAIN, "    return model.train_step((image, road))\n"),
+    ),
+    ("train_step", "calls_keras_loop", "", (CALL_LOSS, "model.compute_loss(image, road, probability)")),
+    ("train_step", "model_frozen", "no longer trained: `normal`", before(TAPE, f"    {NORMAL}.trainable = False\n")),
+    (
+        *("val_step", "model_frozen", "a layer that was frozen is trainable now: `fixed`"),
+        *(before(UPDATE_LOSS, "    model.trainable = False\n"), before(RETURN, "    model.trainable = True\n")),
+    ),
+    (
+        *("val_step", "in_training_mode", ""),
+        ("probability = model(image, training=False)", "before = [weight.numpy() for weight in model.variables]"),
+        before("    loss =", "    probability = model(image, training=True)\n"),
+        before("    loss =", "    for weight, value in zip(model.variables, before):\n        weight.assign(value)\n"),
+    ),
+    ("train_step", "running_loss_scaled", "1/4 of the loss", ("update_state(loss)", "update_state(loss / len(image))")),
+    ("val_step", "running_loss_scaled", "1/4 of the loss", ("update_state(loss)", "update_state(loss / len(image))")),
+    ("train_step", "raises_error", "with `update_state`", (UPDATE_LOSS, "    running_loss = running_loss + loss\n")),
+    ("train_step", "raises_error", "with `update_state`", (UPDATE_LOSS, "    running_loss += loss\n")),
+    ("train_step", "raises_error", "argument `optimizer`", ("optimizer.apply", "model.optimizer.apply")),
+    ("val_step", "returns_rounded", "returns 0 and 1,", (RETURN, "    return probability > 0.3\n")),
+    ("val_step", "returns_rounded", "returns 0 everywhere,", (RETURN, "    return tf.argmax(probability, -1)\n")),
+    ("val_step", "returns_loss", "", (RETURN, "    return running_loss.result()\n")),
+    ("val_step", "returns_several", "a `tuple` of 2 things", (RETURN, "    return loss, probability\n")),
+    ("val_step", "returns_several", "a `list` of 1 thing,", (RETURN, "    return [probability]\n")),
+    ("val_step", "returns_other", "of `running_accuracy`", (RETURN, "    return running_accuracy.result()\n")),
+    ("val_step", "returns_other", ": `road`", (RETURN, "    return road\n")),
+    ("val_step", "returns_other", "255 times", (RETURN, "    return 255 * probability\n")),
+    ("val_step", "returns_other", "a single number", (RETURN, "    return tf.reduce_mean(probability)\n")),
+    ("val_step", "returns_other", "shape (16, 16, 1)", (RETURN, "    return probability[0]\n")),
+    ("val_step", "returns_other", "the type `Model`", (RETURN, "    return model\n")),
+    ("val_step", "returns_other", "through a sigmoid", (RETURN, "    return tf.sigmoid(probability)\n")),
+    ("val_step", "returns_other", "of the type `object`", (RETURN, "    return tf.strings.as_string(probability)\n")),
+    (
+        *("train_step", "breaks_when_compiled", "from one call for the next"),
+        *(("def ", "total = 0.0\n\ndef "), before(UPDATE_LOSS, "    global total\n    total = total + loss\n")),
+    ),
+    (
+        *("train_step", "values_taken_out", ""),
+        *(before(TAPE, "    tf.config.run_functions_eagerly(True)\n"), (RETURN, "    return probability.numpy()\n")),
+    ),
+]
 
 
 def names(versions):
@@ -335,6 +478,15 @@ def is_told(name, version, monkeypatch):
     assert found.function is getattr(training, name)
     for text in (found.message, found.look, *found.hints):
         assert text and not set("{}!") & set(text) and text.count("`") % 2 == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", TOLD, ids=[f"{cause}-{number}" for number, (_, cause, *_) in enumerate(TOLD)])
+def test_messages_say_what_is_found(version):
+    name, cause, part, *changes = version
+    found = result(name, *changes)
+    assert (found.passed, found.cause) == (False, cause), f"{found.message} Works: {found.right}"
+    assert part in found.message and "  " not in found.message
 
 
 @pytest.mark.slow
@@ -395,6 +547,9 @@ def test_functions_for_something_else_are_refused(thing):
         ("training=True", "training=image"),
         ("update_state(loss)", "update_state(0)"),
         ("update_state(loss)", "update_state([road, [loss]])"),
+        ("update_state(loss)", "update_state(loss * float('inf'))"),
+        ("model(image", "model(tf.strings.as_string(image)"),
+        paired("[0.0] * 8"),
         before(
             UPDATE_LOSS,
             "    try:\n        running_accuracy.update_state()\n    except TypeError:\n        loss += 1\n",
@@ -413,6 +568,36 @@ def test_no_check_raises_whatever_a_step_does(change):
 def test_a_stub_is_not_written_yet():
     assert result("train_step", only(TRAIN, "    ...  # your code goes here\n")).verdict == "not written yet"
     assert result("val_step", (RETURN, "")).verdict == "not right yet"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_has_no_end_is_ended_once(name, monkeypatch):
+    monkeypatch.setattr(trials, "SECONDS", 0.3)
+    monkeypatch.setattr(trials, "MODELS", 0)
+    endless = ("def ", "calls = []\n\ndef "), before(RETURN, "    calls.append(1)\n    while True:\n        pass\n")
+    source, check = TASKS[name]
+    step = written(changed(source, *endless), name)
+    assert check(step).cause == "endless" and len(step.__globals__["calls"]) <= 2
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_sleep_is_cut_short(name):
+    start = time.monotonic()
+    assert result(name, before(RETURN, "    import time\n    time.sleep(60)\n")).cause == "endless"
+    assert time.monotonic() - start < 20
+
+
+def test_many_short_sleeps_are_counted_together(monkeypatch):
+    monkeypatch.setattr(trials, "SECONDS", 0.5)
+    monkeypatch.setattr(trials, "MODELS", 0)
+    assert result("train_step", before(RETURN, "    import time\n    time.sleep(0.4)\n")).cause == "endless"
+
+
+def test_a_machine_that_is_held_up_once_makes_no_step_endless(monkeypatch):
+    monkeypatch.setattr(trials, "SECONDS", 1.0)
+    pause = before(RETURN, "    time.sleep(pauses.pop() if pauses else 0)\n")
+    assert result("train_step", ("def ", "import time\n\npauses = [60]\n\ndef "), pause).passed
+    assert result("train_step", ("def ", "import time\n\npauses = [60, 60]\n\ndef "), pause).cause == "endless"
 
 
 def test_what_works_already_is_told():
@@ -471,7 +656,24 @@ def test_the_same_function_gets_the_same_card_and_nothing_is_printed(change, cap
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("change", [(RETURN, RETURN), before(TAPE, "    raise ValueError\n")])
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_a_step_is_compiled_whatever_is_set(eagerly):
+    try:
+        tf.config.run_functions_eagerly(eagerly)
+        assert result("val_step", (RETURN, "    return probability.numpy()\n")).cause == "values_taken_out"
+        assert tf.config.functions_run_eagerly() == eagerly
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (RETURN, RETURN),
+        before(TAPE, "    raise ValueError\n"),
+        before(TAPE, "    tf.config.run_functions_eagerly(True)\n"),
+    ],
+)
 def test_a_check_leaves_everything_as_it_was(change):
     def everything():
         logger = tf.get_logger()
@@ -517,4 +719,5 @@ def test_what_is_expected_differs_between_modes_and_losses(in_training):
     )
     assert steep[0].loss > 1000 * plain[0].loss > flat[0].loss == 0
     assert 0.5 != plain[0].accuracy != plain[1].accuracy
+    assert plain[0].probability.min() < 0.02 and plain[0].probability.max() > 0.98
     assert bool(plain[0].gradients) == in_training

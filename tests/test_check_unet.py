@@ -104,6 +104,21 @@ RIGHT = {
     ),
     "the larger of it and 0": ((CONVOLUTION, 'keras.ops.maximum(layers.Conv2D(count, 3, padding="same")(x), 0)'),),
     "a dense layer for a 1 x 1 convolution": ((HEAD, 'layers.Dense(1, activation="sigmoid")(x)'),),
+    "ReLU by a choice": (
+        (CONVOLUTION, '(lambda y: keras.ops.where(y > 0, y, 0.0))(layers.Conv2D(count, 3, padding="same")(x))'),
+    ),
+    "ReLU by a mask, zeros put around": (
+        (
+            CONVOLUTION,
+            "(lambda y: y * keras.ops.cast(y > 0, 'float32'))(layers.Conv2D(count, 3)(layers.ZeroPadding2D()(x)))",
+        ),
+    ),
+    "leaky ReLU that does not leak": (
+        (CONVOLUTION, 'layers.LeakyReLU(0.0)(layers.Conv2D(count, 3, padding="same")(x))'),
+        (POOL, "layers.LeakyReLU(0.0)(layers.MaxPooling2D(2)(x))"),
+    ),
+    "sigmoid written out": ((HEAD, "1 / (1 + keras.ops.exp(-layers.Conv2D(1, 1)(x)))"),),
+    "sigmoid by its tangent": ((HEAD, "keras.ops.tanh(layers.Conv2D(1, 1)(x) / 2) / 2 + 0.5"),),
     "TensorFlow in a Lambda": ((JOINED, "layers.Lambda(lambda pair: tf.concat(pair, -1))([skip, x])"),),
     "blocks of layers": (
         (CONVOLUTION, f"keras.Sequential([layers.Input((None, None, x.shape[-1])), {CONVOLUTION[:-3]}])(x)"),
@@ -217,6 +232,25 @@ RESIZED = 'layers.Conv2D(count, 2, padding="same")(layers.UpSampling2D(interpola
 BEFORE_SIGMOID = 'layers.Activation("sigmoid")(layers.Conv2D(1, 1, activation="relu")(x))'
 WITH_INPUT = 'layers.Conv2D(1, 1, activation="sigmoid")(layers.Concatenate()([x, inputs]))'
 
+CHOSEN = "(lambda y: keras.ops.where(y > 0, y, 0.01 * y))(layers.Conv2D(count, 3, padding='same')(x))"
+WITHOUT_SELF = """class Block(layers.Layer):
+    def call(x):
+        return layers.ReLU()(x)
+
+def build_unet"""
+JOINS = """def join(skip, x):
+    x = layers.Concatenate()([skip, x])
+
+def build_unet"""
+RAISES = """def raised(x, count):
+    layers.Conv2DTranspose(count, 2, 2, activation="relu")(x)
+
+def build_unet"""
+FITTED = """m = keras.Model(inputs, outputs)
+    m.compile("adam", "mse")
+    m.fit(keras.ops.zeros((8, 256, 256, 3)), keras.ops.zeros((8, 256, 256, 1)), epochs=9, verbose=0)
+    return m"""
+
 WRONG = {
     # the function
     "endless": [("    skips = []\n", "    while True:\n        skips = []\n")],
@@ -225,11 +259,24 @@ WRONG = {
     "name_missing": [(POOL, "MaxPooling2D(2)(x)")],
     "layer_not_called": [(POOL, "layers.MaxPooling2D(2)")],
     "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
+    "layer_not_called: a model": [(POOL, "keras.Sequential([layers.Input(x.shape[1:]), layers.MaxPooling2D(2)])")],
     "first_brackets": [(POOL, "layers.MaxPooling2D(x)")],
     "first_brackets: a convolution": [(CONVOLUTION, "layers.Conv2D(x, count, 3)")],
     "called_twice": [(POOL, "layers.MaxPooling2D(2)(x)(x)")],
     "none_handed_on": [("return layers.Conv2D(count", "layers.Conv2D(count")],
+    "none_handed_on: where a model ends": [(HEAD, "print(x)")],
+    "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
+    "none_handed_on: by a concatenation": [(JOINED, "join(skip, x)"), ("def build_unet", JOINS)],
+    "none_used": [(KEEP, "        skips = skips.append(x)\n")],
+    "none_used: turned around": [("reversed(skips)", "skips.reverse()")],
+    "self_missing": [("def build_unet", WITHOUT_SELF), (CONVOLUTION, "Block()(x)")],
+    "model_arguments": [(RETURN, "return keras.Model([inputs, outputs])")],
+    "model_arguments: the end alone": [(RETURN, "return keras.Model(outputs)")],
+    "model_arguments: none": [(RETURN, "return keras.Model()")],
+    "trained_inside": [(RETURN, FITTED)],
     "list_needed": [(JOINED, "layers.Concatenate()(skip, x)")],
+    "list_needed: first brackets": [(JOINED, "layers.Concatenate([skip, x])")],
+    "list_needed: first brackets of a sum": [(JOINED, "layers.Add([skip, x])")],
     "layer_reused": [(DOWN, "        same = layers.Conv2D(count, 3)\n        x = same(same(x))\n" + KEEP)],
     "tensorflow_function": [(JOINED, "tf.concat([skip, x], -1)")],
     "build_raises": [(POOL, "layers.MaxPooling2D(size=2)(x)")],
@@ -239,11 +286,17 @@ WRONG = {
     # the model as a whole
     "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
     "grey_input": [("(256, 256, 3)", "(256, 256, 1)")],
+    "grey_input: one of the channels": [("x = inputs", "x = inputs[..., :1]")],
+    "grey_input: their mean": [("x = inputs", "x = keras.ops.mean(inputs, axis=-1, keepdims=True)")],
+    "grey_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
     "input_shape": [("(256, 256, 3)", "(128, 128, 3)")],
     "input_shape: no channels": [("(256, 256, 3)", "(256, 256)")],
+    "begins_late": [(RETURN, "return keras.Model(skips[0], outputs)")],
     "fixed_batch": [("(input_shape)", "(input_shape, batch_size=4)")],
     "several_outputs": [(RETURN, "return keras.Model(inputs, [outputs, x])")],
     "disconnected": [(RETURN, "return keras.Model(layers.Input(input_shape), outputs)")],
+    "whole_picture": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.GlobalAveragePooling2D()(x))")],
+    "whole_picture: flat": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.Flatten()(x))")],
     "output_shape": [(HEAD, f"layers.Reshape((256, 256))({HEAD})")],
     "no_layers": [(RETURN, "return keras.Model(inputs, inputs)")],
     "frozen_weights": [("count, 3, ", "count, 3, trainable=False, ")],
@@ -254,13 +307,20 @@ WRONG = {
     "dropout": [(BOTTOM, BOTTOM + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
     "random_layer": [("x = inputs", "x = layers.RandomFlip()(inputs)")],
     "random_layer: noise": [("x = inputs", "x = layers.GaussianNoise(0.1)(inputs)")],
+    "random_layer: a dropout": [(BOTTOM, BOTTOM + "    x = layers.AlphaDropout(0.2)(x)\n")],
+    "random_layer: a dropout that multiplies": [(BOTTOM, BOTTOM + "    x = layers.GaussianDropout(0.2)(x)\n")],
+    "channels_first": [('padding="same"', 'padding="same", data_format="channels_first"')],
+    "channels_first: transposed": [("strides=2", 'strides=2, data_format="channels_first"')],
     "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
     "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
+    "input_changed: colours in another order": [("x = inputs", "x = inputs[..., ::-1]")],
     "function_between": [(JOINED, f'layers.Activation("tanh")({JOINED})')],
     "order_differs": [(HEAD, WITH_INPUT)],
     # convolutions
     "padding_valid": [('3, padding="same"', "3")],
     "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
+    "padded_twice": [("x = inputs", "x = layers.ZeroPadding2D(3)(inputs)")],
+    "padded_twice: everywhere": [("act", "act"), (")(x)\n\n", ")(layers.ZeroPadding2D()(x))\n\n")],
     "dilated_convolution": [("padding", "dilation_rate=2, padding")],
     "separable_convolution": [("layers.Conv2D(count", "layers.SeparableConv2D(count")],
     "grouped_convolution": [(BOTTOM, GROUPED + GROUPED)],
@@ -270,6 +330,11 @@ WRONG = {
     "convolutions_missing: at the bottom": [(BOTTOM, "")],
     "convolutions_extra": [(LAST, ONE + LAST)],
     "convolution_without_relu": [('padding="same", activation="relu"', 'padding="same"')],
+    "convolution_activation: leaky": [(CONVOLUTION, CHOSEN)],
+    "convolution_activation: threshold": [
+        (CONVOLUTION, 'layers.ReLU(threshold=0.05)(layers.Conv2D(count, 3, padding="same")(x))'),
+    ],
+    "convolution_activation: no gradient": [(BOTTOM, BOTTOM + "    x = keras.ops.stop_gradient(x)\n")],
     "convolution_activation": [('"same", activation="relu"', '"same", activation="gelu"')],
     "without_bias": [('"same"', '"same", use_bias=False')],
     "without_bias: transposed": [("strides=2", "strides=2, use_bias=False")],
@@ -292,16 +357,23 @@ WRONG = {
     "pooling_window: 3 x 3": [("MaxPooling2D(2)", "MaxPooling2D(3)")],
     "pooling_missing": [(POOL, f"x if count == 32 else {POOL}")],
     "pooling_extra": [(BOTTOM, BOTTOM + f"    x = {POOL}\n")],
+    "pooled_again": [(LAST, TWO + f"        x = {POOL}\n    outputs")],
+    "pooled_again: at the end": [(LAST, TWO + f"    x = {POOL}\n    outputs")],
     "no_way_down": [(LAST, LAST.replace("(x, count)", "(skip, count)", 1))],
     "levels_too_few": [(str(FILTERS), "(8, 16, 32, 64)")],
     "levels_too_many": [(str(FILTERS), "(8, 16, 32, 64, 128, 256)")],
     "levels_uneven": [(LEVELS, "zip((64, 32, 16), reversed(skips))")],
+    "levels_uneven: returned at once": [
+        ("    return keras.Model", "        return keras.Model"),
+        ("    out", "        out"),
+    ],
     "no_way_up": [(f"        x = {POOL}\n", f"        x = {POOL}\n        return keras.Model(inputs, x)\n")],
     # the way up
     "upsampling": [(UP, "layers.UpSampling2D()(x)")],
     "upsampling: then a convolution": [(UP, RESIZED)],
     "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
     "not_doubled": [(f"        x = {UP}\n", f"        {UP}\n")],
+    "transposed_skip": [(UP, UP.replace("(x)", "(skip)"))],
     "transposed_stride": [("strides=2, ", "")],
     "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
     "transposed_kernel: not padded": [("count, 2, strides=2", "count, 3, strides=2")],
@@ -318,6 +390,9 @@ WRONG = {
     "residual": [(DOWN, ONE + "        x = x + convolution(x, count)\n" + KEEP)],
     "joined_axis": [("Concatenate()", "Concatenate(axis=1)")],
     "joined_several": [("[skip, x]", "[skip, skip, x]")],
+    "joined_several: all": [("[skip, x]", "[*skips, x]")],
+    "joined_several: all, turned around": [("[skip, x]", "[*reversed(skips), x]")],
+    "joined_several: a list in a list": [("[skip, x]", "[skips, x]")],
     "joined_with_itself": [("[skip, x]", "[x, x]")],
     "joined_with_decoder": [("[skip, x]", "[convolution(x, count), x]")],
     "joined_late": [(JOIN + TWO, ONE + JOIN + ONE)],
@@ -332,6 +407,8 @@ WRONG = {
     "skip_changed": [("[skip, x]", "[keras.ops.tanh(skip), x]")],
     # the output
     "head_missing": [(HEAD, "x")],
+    "head_transposed": [(HEAD, "layers.Conv2DTranspose(1, 1, activation='sigmoid')(x)")],
+    "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
     "head_channels": [("Conv2D(1, 1, activation", "Conv2D(2, 1, activation")],
     "head_kernel": [("Conv2D(1, 1", 'Conv2D(1, 3, padding="same"')],
     "no_sigmoid": [(', activation="sigmoid"', "")],
@@ -339,6 +416,12 @@ WRONG = {
     "sigmoid_twice": [(HEAD, f'layers.Activation("sigmoid")({HEAD})')],
     "changed_before_sigmoid": [(HEAD, BEFORE_SIGMOID)],
     "changed_after_sigmoid": [(HEAD, f"255 * {HEAD}")],
+    "changed_after_sigmoid: rounded": [(HEAD, f"keras.ops.round({HEAD})")],
+    "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
+    "changed_after_sigmoid: clipped": [(HEAD, f"keras.ops.clip({HEAD}, 0.001, 0.999)")],
+    "head_activation: softplus": [('"sigmoid"', '"softplus"')],
+    "head_activation: exponential": [(HEAD, "keras.ops.exp(layers.Conv2D(1, 1)(x))")],
+    "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
     "head_activation": [('"sigmoid"', '"relu"')],
 }
 
@@ -382,6 +465,11 @@ class Forgetful(UNet):
         super().call(image)
 
 
+class Selfless(UNet):
+    def call(image):
+        return image
+
+
 class Careless(keras.Model):
     def call(self, image):
         return layers.Conv2D(1, 1, activation="sigmoid")(image)
@@ -400,6 +488,8 @@ OTHERS = {
     "output_wrapped": Wrapped,
     "disconnected": Forgetful,
     "layer_made_in_call": Careless,
+    "self_missing": Selfless,
+    "model_arguments": keras.Model,
 }
 
 
@@ -469,6 +559,12 @@ def test_odd_things_get_a_result(odd):
         ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
         ("pooling_missing", "halved three times"),
         ("name_missing", "name 'MaxPooling2D' is not defined"),
+        ("joined_several: all", "at 32 x 32 on the way up"),
+        ("transposed_skip", "the skip, of 32 x 32"),
+        ("pooled_again", "gives 16 x 16 there"),
+        ("padded_twice", "at 262 x 262 on the way down"),
+        ("begins_late", r"shape \(256, 256, 8\)"),
+        ("none_used", "'NoneType' object has no attribute 'append'"),
     ],
 )
 def test_messages_say_what_and_where(name, words):
@@ -520,10 +616,38 @@ def test_the_check_leaves_everything_as_it_was(name, capfd):
 def test_a_given_model_stays_as_it_was():
     model = models.unet()
     weights = [weight.copy() for weight in model.get_weights()]
-    nodes = len(model._inbound_nodes)
+    nodes, fit = len(model._inbound_nodes), keras.Model.fit
     assert check_unet.unet(model)
     assert all(np.array_equal(before, after) for before, after in zip(weights, model.get_weights()))
-    assert len(model._inbound_nodes) == nodes
+    assert len(model._inbound_nodes) == nodes and keras.Model.fit is fit
+
+
+class Slow(keras.Model):
+    def call(self, image):
+        time.sleep(60)
+
+
+def test_one_limit_holds_for_all_that_the_readers_code_does(monkeypatch):
+    monkeypatch.setattr(check_unet, "SECONDS", 1.0)
+    monkeypatch.setattr(check_unet, "CROWD", 1.0)
+
+    def slow():
+        time.sleep(0.6)
+        return Slow()
+
+    check_unet.unet(models.unet)  # builds the network to compare with, once
+    began = time.monotonic()
+    assert check_unet.unet(slow).cause == "endless"
+    assert time.monotonic() - began < 1.6
+
+
+@pytest.mark.parametrize(("load", "crowd"), [(0, 1), (2, 1), (6, 3), (1000, check_unet.CROWD)])
+def test_a_busy_machine_has_more_time(load, crowd, monkeypatch):
+    monkeypatch.setattr(check_unet.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(check_unet.os, "getloadavg", lambda: (load, 0, 0), raising=False)
+    assert check_unet._crowd() == crowd
+    monkeypatch.delattr(check_unet.os, "getloadavg")
+    assert check_unet._crowd() == 1
 
 
 def test_three_seconds_are_plenty():
