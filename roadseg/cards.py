@@ -164,7 +164,8 @@ def attempt(call: Callable[[], Any], *, seconds: float = SECONDS, busy: float | 
 def _card(result: Result) -> str:
     colour = RIGHT if result.passed else OPEN if result.cause == NOT_WRITTEN else WRONG
     sign = "\u2713" if result.passed else "\u25cb" if result.cause == NOT_WRITTEN else "\u2717"
-    parts = [f"<b style='color:{colour}'>{sign} {_text(result.title)}: {result.verdict}.</b> {_text(result.message)}"]
+    sign = f"<span style='color:{colour}'>{sign}</span>"  # words keep the theme's colour, which is read best
+    parts = [f"<b>{sign} {_text(result.title)}: {result.verdict}.</b> {_text(result.message)}"]
     if result.right:
         works = "; ".join(_text(phrase) for phrase in result.right)
         parts.append(f"<div style='margin-top:.4em'>Works: {works}.</div>")

@@ -9,12 +9,12 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from roadseg import review, workbook
@@ -66,9 +66,12 @@ def lab(folder, tmp_path_factory):
     try:
         yield _address(runtime, server)
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        started = psutil.Process(server.pid).children(recursive=True)  # kernels have process groups of their own
+        kernels = [process for process in started if "ipykernel_launcher" in " ".join(process.cmdline())]
+        server.terminate()
         server.wait(30)
-        assert _processes(server.pid) == [], "a kernel was left behind"
+        _, left = psutil.wait_procs(started, timeout=10)
+        assert kernels and left == [], f"left behind of {started}: {left}"
 
 
 def _address(runtime: Path, server: subprocess.Popen) -> str:
@@ -82,19 +85,6 @@ def _address(runtime: Path, server: subprocess.Popen) -> str:
                 return f"{about['url']}lab?token={about['token']}"
         time.sleep(0.1)
     raise AssertionError((runtime / "lab.log").read_text())
-
-
-def _processes(group: int) -> list[int]:
-    """The processes that are still alive in a process group, a moment later."""
-    for _ in range(100):
-        stats = (
-            path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()
-        )
-        alive = [fields for fields in stats if fields[2] == str(group) and fields[0] != "Z"]
-        if not alive:
-            return []
-        time.sleep(0.1)
-    return [int(fields[1]) for fields in alive]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +102,7 @@ def page(browser, lab, request):
     opened.set_default_timeout(MINUTE)
     errors = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)
     opened.address = lab
     yield opened
     pictures = Path(HOME) / "screenshots"
@@ -190,23 +181,64 @@ def test_a_blank_copy_runs_to_its_end(page, folder, name, minutes):
     assert {e.state for e in workbook.read(folder).entries} == {"open"}
 
 
-def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
-    notebook = "03_written_questions"
-    open_notebook(page, notebook)
-    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+def answered(page, folder: Path, notebook: str):
+    """Answer question 3 wrong and then right; give each number and the cell with its card."""
     answer, check = (cell(page, folder, notebook, name) for name in ("answer-3", "check-answer-3"))
     for number, verdict in ((70, "not right yet"), (68, "right")):
         write(page, answer, f"steps_per_epoch = {number}")
         run_cell(page, check)
         check.locator(f"text=Question 3: {verdict}.").wait_for()
+        yield number, check
+
+
+def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
+    notebook = "03_written_questions"
+    open_notebook(page, notebook)
+    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    for number, check in answered(page, folder, notebook):
         page.screenshot(path=Path(HOME) / "screenshots" / f"card-{number}.png")
-    assert check.locator("details[open]").count() == 0
+        assert check.locator("details[open]").count() == 0
     save(page)
     page.reload()
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     assert "steps_per_epoch = 68" in cell(page, folder, notebook, "answer-3").inner_text()
     cell(page, folder, notebook, "check-answer-3").locator("text=Question 3: right.").wait_for()
     assert next(e for e in workbook.read(folder).entries if e.item.id == "answer-3").state == "done"
+
+
+CONTRAST = """card => {
+    const luminance = colour => {
+        const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).map(v => v / 255)
+            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = element => {
+        const colour = getComputedStyle(element).backgroundColor;
+        return /, 0\\)$/.test(colour) && element.parentElement ? behind(element.parentElement) : colour;
+    };
+    const texts = [...card.querySelectorAll("*")].filter(element =>
+        [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim().length > 1));
+    return texts.map(element => {
+        const [one, other] = [getComputedStyle(element).color, behind(element)].map(luminance);
+        return [(Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05), element.textContent.slice(0, 40)];
+    });
+}"""  # of all texts, by the definition of WCAG 2; 4.5 is its limit for text of this size
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_cards_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
+    page.set_viewport_size({"width": 1040, "height": 800})  # 1300 x 1000 at 125 %
+    notebook = "03_written_questions"
+    open_notebook(page, notebook)
+    page.click("text=Settings >> nth=0")
+    page.hover("text=Theme >> nth=0")
+    page.click(f".lm-Menu-itemLabel:text-is('{theme}')")
+    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    for _, check in answered(page, folder, notebook):
+        told = check.locator(".jp-RenderedHTML").first.evaluate(CONTRAST)
+        assert told and min(told)[0] >= 4.5, min(told)
+        assert check.locator(".jp-RenderedHTML").first.evaluate("e => e.scrollWidth <= e.clientWidth"), "cut off"
+    page.screenshot(path=Path(HOME) / "screenshots" / f"card-{theme.split()[1].lower()}.png")
 
 
 def test_ticked_ideas_stay_in_the_file(page, folder):
