@@ -32,7 +32,7 @@ check: $(READY)  ## style and the fast tests, under two minutes
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
-test: $(READY) $(VENV)/.teach  ## all tests, and every notebook with real training on scenes, under 15 minutes on two cores
+test: $(READY) $(VENV)/.teach  ## the tests, and every notebook with real training on scenes, under 15 minutes on two cores
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
@@ -40,7 +40,7 @@ test: $(READY) $(VENV)/.teach  ## all tests, and every notebook with real traini
 
 long: $(READY)  ## the tests that take minutes: trainings killed at random moments, notebooks run again and again
 	mkdir -p $(TEST)
-	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -m long
+	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -n 2 --dist worksteal -m long
 
 e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
 	mkdir -p $(TEST)

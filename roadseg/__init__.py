@@ -13,6 +13,7 @@ recipes     how networks are trained, as data
 runs        what a training leaves on disk
 board       a run for TensorBoard
 losses      cross-entropy, and Dice beside it
+optimizers  Adam, and Muon for kernels
 devices     one device or several, float32 or mixed precision
 training    the two steps and the loop
 records     the speed record, read off the runs
@@ -54,8 +55,8 @@ _HOME = {
 }
 _MODULES = (
     *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "losses", "devices", "training", "records", "plots", "notebook", "evidence"),
-    *("drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
+    *("recipes", "runs", "board", "losses", "optimizers", "devices", "training", "records", "plots", "notebook"),
+    *("evidence", "drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
     *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
 )
 

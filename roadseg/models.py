@@ -48,7 +48,7 @@ def simple_model(
             count, 5, 2, padding="same", activation="relu", kernel_initializer=initializer, name=f"down{level}_conv"
         )(x)
     x = layers.Conv2D(classes, 1, kernel_initializer=initializer, name="score")(x)
-    x = layers.Resizing(*input_shape[:2], interpolation="bilinear", name="enlarge")(x)
+    x = layers.UpSampling2D(2 ** len(filters), interpolation="bilinear", name="enlarge")(x)
     activation = "sigmoid" if classes == 1 else "softmax"
     outputs = layers.Activation(activation, dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name="simple_model")
@@ -128,6 +128,14 @@ def build(name: str, *, size: tuple[int, int] = (256, 256), **options) -> keras.
     if name not in builders:
         raise OptionError(f"no model is called {name!r}: choose one of {', '.join(builders)}.")
     return builders[name]((*size, 3), **options)
+
+
+def resized(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """The same layers and weights for pictures of another `size` (height, width): what one learns, both know.
+
+    The size has to be one that `build` takes for this network."""
+    image = layers.Input((*size, model.input_shape[-1]), name="image")
+    return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)
 
 
 def _inputs(input_shape, divisor: int, filters: Sequence[int], classes: int) -> keras.KerasTensor:

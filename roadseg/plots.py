@@ -19,7 +19,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+from . import metrics
 
 if TYPE_CHECKING:
     from .data import RoadData
@@ -170,9 +173,14 @@ def comparison(
     titles: Sequence[str] | None = None,
 ) -> Figure:
     """Image, truth, prediction, errors: a row for each picture. probability (n, H, W) in the order of `names`."""
-    alt = f"Image, truth, predicted probability and errors of {', '.join(names)}: blue found, yellow missed, red false."
-    figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     probability = probability / 255 if probability.dtype == np.uint8 else probability
+    told = (
+        f"{title} ({name}): F1 {metrics.counts(values, data.road[i], data.evaluated[i], threshold=threshold).f1:.2f}"
+        for title, name, values in zip(titles or names, names, probability)
+        for i in [data.names.index(name)]
+    )
+    alt = f"Image, truth, predicted probability and errors (blue found, yellow missed, red false). {'; '.join(told)}."
+    figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     for row, name, values, title in zip(axes, names, probability, titles or names):
         i = data.names.index(name)
         errors = error_picture(data.images[i], data.road[i], data.evaluated[i], values >= threshold)
@@ -213,7 +221,8 @@ def curves(
         cell.set(xlabel="epoch", title=quantity)
     if no_road is not None:
         axes[0, 1].axhline(no_road, color="black", linestyle=":", linewidth=1)
-        axes[0, 1].annotate("NO ROAD everywhere", (1, no_road), (2, -10), textcoords="offset points", fontsize=8)
+        right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        axes[0, 1].annotate("NO ROAD everywhere", (1, no_road), (0, 4), fontsize=8, **right)
     axes[0, 0].plot([], [], "--", color="grey", label="training")
     axes[0, 0].plot([], [], color="grey", label="validation")
     axes[0, 0].legend(frameon=False)
@@ -228,7 +237,7 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     for label in sorted(last, key=last.get):
         height = max(last[label], height + gap)
         axes.annotate(label, (end, height), (5, -3), textcoords="offset points", color=colours[label], fontsize=8.5)
-    axes.set_xticks(np.unique(np.linspace(1, end, min(int(end), 6)).round()))
+    axes.set_xticks([tick for tick in MaxNLocator(6, integer=True).tick_values(1, end) if 1 <= tick <= end])
     axes.set_xlim(right=end + 0.42 * (end - 1) + 0.5)
 
 
@@ -419,12 +428,14 @@ def precision_recall(named: Mapping[str, Curve]) -> Figure:
 def maps(
     named: Mapping[str, np.ndarray], *, unit: str, outline: np.ndarray | None = None, square: bool = False
 ) -> Figure:
-    """Heat maps float (H, W) on one scale from 0 on, which the bar explains; `outline`, bool (H, W), adds a border."""
+    """Heat maps float (H, W) on one scale from 0 on, which the bar explains; `outline`, bool (H, W), is dashed."""
     told = ", ".join(f"{name} from {values.min():.2g} to {values.max():.2g}" for name, values in named.items())
     figure, axes = grid(1, len(named), height=2.4 if square else 1.8, alt=f"Maps of {unit}: {told}.")
     highest = max(values.max() for values in named.values())
     for cell, (title, values) in zip(axes[0], named.items()):
-        picture(cell, values, title, outline=outline, cmap="cividis", vmin=0, vmax=highest)
+        picture(cell, values, title, cmap="cividis", vmin=0, vmax=highest)
+        if outline is not None:
+            cell.contour(outline, levels=[0.5], colors="white", linewidths=1, linestyles="--")
         if square:
             cell.set_aspect(1)
     figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], label=unit, shrink=0.9)

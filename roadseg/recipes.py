@@ -24,6 +24,8 @@ class Recipe:
     zoom: float = 0.0  # how much of width and height a random part of a picture may lack, in [0, 1)
     average: float = 0.0  # momentum of a running average of the weights, in [0, 1): it validates, and is kept
     dice: float = 0.0  # weight of the soft Dice loss beside cross-entropy
+    muon: bool = False  # Muon for the kernels of convolutions, at the learning rate; Adam, at a tenth, for the rest
+    half_size: float = 0.0  # share of the epochs, the first ones, on pictures of half the size, in [0, 1]
 
 
 RECIPES = {
@@ -31,31 +33,36 @@ RECIPES = {
     for recipe in (
         Recipe("assigned", learning_rate=1e-4),  # what the course's script says
         Recipe("reported"),  # what the report's runs used: Keras threw `lr=1e-4` away and took Adam's default
-        Recipe(
+        Recipe(  # real blocks held out: MaxF 0.92 to 0.93 in less than a minute on two cores
             "fast",
-            learning_rate=2e-3,
+            learning_rate=2e-2,
             cosine=True,
+            epochs=10,
             initializer="he_normal",
             standardize=True,
             flip=True,
             count_excluded=False,
+            dice=1.0,
+            muon=True,
+            half_size=0.67,  # 7 of 10 epochs take a third of the time
         ),
-        Recipe(
+        Recipe(  # the same blocks: 0.94, and 0.943 to 0.947 with mirror images, in seven minutes
             "best",
-            learning_rate=1e-3,  # with Dice and new colours, 2e-3 makes one seed of three learn slowly
+            learning_rate=2e-2,
             cosine=True,
             epochs=40,
             initializer="he_normal",
             standardize=True,
             flip=True,
             colour=1.0,
-            dice=1.0,
             count_excluded=False,
+            dice=1.0,
+            muon=True,
         ),
     )
 }
 
-NEWER = ("zoom", "average", "dice")  # fields that the first runs did not know
+NEWER = ("zoom", "average", "dice", "muon", "half_size")  # fields that the first runs did not know
 
 
 def named(name: str | Recipe) -> Recipe:

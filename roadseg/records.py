@@ -60,10 +60,15 @@ def _row(run: runs.Run, data: RoadData) -> dict:
     settings = run.settings
     values = (
         *(settings["recipe"]["name"], settings["seed"], len(scores)),
-        *(round(float(seconds[: reached[0] + 1].sum()), 1) if len(reached) else None, round(float(scores.max()), 4)),
-        *(round(float(seconds.sum()), 1), settings.get("machine", {}).get("processor"), run.path.name),
+        *(_rounded(seconds[: reached[0] + 1].sum()) if len(reached) else None, round(float(scores.max()), 4)),
+        *(_rounded(seconds.sum()), settings.get("machine", {}).get("processor"), run.path.name),
     )
     return dict(zip(COLUMNS, values, strict=True))
+
+
+def _rounded(seconds: float) -> float:
+    """Whole seconds, and tenths of what is shorter than ten."""
+    return round(float(seconds), 1) if seconds < 10 else round(float(seconds))
 
 
 def _place(row: dict) -> tuple:

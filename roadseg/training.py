@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import data as road_data
-from . import devices, metrics, models, provenance, recipes, runs
+from . import devices, metrics, models, optimizers, provenance, recipes, runs
 from .backend import keras, tf
 from .board import Board
 from .data import RoadData, Split
@@ -85,7 +85,7 @@ def train(
     Parameters
     ----------
     model : simple, unet or unet-no-skip.
-    recipe : assigned, reported or fast, or a Recipe.
+    recipe : assigned, reported, fast or best, or a Recipe.
     data : what `roadseg.data.load` gives; None loads it.
     split : course or blocks.
     seed : of the weights, the order of the pictures and their random changes; it sets Keras's global seed. On one
@@ -178,6 +178,11 @@ class _Plan:
     def title(self) -> str:
         return runs.title(self.settings)
 
+    @property
+    def small_epochs(self) -> int:
+        """How many epochs, the first ones, train on pictures of half the size."""
+        return round(self.recipe.half_size * self.settings["epochs"])
+
 
 @dataclass
 class _State:
@@ -199,7 +204,10 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, 
     epochs = recipe.epochs if epochs is None else epochs
     if not isinstance(epochs, int) or epochs < 1 or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
-    models.build(model, size=data.size)  # an unknown name or a size that does not fit is told before anything starts
+    if not 0 <= recipe.half_size <= 1:
+        raise OptionError(f"half_size is {recipe.half_size}: expected a share of the epochs, from 0 to 1.")
+    for size in (data.size, _half(data.size)) if recipe.half_size else (data.size,):
+        models.build(model, size=size)  # an unknown name or a size that does not fit is told before anything starts
     split = road_data.split(data, split_name)
     step, validation_step = step or train_step, validation_step or val_step
     settings = {
@@ -220,6 +228,11 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, 
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return _Plan(settings, recipe, data, split, step, validation_step, strategy, mixed_precision)
+
+
+def _half(size: tuple[int, int]) -> tuple[int, int]:
+    """Half the height and half the width."""
+    return size[0] // 2, size[1] // 2
 
 
 def _epochs_cap() -> int:
@@ -285,7 +298,8 @@ def _start(plan: _Plan, path: Path, say) -> _State:
             initializer=plan.recipe.initializer,
             standardize=plan.recipe.standardize,
         )
-    optimizer = _optimizer(plan)
+    steps = -(-len(plan.split.train) // plan.recipe.batch_size)
+    optimizer = optimizers.build(plan.recipe, steps=steps, epochs=plan.settings["epochs"])
     state = _State(model, keras.optimizers.LossScaleOptimizer(optimizer) if plan.mixed_precision else optimizer)
     state.optimizer.build(model.trainable_variables)
     if (path / "state.npz").is_file():
@@ -296,17 +310,6 @@ def _start(plan: _Plan, path: Path, say) -> _State:
             say(f"{path / 'state.npz'} is damaged; {plan.title} is trained from the start.")
     runs.write_json(path / "settings.json", plan.settings)
     return state
-
-
-def _optimizer(plan: _Plan) -> keras.optimizers.Optimizer:
-    """Adam, constant or with a warm-up of one epoch and a cosine down to 1 % of the peak."""
-    rate = plan.recipe.learning_rate
-    if plan.recipe.cosine:
-        steps = -(-len(plan.split.train) // plan.recipe.batch_size)
-        falling = max(1, steps * (plan.settings["epochs"] - 1))
-        rate = keras.optimizers.schedules.CosineDecay(0.0, falling, alpha=0.01, warmup_target=rate, warmup_steps=steps)
-    average = {"use_ema": True, "ema_momentum": plan.recipe.average} if plan.recipe.average else {}
-    return keras.optimizers.Adam(rate, **average)
 
 
 @contextmanager
@@ -325,9 +328,10 @@ def _averaged(plan: _Plan, state: _State) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Steps:
-    """The two compiled steps and the running metrics that they update."""
+    """The compiled steps and the running metrics that they update."""
 
     train: Callable
+    train_small: Callable | None  # on pictures of half the size, where the recipe has some
     validate: Callable
     loss: keras.metrics.Mean
     accuracy: keras.metrics.BinaryAccuracy
@@ -339,7 +343,7 @@ def _compiled(plan: _Plan, state: _State) -> _Steps:
     loss, accuracy = keras.metrics.Mean(), keras.metrics.BinaryAccuracy(threshold=0.5)
     common = {"running_loss": loss, "running_accuracy": accuracy}
 
-    def compile_step(step: Callable, **options) -> Callable:
+    def compile_step(step: Callable, model: keras.Model, **options) -> Callable:
         def call(*batch):
             rows = tf.shape(batch[0])[0]
             batch, copies = devices.repeated(plan.strategy, batch)
@@ -347,7 +351,7 @@ def _compiled(plan: _Plan, state: _State) -> _Steps:
 
             def on_one(image, road, weight):
                 extra = {} if plan.recipe.count_excluded else {"weight": weight}
-                return step(state.model, image, road, loss_fn=loss_fn, **common, **options, **extra)
+                return step(model, image, road, loss_fn=loss_fn, **common, **options, **extra)
 
             before = _totals(loss, accuracy)
             probability = devices.on_each(plan.strategy, on_one, batch)
@@ -355,11 +359,13 @@ def _compiled(plan: _Plan, state: _State) -> _Steps:
             counted = tf.cast([[plan.strategy.num_replicas_in_sync], [copies]], tf.float32)
             return (_totals(loss, accuracy) - before) / counted, probability[:rows]
 
-        shape = [None, *plan.data.size]
+        shape = [None, *model.input_shape[1:3]]
         return tf.function(call, input_signature=[tf.TensorSpec([*shape, 3]), *[tf.TensorSpec([*shape, 1])] * 2])
 
-    train = compile_step(plan.step, optimizer=state.optimizer)
-    return _Steps(train, compile_step(plan.validation_step), loss, accuracy)
+    train, small = compile_step(plan.step, state.model, optimizer=state.optimizer), None
+    if plan.small_epochs:
+        small = compile_step(plan.step, models.resized(state.model, _half(plan.data.size)), optimizer=state.optimizer)
+    return _Steps(train, small, compile_step(plan.validation_step, state.model), loss, accuracy)
 
 
 def _loss_fn(plan: _Plan, optimizer: keras.optimizers.Optimizer, weight: tf.Tensor) -> Callable:
@@ -382,6 +388,7 @@ def _totals(*means: keras.metrics.Mean) -> tf.Tensor:
 def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) -> None:
     """Train and validate for one epoch, then put all of it on the disk."""
     started = time.perf_counter()
+    small = epoch <= plan.small_epochs
     batches = road_data.dataset(
         plan.data,
         plan.split.train,
@@ -390,10 +397,11 @@ def _epoch(plan: _Plan, path: Path, state: _State, steps: _Steps, epoch: int) ->
         flip=plan.recipe.flip,
         zoom=plan.recipe.zoom,
         colour=plan.recipe.colour,
+        half_size=small,
         seed=plan.settings["seed"],
         epoch=epoch,
     )
-    trained = _passed(steps, steps.train, batches)
+    trained = _passed(steps, steps.train_small if small else steps.train, batches)
     learning_rate = float(keras.ops.convert_to_numpy(state.optimizer.learning_rate))
     batches = road_data.dataset(plan.data, plan.split.validation, batch_size=VALIDATION_BATCH)
     with _averaged(plan, state):

@@ -38,7 +38,7 @@ from roadseg.recipes import changed
 
 PROJECT = Path(__file__).resolve().parent.parent
 SPEEDUP = {"unet": 3.0, "simple": 2.0}  # over the plain script
-LOADER_SPEEDUP, CACHED_SECONDS, MEMORY_GIB, IMPORT_SECONDS = 1.6, 0.5, 2.5, 0.2
+LOADER_SPEEDUP, CACHED_SECONDS, MEMORY_GIB, IMPORT_SECONDS, SCENES_SECONDS = 1.6, 0.5, 2.5, 0.2, 60.0
 BATCH, VALIDATION_BATCH = 4, 8
 PUBLISHED_SIZE, NOISE = (1242, 375), 2.0  # of most of KITTI's pictures; grey levels, as much as makes files as long
 GET_TORCH = "PyTorch is not installed, so nothing is compared with it: pip install torch==2.13.0"
@@ -52,10 +52,11 @@ class Effort:
     repeats: int  # of each way, in turns; one more before them, which compiles, does not count
     steps: int  # of an epoch, for the ways that are scaled up
     starts: int  # of a fresh interpreter
+    scenes: dict[str, int] | None  # how many of each category to render; None is as many as KITTI has
 
 
-FULL = Effort(size=(256, 256), repeats=5, steps=20, starts=7)
-QUICK = Effort(size=(32, 32), repeats=1, steps=2, starts=1)
+FULL = Effort(size=(256, 256), repeats=5, steps=20, starts=7, scenes=None)
+QUICK = Effort(size=(32, 32), repeats=1, steps=2, starts=1, scenes={"uu": 1})
 
 
 @dataclass(frozen=True)
@@ -307,7 +308,8 @@ import resource, sys
 from roadseg import data, recipes, training
 root, out, size, unit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 roads = data.load(root, size=(size, size), cache=out + "/cache")
-training.train("unet", recipes.changed("fast", name="bench", epochs=1, colour=1.0), roads, out=out + "/runs")
+recipe = recipes.changed("fast", name="bench", epochs=1, half_size=0.0, colour=1.0)
+training.train("unet", recipe, roads, out=out + "/runs")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 """
 
@@ -321,6 +323,14 @@ def memory_rows(root: Path, effort: Effort) -> list[Row]:
         told = run_python("-c", TRAIN_ONCE, root, out, effort.size[0], unit)
     gibibytes = int(told.split()[-1]) / 2**30
     return [row("peak memory of a U-Net's training", [gibibytes], "GiB", below=MEMORY_GIB)]
+
+
+def scenes_rows(effort: Effort) -> list[Row]:
+    """Rendering all scenes, once."""
+    options = {"counts": effort.scenes} if effort.scenes else {}
+    with tempfile.TemporaryDirectory() as out:
+        once = seconds(lambda: scenes.write(Path(out) / "scenes", **options))
+    return [row("rendering all scenes", [once], "s", below=SCENES_SECONDS)]
 
 
 def import_rows(effort: Effort) -> list[Row]:
@@ -374,6 +384,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     roads = data.load(root, size=effort.size, cache=False)
     groups = [lambda name=name: epoch_rows(name, roads, root, effort) for name in SPEEDUP]
     groups += [lambda: loader_rows(root, effort), lambda: memory_rows(root, effort), lambda: import_rows(effort)]
+    groups.append(lambda: scenes_rows(effort))
     rows = []
     for group in groups:
         rows += (new := group())

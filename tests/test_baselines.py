@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from roadseg import data, scenes
 from roadseg.baselines import BASELINES
 from roadseg.errors import OptionError
 from roadseg.metrics import counts
 
 GREY, GREEN, PINK = (100, 100, 100), (30, 200, 30), (250, 100, 200)
 SIDE = 256
+HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make long`
 
 
 def paint(*rows):
@@ -142,6 +144,15 @@ def resized(paths, resampling):
     return np.stack([np.asarray(Image.open(path).convert("RGB").resize((SIDE, SIDE), resampling)) for path in paths])
 
 
+def scores(images, road, name):
+    """Accuracy and best F1 on a sixth of the images, drawn at random, every pixel counted."""
+    order = np.random.RandomState(123).permutation(len(images))
+    train, test = np.split(order, [round(len(images) * 0.83)])
+    probability = BASELINES[name](images[train], road[train])(images[test])
+    f1 = [counts(probability, road[test], threshold=threshold).f1 for threshold in np.arange(0.05, 1, 0.05)]
+    return counts(probability, road[test]).accuracy, max(f1)
+
+
 @pytest.mark.parametrize(
     ("name", "accuracy", "max_f1"),
     [
@@ -153,10 +164,32 @@ def resized(paths, resampling):
 )
 def test_scores_on_real_images(kitti, name, accuracy, max_f1):
     """As an independent program measured them on these 240 images and this split, every pixel counted."""
-    images, road = kitti
-    order = np.random.RandomState(123).permutation(len(images))
-    train, test = np.split(order, [round(len(images) * 0.83)])
-    probability = BASELINES[name](images[train], road[train])(images[test])
-    f1 = [counts(probability, road[test], threshold=threshold).f1 for threshold in np.arange(0.05, 1, 0.05)]
-    assert counts(probability, road[test]).accuracy == pytest.approx(accuracy, abs=0.003)
-    assert max(f1) == pytest.approx(max_f1, abs=0.003)
+    found = scores(*kitti, name)
+    assert found == (pytest.approx(accuracy, abs=0.003), pytest.approx(max_f1, abs=0.003))
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "accuracy", "max_f1"),
+    [
+        ("no road", 0.82, 0.0),
+        ("mean mask", 0.937, 0.82),
+        ("colour", 0.888, 0.71),
+        ("colour and position", 0.946, 0.86),
+    ],
+)
+def test_rendered_scenes_are_as_hard_as_real_images(rendered, name, accuracy, max_f1):
+    """Beside the scores of real images, with 49 of them held out."""
+    found = scores(*rendered, name)
+    assert found == (pytest.approx(accuracy, abs=0.03), pytest.approx(max_f1, abs=0.05))
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """All scenes, 256 x 256: those of `make test` where they are there, else rendered anew, which takes a minute."""
+    made = Path(HOME or "") / "data" / "scenes"
+    there = HOME and made.is_dir()
+    root = made if there else scenes.write(tmp_path_factory.mktemp("made") / "scenes")
+    roads = data.load(root, cache=False)
+    return roads.images, roads.road

@@ -513,7 +513,7 @@ def test_shuffling_depends_on_seed_and_epoch_alone(pictures):
 
 def mirrored(pictures, **options) -> np.ndarray:
     """Which samples of an epoch without shuffling are mirrored; all three parts must agree about each."""
-    found, plain = joined(pictures, flip=True, **options), data.arrays(pictures, np.arange(COURSE))
+    found, plain = joined(pictures, flip=True, **options), joined(pictures, half_size=options.get("half_size", False))
     same, other = (
         np.array([[(a == b).all() for a, b in zip(parts, wanted)] for parts, wanted in zip(found, expected)])
         for expected in (plain, [part[:, :, ::-1] for part in plain])
@@ -522,12 +522,15 @@ def mirrored(pictures, **options) -> np.ndarray:
     return other.all(0)
 
 
-def test_flips_mirror_image_road_and_weight_alike(pictures):
-    masks = [mirrored(pictures, seed=seed, epoch=epoch) for seed, epoch in ((0, 1), (0, 2), (1, 1))]
+@pytest.mark.parametrize("half_size", [False, True])
+def test_flips_mirror_image_road_and_weight_alike(pictures, half_size):
+    masks = [
+        mirrored(pictures, seed=seed, epoch=epoch, half_size=half_size) for seed, epoch in ((0, 1), (0, 2), (1, 1))
+    ]
     for mask in masks:
         assert 0.4 < mask.mean() < 0.6  # 289 draws: more than three standard deviations to either side
     assert all((one != two).mean() > 0.3 for one, two in ((masks[0], masks[1]), (masks[0], masks[2])))
-    np.testing.assert_array_equal(mirrored(pictures, seed=0, epoch=1), masks[0])
+    np.testing.assert_array_equal(mirrored(pictures, seed=0, epoch=1, half_size=half_size), masks[0])
 
 
 def test_shuffled_flips_are_pictures_or_mirrors(pictures):
@@ -586,6 +589,15 @@ def test_zoom_shows_parts_of_the_pictures_with_their_masks():
     again, other = joined(places, zoom=0.5)[0], joined(places, zoom=0.5, epoch=2)[0]
     np.testing.assert_array_equal(again, image)
     assert np.abs(other - image).mean() > 0.01
+
+
+def test_half_size_means_the_image_and_picks_road_and_weight(pictures):
+    whole, halves = joined(pictures), joined(pictures, half_size=True)
+    rows, columns = (side // 2 for side in pictures.size)
+    means = whole[0].reshape(-1, rows, 2, columns, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(halves[0], means, atol=1e-6)
+    for found, mask in zip(halves[1:], whole[1:]):
+        np.testing.assert_array_equal(found, mask[:, 1::2, 1::2])
 
 
 def test_changes_leave_the_pictures_alone(pictures):

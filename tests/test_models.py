@@ -203,6 +203,18 @@ def test_the_simple_model_decides_for_blocks_of_four_by_four():
     np.testing.assert_allclose(model(pictures())[..., 0], 1 / (1 + np.exp(-enlarged)), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_for_another_size_has_the_same_weights(name):
+    large = models.build(name, size=(64, 96), initializer="he_normal", standardize=True)
+    small = models.resized(large, (32, 48))
+    assert small.output_shape == (None, 32, 48, 1) and large.output_shape == (None, 64, 96, 1)
+    assert all(one is other for one, other in zip(small.weights, large.weights, strict=True))
+    plain = models.build(name, size=(32, 48), initializer="he_normal", standardize=True)
+    plain.set_weights(large.get_weights())
+    image = np.random.default_rng(0).random((2, 32, 48, 3), np.float32)
+    np.testing.assert_array_equal(small(image), plain(image))
+
+
 def enlarged_by_hand(grid: np.ndarray, times: int) -> np.ndarray:
     """Linear interpolation between the centres of the blocks, along rows and then columns; constant beyond."""
     for _ in range(2):

@@ -151,10 +151,28 @@ def test_it_learns(roads, tmp_path):
 def test_recipes_train(roads, tmp_path, name):
     run = training.train("unet", name, roads, epochs=2, out=tmp_path, say=quiet)
     rates = run.curves["learning_rate"]
-    expected = {"assigned": [1e-4, 1e-4], "reported": [1e-3, 1e-3], "fast": [2e-3, 2e-5], "best": [1e-3, 1e-5]}[name]
+    expected = {"assigned": [1e-4, 1e-4], "reported": [1e-3, 1e-3], "fast": [2e-2, 2e-4], "best": [2e-2, 2e-4]}[name]
     np.testing.assert_allclose(rates, expected, rtol=1e-4)
     layers = [layer.name for layer in run.model().layers]
     assert ("standardize" in layers) == (name in ("fast", "best"))
+
+
+@pytest.mark.parametrize(
+    ("model", "share", "sides"), [("unet", 2 / 3, "112"), ("simple", 1, "111"), ("simple", 0, "222")]
+)
+def test_the_first_epochs_see_pictures_of_half_the_size(roads, tmp_path, model, share, sides):
+    traced = []
+
+    def step(network, image, road, **options):
+        traced.append((network.input_shape[1:3], image.shape[1:3], road.shape[1:3], options["weight"].shape[1:3]))
+        return training.train_step(network, image, road, **options)
+
+    chosen = recipes.changed("fast", name="own", epochs=3, half_size=share)
+    run = training.train(model, chosen, roads, out=tmp_path, step=step, say=quiet)
+    assert {shape for shapes in traced for shape in shapes} == {(16 * int(side),) * 2 for side in sides}
+    assert run.prediction().shape[1:] == (32, 32) and run.model().input_shape == (None, 32, 32, 3)
+    whole = training.train(model, recipes.changed(chosen, name="own", half_size=0.0), roads, out=tmp_path, say=quiet)
+    assert (run.curves["loss"] == whole.curves["loss"]).tolist() == [sides == "222"] * 3
 
 
 def test_same_seed_same_curve_and_another_seed_another(roads, tmp_path):
@@ -334,6 +352,7 @@ def test_epochs_can_be_capped_from_outside(roads, tmp_path, monkeypatch):
         (("simple",), {"epochs": 0}, "epochs 0, seed 0: expected whole numbers"),
         (("simple",), {"seed": -1}, "seed -1: expected whole numbers"),
         (("simple",), {"seed": 1.5}, "seed 1.5: expected whole numbers"),
+        (("simple", small(half_size=2)), {}, "half_size is 2: expected a share of the epochs, from 0 to 1"),
     ],
 )
 def test_options_out_of_range(roads, tmp_path, arguments, options, message):
