@@ -190,7 +190,7 @@ def half_written(file, **arrays) -> None:
 
 
 PHASES = [
-    (models, "build", pressing_at(2, models.build)),  # the first looks at the options
+    (models, "build", pressing_at(3, models.build)),  # the first two look at the options
     (training, "_loss_fn", press),  # while the step is compiled
     (data, "dataset", pressing_at(3, data.dataset)),  # in the second epoch
     (data, "dataset", pressing_at(2, data.dataset)),  # validation
