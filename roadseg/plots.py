@@ -174,11 +174,12 @@ def comparison(
 ) -> Figure:
     """Image, truth, prediction, errors: a row for each picture. probability (n, H, W) in the order of `names`."""
     probability = probability / 255 if probability.dtype == np.uint8 else probability
-    told = (
-        f"{title} ({name}): F1 {metrics.counts(values, data.road[i], data.evaluated[i], threshold=threshold).f1:.2f}"
-        for title, name, values in zip(titles or names, names, probability)
-        for i in [data.names.index(name)]
-    )
+    told = []
+    for title, name, values in zip(titles or names, names, probability):
+        i = data.names.index(name)
+        f1 = metrics.counts(values, data.road[i], data.evaluated[i], threshold=threshold).f1
+        words = {name: name, "F1": f"F1 {f1:.2f}"}
+        told.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
     alt = f"Image, truth, predicted probability and errors (blue found, yellow missed, red false). {'; '.join(told)}."
     figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     for row, name, values, title in zip(axes, names, probability, titles or names):
