@@ -12,6 +12,8 @@ from roadseg import teach_collect
 from roadseg.errors import RoadsegError
 from roadseg.teach_course import ASSIGNMENT
 
+pytest.importorskip("nbgrader", reason="nbgrader is missing: pip install -e .[teach]")
+
 
 @pytest.fixture
 def course(tmp_path) -> Path:
