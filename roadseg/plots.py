@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 RIGHT, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # road found, road missed, road where there is none
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CLASS_COLOURS = ("0.65", RIGHT, COLOURS[2], COLOURS[3])  # OTHER, ROAD, BUILDINGS, CARS
+OUTLINE = {"colors": [RIGHT], "linewidths": 1.2}
+OUTLINE_ON_MAP = {"colors": "white", "linewidths": 1, "linestyles": "--"}  # blue would be lost on a dark map
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # pictures squeezed to 256 x 256 are shown wide again
 DOTS = 110  # an inch
@@ -108,11 +110,19 @@ def grid(rows: int, columns: int, *, height: float, alt: str) -> tuple[Figure, n
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def picture(axes, image: np.ndarray, title: str = "", *, outline: np.ndarray | None = None, **options) -> None:
-    """Draw one image without axes; `outline`, bool (H, W), adds the border of a mask."""
+def picture(
+    axes,
+    image: np.ndarray,
+    title: str = "",
+    *,
+    outline: np.ndarray | None = None,
+    line: Mapping[str, object] = OUTLINE,
+    **options,
+) -> None:
+    """Draw one image without axes; `outline`, bool (H, W), adds the border of a mask, as a `line` of that kind."""
     axes.imshow(image, aspect=PIXEL_ASPECT, interpolation="nearest" if image.ndim == 2 else "antialiased", **options)
     if outline is not None and outline.any() and not outline.all():
-        axes.contour(outline, levels=[0.5], colors=[RIGHT], linewidths=1.2)
+        axes.contour(outline, levels=[0.5], **line)
     axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -434,9 +444,7 @@ def maps(
     figure, axes = grid(1, len(named), height=2.4 if square else 1.8, alt=f"Maps of {unit}: {told}.")
     highest = max(values.max() for values in named.values())
     for cell, (title, values) in zip(axes[0], named.items()):
-        picture(cell, values, title, cmap="cividis", vmin=0, vmax=highest)
-        if outline is not None:
-            cell.contour(outline, levels=[0.5], colors="white", linewidths=1, linestyles="--")
+        picture(cell, values, title, outline=outline, line=OUTLINE_ON_MAP, cmap="cividis", vmin=0, vmax=highest)
         if square:
             cell.set_aspect(1)
     figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], label=unit, shrink=0.9)
