@@ -118,7 +118,15 @@ def start(options: Namespace) -> int:
     settings = str(Path(roadseg.__file__).parent / "jupyter")  # no question about news
     places = filter(None, [settings, os.environ.get("JUPYTER_CONFIG_PATH")])
     environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(places)}
-    return subprocess.call([*_lab(folder), *options.open], env=environment)
+    return _become([*_lab(folder), *options.open], environment)
+
+
+def _become(command: list[str], environment: dict[str, str]) -> int:
+    """Let a program take the place of this one, so that what ends this one ends it; on Windows, wait for it."""
+    if os.name == "nt":
+        return subprocess.call(command, env=environment)
+    sys.stdout.flush()
+    os.execve(command[0], command, environment)
 
 
 def _lab(folder: Path) -> list[str]:
@@ -293,7 +301,11 @@ def _add_train(commands) -> None:
         default="one",
         help="one device (default), or all GPUs share each batch",
     )
-    added.add_argument("--mixed-precision", action="store_true", help="compute in float16, which needs a GPU")
+    added.add_argument(
+        "--mixed-precision",
+        action="store_true",
+        help="multiply in float16 on a GPU, in bfloat16 on a processor that can (doctor says)",
+    )
 
 
 def _add_data_folder(added: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What a training runs on: one device or several, in float32 or, on a GPU, in mixed precision.
+"""What a training runs on: one device or several, in float32 or in mixed precision.
 
 Mirrored training (`tf.distribute.MirroredStrategy`) keeps the network on every device, gives each a part of every
 batch, and adds up the gradients: what a step learns is what one device would learn from the whole batch.
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from .backend import keras, tf
 from .errors import OptionError
 from .losses import soft_dice
 
 STRATEGIES = ("one", "mirrored")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def strategy(name: str) -> tf.distribute.Strategy:
@@ -30,19 +32,34 @@ def strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices, None if gpus else tf.distribute.ReductionToOneDevice())
 
 
-def check_mixed_precision(strategy: tf.distribute.Strategy) -> None:
-    """Raise OptionError where float16 would not help or, on several devices, where Keras may miss an overflow."""
-    if not tf.config.list_physical_devices("GPU"):
-        raise OptionError("mixed precision needs a GPU, and TensorFlow finds none: leave it out.")
+def short_float() -> str | None:
+    """The 16-bit numbers in which this machine multiplies faster than in float32: float16 on a GPU, bfloat16 on a
+    processor with instructions for it (asked of Linux alone); None where there is neither."""
+    if tf.config.list_physical_devices("GPU"):
+        return "float16"
+    flags = CPUINFO.read_text() if CPUINFO.is_file() else ""
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else None
+
+
+def mixed_precision(strategy: tf.distribute.Strategy) -> str:
+    """The numbers in which mixed precision multiplies here, as `short_float` gives them.
+
+    Raises OptionError where there are none or, on several devices, where Keras may miss an overflow."""
+    dtype = short_float()
+    if dtype is None:
+        raise OptionError(
+            "mixed precision needs a GPU, or Linux and a processor that computes in bfloat16: leave it out here."
+        )
     if strategy.num_replicas_in_sync > 1:
         raise OptionError("mixed precision is for one device only: leave it or the mirrored strategy out.")
+    return dtype
 
 
 @contextmanager
-def mixed_float16() -> Iterator[None]:
-    """Layers made inside compute in float16 and keep their weights in float32, unless they say otherwise."""
+def precision(dtype: str) -> Iterator[None]:
+    """Layers made inside compute in float32, float16 or bfloat16, unless they say otherwise; weights are float32."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
+    keras.config.set_dtype_policy("float32" if dtype == "float32" else f"mixed_{dtype}")
     try:
         yield
     finally:

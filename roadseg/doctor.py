@@ -120,8 +120,14 @@ def _installed(requirement) -> Finding:
 
 
 def machine() -> Iterator[Finding]:
-    """Cores, memory, disk, and the variables that change where things are."""
+    """Cores, precision, memory, disk, and the variables that change where things are."""
+    from .devices import short_float
+
     yield Finding("cores", str(os.cpu_count() or "unknown"))
+    short = short_float()
+    yield Finding(
+        "mixed precision", f"{short}: trains faster with --mixed-precision" if short else "not on this machine"
+    )
     total, free = memory()
     tight = free is not None and free < LEAST_MEMORY
     yield Finding(

@@ -15,13 +15,18 @@ from . import plots
 from .errors import OptionError
 from .explore_panel import View, choice, drawn, joined, panel, paragraph, shown
 
-SIGNAL = (2.0, 2.0, 2.0, 0.0, 1.0)  # a stretch that is even, then one number alone
+SIGNALS = {
+    "2 2 2 0 1": (2.0, 2.0, 2.0, 0.0, 1.0),  # a stretch that is even, then one number alone
+    "0 0 1 0 0": (0.0, 0.0, 1.0, 0.0, 0.0),  # leaves the kernel as it is
+    "1 2 3 4 5": (1.0, 2.0, 3.0, 4.0, 5.0),  # shows what interpolates
+}
 KERNELS = {
     "1 1": (1.0, 1.0),  # stride 2: nearest neighbour
     "½ 1 ½": (0.5, 1.0, 0.5),  # stride 2: linear interpolation
     "1 1 1": (1.0, 1.0, 1.0),  # stride 2: the chequerboard
     "1 −1": (1.0, -1.0),
 }
+INPUTS = {f"{signal}, kernel {kernel}": (signal, kernel) for signal in SIGNALS for kernel in KERNELS}
 STRIDES, PADDINGS = (1, 2, 3), ("valid", "same")
 STEPS = {f"stride {stride}, {padding}": (stride, padding) for stride in STRIDES for padding in PADDINGS}
 COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#4D4D4D")  # of the signal's numbers; no red beside green
@@ -75,28 +80,33 @@ def scatter(signal: Sequence[float], kernel: Sequence[float], *, stride: int, pa
 
 
 def transposed_convolution() -> None:
-    """Choose kernel, stride and padding: the scattered copies, their sum, and the same as a matrix (question 7)."""
-    kernel = choice(KERNELS, "1 1")
-    step = choice(STEPS, "stride 2, valid", description="stride and padding", layout={"width": "400px"})
-    made = panel(cache(convolution_view), kernel=kernel, step=step)
+    """Choose signal, kernel, stride and padding: the copies, their sum, and the same as a matrix (question 7)."""
+    layout = {"width": "400px"}
+    inputs = choice(INPUTS, "2 2 2 0 1, kernel 1 1", description="signal and kernel", layout=layout)
+    step = choice(STEPS, "stride 2, valid", description="stride and padding", layout=layout)
+    made = panel(cache(convolution_view), inputs=inputs, step=step)
     caption = "Each number lays down its copy of the kernel; where copies overlap they are added."
-    shown(made, convolution_figure("1 1 1", "stride 2, valid"), caption)
+    shown(made, convolution_figure("2 2 2 0 1, kernel 1 1 1", "stride 2, valid"), caption)
     caption = "At stride 2 the kernel 1 1 repeats numbers, ½ 1 ½ interpolates, and 1 1 1 makes a chequerboard."
-    plots.show(_all_kernels(), caption)
+    plots.show(_all_kernels("2 2 2 0 1"), caption)
 
 
-def convolution_view(kernel: str, step: str) -> View:
-    """The panel with one of KERNELS and one of STEPS."""
-    stride, padding = STEPS[step]
-    parts, size = scatter(SIGNAL, KERNELS[kernel], stride=stride, padding=padding), len(KERNELS[kernel])
+def convolution_view(inputs: str, step: str) -> View:
+    """The panel with one of INPUTS and one of STEPS."""
+    (_, kernel), (stride, padding), parts = INPUTS[inputs], STEPS[step], _scattered(inputs, step)
     overlaps = (parts.matrix != 0).sum(axis=1)
     words = (
-        f"{len(SIGNAL)} numbers become {len(parts.output)}, as in "
-        f'<code>Conv1DTranspose(1, {size}, strides={stride}, padding="{padding}")</code>; '
+        f"{len(parts.signal)} numbers become {len(parts.output)}, as in "
+        f'<code>Conv1DTranspose(1, {len(KERNELS[kernel])}, strides={stride}, padding="{padding}")</code>; '
         f"copies that meet at a place: {_range(overlaps)}."
     )
-    figure = convolution_figure(kernel, step)
+    figure = convolution_figure(inputs, step)
     return View(paragraph(words), drawn(figure), figure.get_label())
+
+
+def _scattered(inputs: str, step: str) -> Scatter:
+    (signal, kernel), (stride, padding) = INPUTS[inputs], STEPS[step]
+    return scatter(SIGNALS[signal], KERNELS[kernel], stride=stride, padding=padding)
 
 
 def _range(counts: np.ndarray) -> str:
@@ -105,12 +115,11 @@ def _range(counts: np.ndarray) -> str:
 
 
 @plots.styled
-def convolution_figure(kernel: str, step: str) -> Figure:
-    """Copies above their sum; beside them the matrix."""
-    stride, padding = STEPS[step]
-    parts = scatter(SIGNAL, KERNELS[kernel], stride=stride, padding=padding)
+def convolution_figure(inputs: str, step: str) -> Figure:
+    """Copies above their sum; beside them the matrix; with one of INPUTS and one of STEPS."""
+    (signal, kernel), parts = INPUTS[inputs], _scattered(inputs, step)
     alt = (
-        f"The signal {_listed(parts.signal)}, each number times the kernel {_listed(KERNELS[kernel])}, laid down with "
+        f"The signal {signal}, each number times the kernel {_listed(KERNELS[kernel])}, laid down with "
         f"{step}, adds up to {_listed(parts.output)}; the same as a matrix."
     )
     figure, axes = plots.grid(2, 2, height=1.75, alt=alt)
@@ -126,18 +135,18 @@ def convolution_figure(kernel: str, step: str) -> Figure:
 
 
 @plots.styled
-def _all_kernels() -> Figure:
-    """The sum for every kernel and stride, a row for each stride."""
+def _all_kernels(signal: str) -> Figure:
+    """The sum of one of SIGNALS for every kernel and stride, a row for each stride."""
     figure, axes = plots.grid(len(STRIDES), len(KERNELS), height=1.15, alt="")
     for row, stride in zip(axes, STRIDES):
         for cell, (name, kernel) in zip(row, KERNELS.items()):
-            _draw_sum(cell, scatter(SIGNAL, kernel, stride=stride, padding="valid"))
+            _draw_sum(cell, scatter(SIGNALS[signal], kernel, stride=stride, padding="valid"))
             cell.set_title(f"{name}, stride {stride}", fontsize=9)
             cell.set(xticks=[], yticks=[])
-    even = _listed(scatter(SIGNAL, KERNELS["1 1 1"], stride=2, padding="valid").output)
+    even = _listed(scatter(SIGNALS[signal], KERNELS["1 1 1"], stride=2, padding="valid").output)
     figure.set_label(
         f"Sums of copies of the kernels {', '.join(KERNELS)} at strides 1, 2 and 3, a colour for each copy. At stride "
-        f"2 the kernel 1 1 1 turns {_listed(SIGNAL)} into {even}."
+        f"2 the kernel 1 1 1 turns {signal} into {even}."
     )
     return figure
 

@@ -231,13 +231,18 @@ def curves(
         _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity)
     if no_road is not None:
-        axes[0, 1].axhline(no_road, color="black", linestyle=":", linewidth=1)
-        right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-        axes[0, 1].annotate("NO ROAD everywhere", (1, no_road), (0, 4), fontsize=8, **right)
+        _mark_no_road(axes[0, 1], no_road)
     axes[0, 0].plot([], [], "--", color="grey", label="training")
     axes[0, 0].plot([], [], color="grey", label="validation")
     axes[0, 0].legend(frameon=False)
     return figure
+
+
+def _mark_no_road(axes, accuracy: float, *, below: bool = False) -> None:
+    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name on the right, above it or below."""
+    axes.axhline(accuracy, color="black", linestyle=":", linewidth=1)
+    right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+    axes.annotate("NO ROAD everywhere", (1, accuracy), (0, -11 if below else 4), fontsize=8, **right)
 
 
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
@@ -318,7 +323,11 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
 
     def watch(progress: Progress) -> None:
         nonlocal handles
-        caption = f"Training of {progress.title}. In the picture: road found blue, missed yellow, false red."
+        reached = "The first epoch is under way"
+        if progress.epoch:
+            right = progress.curves["val_accuracy"][-1]
+            reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
+        caption = f"{reached} ({progress.title}). In the picture road found is blue, missed yellow, false red."
         handles = _display(_training(progress, data, shown), caption, handles=handles)
 
     return watch
@@ -393,13 +402,15 @@ def steps(
     ends = [f"{label}: loss {s['loss'][-window:].mean():.3f}" for label, s in named.items()]
     figure, axes = grid(1, 2, height=3.0, alt=f"Loss and accuracy by training step. At the end {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        for colour, style, (label, columns) in zip(COLOURS, LINE_STYLES, named.items()):
+        last = {}
+        for colour, (label, columns) in zip(COLOURS, named.items()):
             mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
-            cell.plot(columns["step"][window - 1 :], mean, style, color=colour, label=label)
+            cell.plot(columns["step"][window - 1 :], mean, "--", color=colour)  # as all that is measured in training
+            last[label] = mean[-1]
+        _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()))
         cell.set(xlabel="training step", title=f"{quantity}, mean of the last {window} steps")
     if no_road is not None:
-        axes[0, 1].axhline(no_road, color="black", linestyle=":", linewidth=1, label="NO ROAD everywhere")
-    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+        _mark_no_road(axes[0, 1], no_road, below=True)
     return figure
 
 
@@ -408,10 +419,15 @@ def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], label
     """One line for each name over the same places `along` the horizontal axis; labels of both axes."""
     ends = "; ".join(f"{name} from {values[0]:.3f} to {values[-1]:.3f}" for name, values in named.items())
     figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}.")
-    for colour, style, (name, values) in zip(COLOURS, LINE_STYLES, named.items()):
-        axes[0, 0].plot(along, values, style, color=colour, label=name)
+    place = int(np.ptp(list(named.values()), axis=0).argmax())  # where the lines are farthest apart
+    lowest = min(named, key=lambda name: named[name][place])
+    for colour, (name, values) in zip(COLOURS, named.items()):
+        axes[0, 0].plot(along, values, color=colour)
+        offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
+        axes[0, 0].annotate(
+            name, (along[place], values[place]), offset, textcoords="offset points", color=colour, ha=side
+        )
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
-    axes[0, 0].legend(frameon=False)
     return figure
 
 

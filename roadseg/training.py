@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +96,8 @@ def train(
     step, validation_step : your own `train_step` and `val_step`. None takes the package's, and reuses a run
         of the same settings whoever wrote its steps.
     strategy : one device, or mirrored: each batch is shared between all GPUs, and the losses are the same.
-    mixed_precision : compute in float16 on a GPU; the run has a recipe of its own, such as "fast-mixed".
+    mixed_precision : multiply in float16 on a GPU, in bfloat16 on a processor that has instructions for it; the run
+        has a recipe of its own, such as "fast-bfloat16".
     watch : called with a Progress before the first epoch and after each; once, at the end, for a reused run.
     say : called with one line at the end, which tells whether the run was trained, resumed or reused, and with
         one when there is something to wait for or to go on with.
@@ -108,10 +109,10 @@ def train(
     """
     data = road_data.load() if data is None else data
     strategy, recipe = devices.strategy(strategy), recipes.named(recipe)
+    precision = devices.mixed_precision(strategy) if mixed_precision else "float32"
     if mixed_precision:
-        devices.check_mixed_precision(strategy)
-        recipe = replace(recipe, name=f"{recipe.name}-mixed")
-    plan = _plan(model, recipe, data, split, seed, epochs, step, validation_step, strategy, mixed_precision)
+        recipe = replace(recipe, name=f"{recipe.name}-{precision}")
+    plan = _plan(model, recipe, data, split, seed, epochs, step, validation_step, strategy, precision)
     watch = watch or (lambda progress: None)
     run = runs.find(plan.settings, out=out) if step is validation_step is None else None
     if run is None:
@@ -172,7 +173,7 @@ class _Plan:
     step: Callable
     validation_step: Callable
     strategy: tf.distribute.Strategy
-    mixed_precision: bool
+    precision: str
 
     @property
     def title(self) -> str:
@@ -200,7 +201,7 @@ class _State:
         return len(self.curves)
 
 
-def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, strategy, mixed_precision) -> _Plan:
+def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, strategy, precision) -> _Plan:
     epochs = recipe.epochs if epochs is None else epochs
     if not isinstance(epochs, int) or epochs < 1 or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
@@ -227,7 +228,7 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, 
         "devices": strategy.num_replicas_in_sync,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return _Plan(settings, recipe, data, split, step, validation_step, strategy, mixed_precision)
+    return _Plan(settings, recipe, data, split, step, validation_step, strategy, precision)
 
 
 def _half(size: tuple[int, int]) -> tuple[int, int]:
@@ -291,7 +292,7 @@ def _writing(path: Path) -> Iterator[None]:
 def _start(plan: _Plan, path: Path, say) -> _State:
     """A fresh state, or the one on the disk."""
     keras.utils.set_random_seed(plan.settings["seed"])
-    with devices.mixed_float16() if plan.mixed_precision else nullcontext():
+    with devices.precision(plan.precision):
         model = models.build(
             plan.settings["model"],
             size=plan.data.size,
@@ -300,7 +301,9 @@ def _start(plan: _Plan, path: Path, say) -> _State:
         )
     steps = -(-len(plan.split.train) // plan.recipe.batch_size)
     optimizer = optimizers.build(plan.recipe, steps=steps, epochs=plan.settings["epochs"])
-    state = _State(model, keras.optimizers.LossScaleOptimizer(optimizer) if plan.mixed_precision else optimizer)
+    if plan.precision == "float16":  # whose smallest numbers are too large for small gradients
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    state = _State(model, optimizer)
     state.optimizer.build(model.trainable_variables)
     if (path / "state.npz").is_file():
         try:
@@ -373,7 +376,7 @@ def _loss_fn(plan: _Plan, optimizer: keras.optimizers.Optimizer, weight: tf.Tens
     if plan.strategy.num_replicas_in_sync > 1:
         return devices.PartLoss(weight, plan.strategy.num_replicas_in_sync, plan.recipe.dice)
     loss_fn = RoadLoss(plan.recipe.dice)
-    if not plan.mixed_precision:
+    if plan.precision != "float16":
         return loss_fn
     # so small gradients survive in float16; the optimiser takes the factor out again
     return lambda *args, **options: devices.scaled_gradient(loss_fn(*args, **options), optimizer.scale_loss(1.0))

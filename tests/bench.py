@@ -7,10 +7,11 @@
 Scenes are enlarged to the size of KITTI's published pictures, which the plain script decodes in every epoch.
 
 An epoch is what each way of training really does for the course's split: 68 steps of four pictures and the validation,
-for the plain script with decoding, for the package with everything it writes. The others take turns with the package's
-epochs, each in a process of its own; they run some steps of an epoch, scaled up, and all of the validation. One of them
-does no more than multiply matrices, with as many multiplications as the network's: how close an epoch comes to that is
-the share of the machine's rate that it reaches. Targets are for medians.
+for the plain script with decoding, for the package with everything it writes: in float32, as the others, and once more
+in mixed precision where the machine has shorter numbers. All take turns, each in a process of its own. The others run
+some steps of an epoch, scaled up, and all of the validation, scheduled as any process (the package asks for batch
+work). One of them does no more than multiply matrices, with as many multiplications as the network's: how close an
+epoch comes to that is the share of the machine's rate that it reaches. Targets are for medians.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import roadseg
 from roadseg import data, kitti, provenance, scenes
-from roadseg.data import RoadData, course_split
+from roadseg.data import course_split
 from roadseg.recipes import changed
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -97,74 +97,88 @@ def seconds(call: Callable[[], object]) -> float:
 # --- epochs ----------------------------------------------------------------------------------------------------------
 
 
-def epoch_rows(name: str, roads: RoadData, root: Path, effort: Effort) -> list[Row]:
+def epoch_rows(name: str, root: Path, effort: Effort) -> list[Row]:
     """Seconds an epoch, by the package, the plain script and PyTorch, and how they compare."""
-    times = epoch_times(name, roads, others(name, roads, root, effort), effort)
-    ours = times["roadseg"]
+    times = epoch_times(ways(name, root, effort), effort)
     rows = [row(f"{name}: an epoch, {way}", values, "s") for way, values in times.items()]
-    rows.append(
-        row(f"{name}: plain script / roadseg", ratios(times["plain script"], ours), "x", at_least=SPEEDUP[name])
-    )
-    if "PyTorch" in times:
-        rows.append(row(f"{name}: PyTorch / roadseg", ratios(times["PyTorch"], ours), "x", at_least=1.0))
-    rows.append(row(f"{name}: share of the matrix rate", ratios(times["matrices alone"], ours), "x"))
+    for ours in (way for way in times if way.startswith("roadseg")):
+        compared = {"plain script": SPEEDUP[name], "PyTorch": 1.0}
+        rows += [
+            row(f"{name}: {way} / {ours}", ratios(times[way], times[ours]), "x", at_least=target)
+            for way, target in compared.items()
+            if way in times
+        ]
+    rows.append(row(f"{name}: share of the matrix rate", ratios(times["matrices alone"], times["roadseg"]), "x"))
     return rows
+
+
+def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
+    """The package, in float32 and, where the machine has shorter numbers, in mixed precision; and its competitors."""
+    package = {"roadseg": False}
+    if short := roadseg.devices.short_float():
+        package[f"roadseg {short}"] = True
+    others = {"plain script": plain_training, "matrices alone": MatrixProducts}
+    if importlib.util.find_spec("torch"):
+        others["PyTorch"] = torch_training
+    count = len(kitti.frames(root))
+    return {
+        **{way: Apart(train_package, name, root, effort, mixed) for way, mixed in package.items()},
+        **{way: Apart(train_other, build, name, root, effort, count) for way, build in others.items()},
+    }
+
+
+def epoch_times(ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]]:
+    """Seconds an epoch, all ways in turns; the first epoch, which compiles, does not count."""
+    turns = [{way: measure() for way, measure in ways.items()} for _ in range(1 + effort.repeats)]
+    for way in ways.values():
+        way.end()
+    return {way: [turn[way] for turn in turns[1:]] for way in ways}
 
 
 class Apart:
     """A way of training in a process of its own, where no other framework's threads compete; a call times one epoch."""
 
-    def __init__(self, build: Callable, *arguments, count: int, steps: int):
+    def __init__(self, serve: Callable, *arguments):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        context.Process(target=serve, args=(theirs, build, arguments, count, steps), daemon=True).start()
+        self.process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        self.process.start()
+        theirs.close()
 
     def __call__(self) -> float:
         self.pipe.send(True)
         return self.pipe.recv()
 
-
-def serve(pipe, build: Callable, arguments: tuple, count: int, steps: int) -> None:
-    """In the process apart: build, then time an epoch whenever asked."""
-    way = build(*arguments)
-    with suppress(EOFError):  # the one that asks has gone
-        while pipe.recv():
-            pipe.send(scaled_epoch(way, count, steps))
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
 
 
-def plain_training(name: str, root: Path, size: tuple[int, int]):
-    """The plain script's training: an object with `train(steps)` and `validate()`."""
-    from plain_course_script import PlainTraining
-
-    return PlainTraining(name, root, size=size)
-
-
-def others(name: str, roads: RoadData, root: Path, effort: Effort) -> dict[str, Apart]:
-    """What the package is compared with."""
-    builders = {"plain script": plain_training, "matrices alone": MatrixProducts}
-    if importlib.util.find_spec("torch"):
-        builders["PyTorch"] = torch_training
-    measured = {"count": len(roads), "steps": effort.steps}
-    return {way: Apart(build, name, root, effort.size, **measured) for way, build in builders.items()}
-
-
-def epoch_times(name: str, roads: RoadData, ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]]:
-    """Seconds an epoch, all ways in turns: after each of the package's epochs each other way has its turn."""
-    times = {"roadseg": [], **{way: [] for way in ways}}
+def train_package(pipe, name: str, root: Path, effort: Effort, mixed: bool) -> None:
+    """In the process apart: the package's own training, an epoch whenever asked."""
     started = 0.0
 
     def take_turns(progress: roadseg.training.Progress) -> None:
         nonlocal started
         if progress.epoch:
-            times["roadseg"].append(time.perf_counter() - started)
-            for way, measure in ways.items():
-                times[way].append(measure())
-        started = time.perf_counter()
+            pipe.send(time.perf_counter() - started)
+        if progress.epoch < progress.epochs:
+            pipe.recv()
+            started = time.perf_counter()
 
     recipe = changed("reported", name="bench", epochs=1 + effort.repeats)
+    roads = data.load(root, size=effort.size, cache=False)
     with tempfile.TemporaryDirectory() as out:
-        roadseg.train(name, recipe, roads, out=out, watch=take_turns, say=lambda text: None)
-    return {way: values[1:] for way, values in times.items()}
+        roadseg.train(name, recipe, roads, out=out, mixed_precision=mixed, watch=take_turns, say=lambda text: None)
+
+
+def train_other(pipe, build: Callable, name: str, root: Path, effort: Effort, count: int) -> None:
+    """In the process apart: build, then time an epoch whenever asked."""
+    schedule_as_usual()  # the package may have changed it where this process comes from
+    way = build(name, root, effort.size)
+    schedule_as_usual()  # or just now, when its models were imported
+    while pipe.recv():
+        pipe.send(scaled_epoch(way, count, effort.steps))
 
 
 def scaled_epoch(way, count: int, steps: int) -> float:
@@ -172,6 +186,19 @@ def scaled_epoch(way, count: int, steps: int) -> float:
     in_all = -(-len(course_split(count).train) // BATCH)
     steps = min(steps, in_all)
     return seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate)
+
+
+def schedule_as_usual() -> None:
+    """Take back what `roadseg.backend` does for the package's own trainings: other scripts know nothing of it."""
+    if hasattr(os, "SCHED_OTHER"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+def plain_training(name: str, root: Path, size: tuple[int, int]):
+    """The plain script's training: an object with `train(steps)` and `validate()`."""
+    from plain_course_script import PlainTraining
+
+    return PlainTraining(name, root, size=size)
 
 
 class MatrixProducts:
@@ -381,8 +408,7 @@ def published_size(half: Path, root: Path) -> Path:
 
 def measure(root: Path, effort: Effort) -> list[Row]:
     """All rows; each group is printed as soon as it is there."""
-    roads = data.load(root, size=effort.size, cache=False)
-    groups = [lambda name=name: epoch_rows(name, roads, root, effort) for name in SPEEDUP]
+    groups = [lambda name=name: epoch_rows(name, root, effort) for name in SPEEDUP]
     groups += [lambda: loader_rows(root, effort), lambda: memory_rows(root, effort), lambda: import_rows(effort)]
     groups.append(lambda: scenes_rows(effort))
     rows = []
@@ -397,7 +423,7 @@ def line_of(row: Row) -> str:
     """One line of the table."""
     verdict = {True: "met", False: "MISSED", None: ""}[row.met]
     spread = f"{row.low:.2f} to {row.high:.2f}"
-    return f"{row.what:36}{row.median:8.2f} {row.unit:4}{spread:18}{row.target or '':14}{verdict}".rstrip()
+    return f"{row.what:40}{row.median:8.2f} {row.unit:4}{spread:18}{row.target or '':14}{verdict}".rstrip()
 
 
 def report(rows: list[Row], images: int, effort: Effort) -> dict:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import data, models
+from roadseg import data, devices, models
 
 BENCH = Path(__file__).parent / "bench.py"
 
@@ -35,6 +35,8 @@ def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
         assert {f"{name}: an epoch, roadseg", f"{name}: an epoch, plain script"} <= set(targets)
         assert targets[f"{name}: plain script / roadseg"] == f"at least {speedup}"
         assert (f"{name}: PyTorch / roadseg" in targets) == with_torch
+        if short := devices.short_float():
+            assert targets[f"{name}: plain script / roadseg {short}"] == f"at least {speedup}"
         assert f"{name}: share of the matrix rate" in targets
     assert targets["loading: one by one / two at once"] == "at least 1.6"
     assert targets["loading from the cache"] == "below 0.5"

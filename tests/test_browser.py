@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -69,7 +68,7 @@ def lab(folder, tmp_path_factory):
     finally:
         started = psutil.Process(server.pid).children(recursive=True)  # kernels have process groups of their own
         kernels = [process for process in started if "ipykernel_launcher" in " ".join(process.cmdline())]
-        os.killpg(server.pid, signal.SIGTERM)  # as when its terminal is closed
+        server.terminate()  # the one process that was started, which is JupyterLab by now
         server.wait(30)
         _, left = psutil.wait_procs(started, timeout=30)
         assert kernels and left == [], f"left behind of {started}: {left}"

@@ -17,12 +17,6 @@ def quiet(text):
     """Swallow what a training says."""
 
 
-@pytest.fixture
-def gpu(monkeypatch):
-    """TensorFlow claims to have a GPU."""
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
-
-
 MIRRORED = """
     import json, sys
     import numpy as np
@@ -106,46 +100,70 @@ def test_a_strategy_that_is_none(roads, tmp_path):
         training.train("simple", data=roads, out=tmp_path, strategy="two")
 
 
-def test_mixed_precision_needs_a_gpu(roads, tmp_path):
-    if tf.config.list_physical_devices("GPU"):
-        pytest.skip("there is a GPU")
-    with pytest.raises(OptionError, match="mixed precision needs a GPU, and TensorFlow finds none: leave it out"):
+@pytest.mark.parametrize(
+    ("gpus", "cpuinfo", "expected"),
+    [
+        (["a GPU"], "flags: avx512_bf16", "float16"),
+        ([], "flags: avx2 avx512_bf16", "bfloat16"),
+        ([], "flags: avx512f amx_bf16", "bfloat16"),
+        ([], "flags: avx512f", None),
+        ([], None, None),
+    ],
+)
+def test_the_short_numbers_of_a_machine(monkeypatch, tmp_path, gpus, cpuinfo, expected):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus)
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
+    if cpuinfo is not None:
+        devices.CPUINFO.write_text(cpuinfo)
+    assert devices.short_float() == expected
+
+
+def test_mixed_precision_needs_a_machine_for_it(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "short_float", lambda: None)
+    with pytest.raises(OptionError, match=r"needs a GPU, or .* bfloat16: leave it out here"):
         training.train("simple", data=roads, out=tmp_path, mixed_precision=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_mixed_precision_is_for_one_device(gpu):
+def test_mixed_precision_is_for_one_device(monkeypatch):
     class Two:
         num_replicas_in_sync = 2
 
+    monkeypatch.setattr(devices, "short_float", lambda: "float16")
     with pytest.raises(OptionError, match="mixed precision is for one device only"):
-        devices.check_mixed_precision(Two())
+        devices.mixed_precision(Two())
+
+
+SHORT_FLOATS = {"float16": 5e-3, "bfloat16": 2e-2}  # with the largest difference of a step's loss from float32's
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", SHORT_FLOATS)
 @pytest.mark.parametrize("name", ["simple", "unet"])
-def test_mixed_precision_learns_what_float32_learns(gpu, roads, tmp_path, name):
+def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path, name, dtype):
+    monkeypatch.setattr(devices, "short_float", lambda: dtype)
     recipe = recipes.changed("fast", name="own", epochs=2)
     plain, mixed = (
         training.train(name, recipe, roads, out=tmp_path, mixed_precision=mixed, say=quiet) for mixed in (False, True)
     )
-    assert mixed.title == f"{name}, own-mixed, seed 0" and mixed.path != plain.path
+    assert mixed.title == f"{name}, own-{dtype}, seed 0" and mixed.path != plain.path
     differences = np.abs(mixed.steps["loss"] - plain.steps["loss"])
-    assert 0 < differences.max() < 5e-3
+    assert 0 < differences.max() < SHORT_FLOATS[dtype]
     assert keras.config.dtype_policy().name == "float32"
     assert {weight.dtype for weight in mixed.model().get_weights()} == {np.dtype("float32")}
     again = training.train(name, recipe, roads, out=tmp_path, mixed_precision=True, say=quiet)
     assert (again.how, again.path) == ("reused", mixed.path)
 
 
+@pytest.mark.parametrize("dtype", SHORT_FLOATS)
 @pytest.mark.parametrize("name", ["simple", "unet"])
-def test_the_output_is_float32_and_all_else_float16(name):
+def test_the_output_is_float32_and_all_else_short(name, dtype):
     from roadseg import models
 
-    with devices.mixed_float16():
+    with devices.precision(dtype):
         model = models.build(name, size=(32, 32))
     *inner, last = (layer for layer in model.layers[1:])
-    assert last.compute_dtype == "float32" and {layer.compute_dtype for layer in inner} == {"float16"}
+    assert last.compute_dtype == "float32" and {layer.compute_dtype for layer in inner} == {dtype}
 
 
 def test_a_scaled_gradient_leaves_the_value():

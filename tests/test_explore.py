@@ -231,15 +231,27 @@ def test_transposed_convolution_follows_its_controls(opened):
     assert "5 numbers become 10" in words(page(panel)) and "meet at a place: 1." in words(page(panel))
     moved = controls(panel)
     before = picture(page(panel))
-    moved["kernel"].value, moved["stride and padding"].value = "1 1 1", "stride 2, same"
+    moved["signal and kernel"].value, moved["stride and padding"].value = "2 2 2 0 1, kernel 1 1 1", "stride 2, same"
     assert 'Conv1DTranspose(1, 3, strides=2, padding="same")' in words(page(panel))
     assert "5 numbers become 10" in words(page(panel)) and "meet at a place: 1 to 2." in words(page(panel))
     assert "adds up to 2 2 4 2 4 2 2 0 1 1;" in page(panel)
     assert (picture(page(panel)) != before).any()
+    moved["signal and kernel"].value = "1 2 3 4 5, kernel ½ 1 ½"
+    assert "adds up to 0.5 1 1.5 2 2.5 3 3.5 4 4.5 5;" in page(panel)
+
+
+@pytest.mark.parametrize("signal", explore_convolution.SIGNALS)
+@pytest.mark.parametrize("kernel", explore_convolution.KERNELS)
+def test_every_signal_meets_every_kernel(signal, kernel):
+    figure = explore_convolution.convolution_figure(f"{signal}, kernel {kernel}", "stride 2, valid")
+    numbers = by_keras(explore_convolution.SIGNALS[signal], explore_convolution.KERNELS[kernel], 2, "valid")
+    (dots,) = figure.axes[1].lines
+    np.testing.assert_allclose(dots.get_ydata(), numbers, atol=1e-6)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"{n} ×" for n in signal.split()]
 
 
 def test_convolution_figure_draws_copies_sum_and_matrix():
-    figure = explore_convolution.convolution_figure("1 −1", "stride 1, valid")
+    figure = explore_convolution.convolution_figure("2 2 2 0 1, kernel 1 −1", "stride 1, valid")
     copies, total, matrix = figure.axes
     assert [text.get_text() for text in copies.texts] == ["2", "−2"] * 3 + ["0", "0", "1", "−1"]
     (dots,) = total.lines
@@ -249,7 +261,10 @@ def test_convolution_figure_draws_copies_sum_and_matrix():
 
 def test_padding_is_hatched():
     def hatched(step):
-        return [len(axes.patches) for axes in explore_convolution.convolution_figure("1 1 1", step).axes[:1]]
+        return [
+            len(axes.patches)
+            for axes in explore_convolution.convolution_figure("2 2 2 0 1, kernel 1 1 1", step).axes[:1]
+        ]
 
     assert hatched("stride 1, valid") == [0] and hatched("stride 2, same") == [1] and hatched("stride 1, same") == [2]
 

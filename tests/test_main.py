@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from roadseg import __main__ as commands
 from roadseg import data, doctor, kitti, runs, scenes, training
 from roadseg.__main__ import MODELS, main, score_table
 
@@ -387,7 +388,7 @@ def test_start_makes_copies_and_status_reads_them(tmp_path, capsys):
 
 def test_start_opens_jupyterlab_here_only_and_hands_on_its_options(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(subprocess, "call", lambda command, env: calls.append((command, env)) or 0)
+    monkeypatch.setattr(commands, "_become", lambda *told: calls.append(told) or 0)
     assert main(["start", str(tmp_path), "--open", "--no-browser", "--port", "8900"]) == 0
     ((command, environment),) = calls
     assert command[1:3] == ["-m", "jupyterlab"] and command[-3:] == ["--no-browser", "--port", "8900"]
@@ -395,6 +396,23 @@ def test_start_opens_jupyterlab_here_only_and_hands_on_its_options(tmp_path, mon
     assert not any("token" in part or "password" in part for part in command)  # JupyterLab's own token stays
     settings = Path(environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0]) / "labconfig/page_config.json"
     assert list(json.loads(settings.read_text())) == ["disabledExtensions"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process on Windows cannot become another program")
+def test_jupyterlab_takes_the_place_of_the_command():
+    code = (
+        "import os, sys; from roadseg.__main__ import _become; print(os.getpid());"
+        "_become([sys.executable, '-c', 'import os; print(os.getpid(), os.environ[\"MARK\"])'], {'MARK': 'told'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    before, after = done.stdout.splitlines()
+    assert after == f"{before} told"
+
+
+def test_on_windows_the_command_waits_for_jupyterlab(monkeypatch):
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(subprocess, "call", lambda command, env: (command, env))
+    assert commands._become(["program"], {"A": "b"}) == (["program"], {"A": "b"})
 
 
 def test_status_without_notebooks_says_how_to_get_them(tmp_path, capsys):
