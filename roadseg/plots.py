@@ -70,15 +70,17 @@ def show(figure: Figure, caption: str) -> None:
     _display(figure, caption)
 
 
-def _display(figure: Figure, caption: str, *, handles: tuple = ()) -> tuple:
-    """Show a figure and its words, and return the handles of both, or put them in the place of those."""
+def _display(figure: Figure, caption: str, *, plain: str = "", handles: tuple = ()) -> tuple:
+    """Show a figure and its words, and return the handles of both, or put them in the place of those.
+
+    plain : the text form, which does not change when a figure grows; otherwise it is the caption."""
     from IPython.display import display
 
     kind, content = encoded(figure)
     words = f"*{caption}*\n\n<details><summary>In words</summary>{html.escape(figure.get_label())}</details>"
     shown = (
-        ({f"image/{kind}": content, "text/plain": caption}, {f"image/{kind}": {"alt": figure.get_label()}}),
-        ({"text/markdown": words, "text/plain": caption}, {}),
+        ({f"image/{kind}": content, "text/plain": plain or caption}, {f"image/{kind}": {"alt": figure.get_label()}}),
+        ({"text/markdown": words, "text/plain": plain or caption}, {}),
     )
     if not handles:
         return tuple(display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown)
@@ -238,11 +240,13 @@ def curves(
     return figure
 
 
-def _mark_no_road(axes, accuracy: float, *, below: bool = False) -> None:
-    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name on the right, above it or below."""
+def _mark_no_road(axes, accuracy: float) -> None:
+    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name on the side where fewer labels are."""
+    low, high = axes.get_ylim()
+    ends = [text.xy[1] - accuracy for text in axes.texts if abs(text.xy[1] - accuracy) < 0.1 * (high - low)]
     axes.axhline(accuracy, color="black", linestyle=":", linewidth=1)
     right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    axes.annotate("NO ROAD everywhere", (1, accuracy), (0, -11 if below else 4), fontsize=8, **right)
+    axes.annotate("NO ROAD everywhere", (1, accuracy), (0, -11 if sum(ends) > 0 else 4), fontsize=8, **right)
 
 
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
@@ -328,7 +332,8 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
             right = progress.curves["val_accuracy"][-1]
             reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
         caption = f"{reached} ({progress.title}). In the picture road found is blue, missed yellow, false red."
-        handles = _display(_training(progress, data, shown), caption, handles=handles)
+        plain = f"Training of {progress.title}."
+        handles = _display(_training(progress, data, shown), caption, plain=plain, handles=handles)
 
     return watch
 
@@ -410,7 +415,7 @@ def steps(
         _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()))
         cell.set(xlabel="training step", title=f"{quantity}, mean of the last {window} steps")
     if no_road is not None:
-        _mark_no_road(axes[0, 1], no_road, below=True)
+        _mark_no_road(axes[0, 1], no_road)
     return figure
 
 
@@ -419,7 +424,9 @@ def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], label
     """One line for each name over the same places `along` the horizontal axis; labels of both axes."""
     ends = "; ".join(f"{name} from {values[0]:.3f} to {values[-1]:.3f}" for name, values in named.items())
     figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}.")
-    place = int(np.ptp(list(named.values()), axis=0).argmax())  # where the lines are farthest apart
+    apart = np.ptp(list(named.values()), axis=0)
+    first = len(apart) // 5  # leaves room for a label on the left
+    place = first + int(apart[first:].argmax())  # where the lines are farthest apart
     lowest = min(named, key=lambda name: named[name][place])
     for colour, (name, values) in zip(COLOURS, named.items()):
         axes[0, 0].plot(along, values, color=colour)

@@ -107,6 +107,11 @@ def test_live_is_one_figure_that_grows(shown, roads):
         watch(Progress("simple, small, seed 0", epoch, 2, curves(epoch), prediction, names, 1.5, 1.5 * (2 - epoch)))
     figures, words = shown[::2], shown[1::2]
     assert "epoch 2 of 2, validation loss 0.821" in words[-1][1]["text/markdown"]
+    assert words[0][1]["text/markdown"].startswith("*The first epoch is under way (simple, small, seed 0).")
+    right = f"{curves(2)['val_accuracy'][-1]:.1%}"
+    assert words[-1][1]["text/markdown"].startswith(
+        f"*After epoch 2 {right} of all validation pixels are right (simple,"
+    )
     assert [handle is None for handle, _, _ in figures] == [True, False, False]
     assert len({bundle["text/plain"] for _, bundle, _ in figures}) == 1
     kinds = [next(iter(options["metadata"])) for _, _, options in figures]
@@ -160,7 +165,8 @@ def test_steps_are_means_of_the_last_ones_above_a_dotted_line():
     loss, accuracy = figure.axes
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [1.5, 2.5, 3.5, 4.5, 5.5])
     np.testing.assert_array_equal(loss.lines[0].get_xdata(), [4, 5, 6, 7, 8])
-    assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()  # a cue beside the colour
+    assert {line.get_linestyle() for line in loss.lines} == {"--"}  # as everything that is measured in training
+    assert [text.get_text() for text in loss.texts] == ["a", "b"]
     assert accuracy.lines[2].get_ydata()[0] == 0.82 and "a: loss 5.500" in figure.get_label()
 
 
@@ -168,7 +174,9 @@ def test_lines_keep_their_names_and_places():
     figure = plots.lines({"with": [0.4, 0.1], "without": [0.5, 0.1]}, along=(1, 2), labels=("pixels", "share wrong"))
     first, second = figure.axes[0].lines
     np.testing.assert_array_equal(second.get_ydata(), [0.5, 0.1])
-    assert first.get_label() == "with" and "share wrong by pixels: with from 0.400 to 0.100" in figure.get_label()
+    assert "share wrong by pixels: with from 0.400 to 0.100" in figure.get_label()
+    named = {text.get_text(): (text.get_color(), text.xy) for text in figure.axes[0].texts}
+    assert named == {"with": (first.get_color(), (1, 0.4)), "without": (second.get_color(), (1, 0.5))}
 
 
 def test_precision_recall_marks_max_f_and_tells_ap(roads):

@@ -774,6 +774,23 @@ def what_was_tried():
     return {"tried": rows, "usual": 0.909}
 
 
+@case(
+    "04 record-stored-check",
+    {
+        "fewer digits that cost time": {("stored", "fast-bfloat16, seed 1", "seconds in all"): 53},
+        "fewer digits that cost points": {("stored", "fast-bfloat16, seed 0", "best MaxF"): 0.9},
+        "a slow machine": {("stored", "fast, seed 2", "seconds to target"): 50},
+    },
+)
+def the_stored_record():
+    rows = {}
+    for name, to_target, in_all in (("fast", 36, 53), ("fast-bfloat16", 30, 41)):
+        for seed in range(3):
+            row = {"recipe": name, "seconds to target": to_target, "seconds in all": in_all, "best MaxF": 0.93}
+            rows[f"{name}, seed {seed}"] = row
+    return {"stored": rows}
+
+
 # --- what the notes above are for ------------------------------------------------------------------------------------
 
 
