@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "epoch_view", "epochs", "threshold", "threshold_view", "transposed_convolution", "unet_levels"]
 
 SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "iou": "IoU"}
-LINES = (("0.4", ":"), (plots.RIGHT, "--"), (plots.MISSED, "--"), (plots.RIGHT, "-"), (plots.COLOURS[3], "-"))
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the figure below the panel
 EPOCHS = 6  # in the figure below the panel, at most
-COLOURS = "Blue is road found, yellow road missed, red false road."
+COLOURS = "Blue is road found, orange road missed, vermilion false road."
 
 
 class Picture(NamedTuple):
@@ -99,7 +98,8 @@ def _threshold_figure(picture: Picture, probability: np.ndarray, curve: metrics.
         errors = plots.error_picture(*picture, probability / 255 >= value)
         plots.picture(cell, errors, f"threshold {value}", outline=picture.road)
     wide = joined(figure, axes[1])
-    for (colour, style), (key, name) in zip(LINES, SCORES.items()):
+    for key, name in SCORES.items():
+        colour, style = plots.SCORE_LINES[key]
         wide.plot(curve.thresholds, getattr(curve, key), style, color=colour, label=name)
     wide.axvline(curve.threshold, color="black", linestyle=":", linewidth=1)
     wide.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
@@ -130,7 +130,7 @@ def epochs(run: Run, roads: RoadData, *, first: str | None = None) -> None:
 
     made = panel(view, epoch=ipywidgets.IntSlider(1, min=1, max=count), picture=choice(pictures, first))
     figure = _epoch_figure(pictures[first], [predicted(i, first) for i in range(1, count + 1)], run.curves)
-    shown(made, figure, f"One picture after more and more epochs: the road comes out of the haze. {COLOURS}")
+    shown(made, figure, f"One picture after more and more epochs: grey, undecided, becomes sure. {COLOURS}")
 
 
 def epoch_view(picture: Picture, probability: np.ndarray, curves: Mapping[str, np.ndarray], *, epoch: int) -> View:
@@ -143,7 +143,7 @@ def epoch_view(picture: Picture, probability: np.ndarray, curves: Mapping[str, n
         name: {key: curves[prefix + key][epoch - 1] for key in ("loss", "accuracy")}
         for name, prefix in (("training", ""), ("validation", "val_"))
     }
-    words = table(rows, corner="all pictures") + legend("probability of road")
+    words = table(rows, corner="all pictures") + legend("probability of road, dark blue 0, grey ½, yellow 1")
     alt = f"After epoch {epoch} {called.mean():.0%} of the picture is called road; left how probable, right errors."
     return View(words, side_by_side(coloured(probability / 255), _errors(picture, called)), alt)
 
@@ -154,8 +154,8 @@ def _epoch_figure(picture: Picture, probabilities: Sequence[np.ndarray], curves:
     chosen = np.unique(np.linspace(1, len(probabilities), EPOCHS).round().astype(int))
     alt = (
         f"A picture after epochs {', '.join(map(str, chosen))}: each time the probability of road, then the errors, "
-        "with loss and accuracy of all validation pictures above. "
-        f"The loss goes from {curves['val_loss'][0]:.3f} to {curves['val_loss'][-1]:.3f}."
+        "with the F1 of this picture. "
+        f"The loss of all validation pictures goes from {curves['val_loss'][0]:.3f} to {curves['val_loss'][-1]:.3f}."
     )
     figure, axes = plots.grid(-(-len(chosen) // 2), 4, height=1.5, alt=alt)
     pairs = axes.reshape(-1, 2)
@@ -163,10 +163,11 @@ def _epoch_figure(picture: Picture, probabilities: Sequence[np.ndarray], curves:
         cell.set_axis_off()
     for (left, right), epoch in zip(pairs, chosen):
         values = probabilities[epoch - 1] / 255
-        loss, accuracy = curves["val_loss"][epoch - 1], curves["val_accuracy"][epoch - 1]
-        plots.picture(left, values, f"epoch {epoch}: loss {loss:.3f}", cmap="cividis", vmin=0, vmax=1)
+        f1 = metrics.counts(values, picture.road, picture.evaluated).f1
+        plots.picture(left, values, f"after epoch {epoch}", cmap="cividis", vmin=0, vmax=1)
         errors = plots.error_picture(*picture, values >= 0.5)
-        plots.picture(right, errors, f"accuracy {accuracy:.3f}", outline=picture.road)
+        plots.picture(right, errors, f"F1 {f1:.2f}", outline=picture.road)
+    plots.legend(figure)
     return figure
 
 

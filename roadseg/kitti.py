@@ -41,6 +41,7 @@ URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_road.zip"
 CATEGORIES = ("um", "umm", "uu")  # urban marked, urban multiple marked lanes, urban unmarked
 
 ROOT, ARCHIVE = "data_road", "data_road.zip"
+SCENES_RECORD = "scenes.json"  # lies where scenes were rendered
 TEMPORARY = ".data_road-"  # how folders begin that nobody needs after a download or unpacking
 IMAGES, LABELS = ("training", "image_2"), ("training", "gt_image_2")
 IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_([0-9]{{6}})\.png")
@@ -242,7 +243,9 @@ def locate(project: Path | None = None) -> Location:
     data = (project or project_root()) / "data"
     looked = ("ROADSEG_DATA", f"data/{ROOT}", f"data/{ARCHIVE}", "data/scenes")
     if chosen := os.environ.get("ROADSEG_DATA"):
-        return Location(_chosen(chosen), "kitti", f"ROADSEG_DATA points to {printable(chosen)}.", looked[:1])
+        root = _chosen(chosen)
+        kind = "scenes" if (root / SCENES_RECORD).is_file() else "kitti"
+        return Location(root, kind, f"ROADSEG_DATA points to {printable(chosen)}.", looked[:1])
     if folder := _find(data, ROOT):
         return Location(_base(folder), "kitti", f"data/{folder.name} holds KITTI road.", looked[:2])
     if archive := _find(data, ARCHIVE):

@@ -14,7 +14,7 @@ from functools import wraps
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     from .training import Progress
 
 RIGHT, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # road found, road missed, road where there is none
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-CLASS_COLOURS = ("0.65", RIGHT, COLOURS[2], COLOURS[3])  # OTHER, ROAD, BUILDINGS, CARS
+COLOURS = ("#0072B2", "#D55E00", "#4D4D4D", "#CC79A7", "#E69F00", "#56B4E9")  # no green: some see it like vermilion
+CLASS_COLOURS = ("0.65", RIGHT, "#009E73", COLOURS[3])  # OTHER, ROAD, BUILDINGS, CARS
+SCORE_LINES = {  # colour and style of each score by threshold
+    "accuracy": ("0.4", ":"),
+    "precision": (RIGHT, "--"),
+    "recall": (MISSED, "--"),
+    "f1": (RIGHT, "-"),
+    "iou": (COLOURS[3], "-"),
+}
 OUTLINE = {"colors": [RIGHT], "linewidths": 1.2}
 OUTLINE_ON_MAP = {"colors": "white", "linewidths": 1, "linestyles": "--"}  # blue would be lost on a dark map
 WIDTH = 9.0  # inches: the width of a notebook's column
@@ -165,7 +172,7 @@ def masks(named: Mapping[str, np.ndarray]) -> Figure:
 
 
 def error_picture(image: np.ndarray, road: np.ndarray, evaluated: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The image in grey with road found in blue, missed in yellow, false in red: float (H, W, 3). Excluded
+    """The image in grey with road found in blue, missed in orange, false in vermilion: float (H, W, 3). Excluded
     pixels stay grey."""
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) / 255
     parts = ((RIGHT, road & predicted), (MISSED, road & ~predicted), (FALSE, ~road & predicted))
@@ -192,7 +199,7 @@ def comparison(
         f1 = metrics.counts(values, data.road[i], data.evaluated[i], threshold=threshold).f1
         words = {name: name, "F1": f"F1 {f1:.2f}"}
         told.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
-    alt = f"Image, truth, predicted probability and errors (blue found, yellow missed, red false). {'; '.join(told)}."
+    alt = f"Image, truth, probability and errors (blue found, orange missed, vermilion false). {'; '.join(told)}."
     figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     for row, name, values, title in zip(axes, names, probability, titles or names):
         i = data.names.index(name)
@@ -201,11 +208,16 @@ def comparison(
         picture(row[1], data.road[i], "truth", cmap="gray")
         picture(row[2], values, "probability of road", cmap="cividis", vmin=0, vmax=1)
         picture(row[3], errors, "errors", outline=data.road[i])
-    legend = ((RIGHT, "road found"), (MISSED, "road missed"), (FALSE, "false road"))
-    figure.legend(
-        handles=[Patch(color=c, label=t) for c, t in legend], loc="outside lower right", ncols=3, frameon=False
-    )
+    scale = [(colormaps["cividis"](value), text) for value, text in ((0.0, "probability 0"), (0.5, "½"), (1.0, "1"))]
+    legend(figure, *scale)
     return figure
+
+
+def legend(figure: Figure, *others: tuple) -> None:
+    """The colours of `error_picture` in words, below everything; before them others, (colour, text)."""
+    colours = (*others, (RIGHT, "road found"), (MISSED, "road missed"), (FALSE, "false road"))
+    handles = [Patch(color=colour, label=text) for colour, text in colours]
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
 
 
 @styled
@@ -303,8 +315,8 @@ def thresholds(curve: Curve, *, title: str = "") -> Figure:
         f"threshold {curve.threshold:.2f}, average precision {curve.average_precision:.3f}."
     )
     figure, axes = grid(1, 2, height=3.2, alt=alt)
-    styles = (("precision", "-", "precision"), ("recall", "--", "recall"), ("f1", "-", "F1"), ("iou", "-.", "IoU"))
-    for colour, (name, style, label) in zip(COLOURS, styles):
+    for name, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"), ("iou", "IoU")):
+        colour, style = SCORE_LINES[name]
         axes[0, 0].plot(curve.thresholds, getattr(curve, name), style, color=colour, label=label)
     axes[0, 0].axvline(curve.threshold, color="black", linestyle=":", linewidth=1)
     axes[0, 0].set(xlabel="threshold", ylim=(0, 1.02), xlim=(0, 1), title=title)
@@ -331,7 +343,7 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
             reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
-        caption = f"{reached} ({progress.title}). In the picture road found is blue, missed yellow, false red."
+        caption = f"{reached} ({progress.title}). In the picture road found is blue, missed orange, false vermilion."
         plain = f"Training of {progress.title}."
         handles = _display(_training(progress, data, shown), caption, plain=plain, handles=handles)
 
@@ -370,6 +382,7 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
         f"{progress.title}: epoch {epoch} of {progress.epochs}{pace}{left if 0 < epoch < progress.epochs else ''}",
         fontsize=10,
     )
+    legend(figure)
     return figure
 
 

@@ -31,6 +31,7 @@ from PIL import Image
 
 from roadseg import scenes_paint as paint
 from roadseg.errors import DataError, OptionError
+from roadseg.kitti import SCENES_RECORD
 from roadseg.scenes_paint import HEIGHT, OTHER, ROAD, WIDTH, Camera, Canvas, Light, mix
 from roadseg.scenes_street import (
     Ground,
@@ -46,7 +47,7 @@ from roadseg.scenes_street import (
 )
 from roadseg.scenes_things import Barrier, Car, House, Post, Tree
 
-VERSION = 1  # of the renderer: the same seed gives the same pixels only within one version
+VERSION = 2  # of the renderer: the same seed gives the same pixels only within one version
 COUNTS = {"um": 95, "umm": 96, "uu": 98}  # marked, multiply marked, unmarked: as many as in KITTI's training part
 CATEGORIES = tuple(COUNTS)
 CLASSES = ("other", "road", "buildings", "cars")
@@ -54,7 +55,7 @@ NOT_ROAD_COLOUR, ROAD_COLOUR, EXCLUDED_COLOUR = (255, 0, 0), (255, 0, 255), (0, 
 GROUP = 4  # neighbouring indices that share a street, as KITTI's frames come in sequences
 LABELLED = (45, 140)  # metres; somewhere between these, annotators give up telling road from its surroundings
 UNSURE = ("mouth", "twin", "gravel")  # other roads and ragged edges, which KITTI's labels often leave out
-RECORD = "scenes.json"
+RECORD = SCENES_RECORD
 SHADE_FAR = 120  # metres; what stands farther away throws no shade that could be seen
 
 

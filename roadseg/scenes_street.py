@@ -108,6 +108,8 @@ def draw_lanes(category: str, rng) -> tuple[float, float, tuple[tuple[float, str
         if more_left == 2 and rng.random() < 0.7:
             lines[0] = (lines[0][0], "solid")
     lines += [(left + 0.22, edges[0])] * bool(edges[0]) + [(right - 0.25, edges[1])] * bool(edges[1])
+    if category == "umm" and len(lines) == 1:  # two lanes one way, and no edge line: several lines are its mark
+        lines.append((left + 0.22, "solid"))
     return left, right, tuple(lines)
 
 

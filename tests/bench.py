@@ -39,6 +39,7 @@ from roadseg.recipes import changed
 PROJECT = Path(__file__).resolve().parent.parent
 SPEEDUP = {"unet": 3.0, "simple": 2.0}  # over the plain script
 LOADER_SPEEDUP, CACHED_SECONDS, MEMORY_GIB, IMPORT_SECONDS, SCENES_SECONDS = 1.6, 0.5, 2.5, 0.2, 60.0
+MOVE_SECONDS = 0.1  # of a panel
 BATCH, VALIDATION_BATCH = 4, 8
 PUBLISHED_SIZE, NOISE = (1242, 375), 2.0  # of most of KITTI's pictures; grey levels, as much as makes files as long
 GET_TORCH = "PyTorch is not installed, so nothing is compared with it: pip install torch==2.13.0"
@@ -360,6 +361,23 @@ def scenes_rows(effort: Effort) -> list[Row]:
     return [row("rendering all scenes", [once], "s", below=SCENES_SECONDS)]
 
 
+def panel_rows(root: Path, effort: Effort) -> list[Row]:
+    """What the kernel does when the threshold moves: all that the page shows, made anew."""
+    import numpy as np
+
+    from roadseg import explore, metrics
+
+    roads = data.load(root, size=effort.size, cache=False)
+    validation = course_split(len(roads)).validation
+    images, road, evaluated = (part[validation] for part in (roads.images, roads.road, roads.evaluated))
+    probability = np.random.default_rng(0).integers(0, 256, road.shape, np.uint8)
+    curve, picture = metrics.curve(probability, road, evaluated), explore.Picture(images[0], road[0], evaluated[0])
+    thresholds = np.linspace(0, 1, 21)
+    views = [lambda t=t: explore.threshold_view(picture, probability[0], curve, threshold=t) for t in thresholds]
+    moves = [seconds(lambda: view()._repr_html_()) for view in views]  # noqa: B023
+    return [row("a move of the threshold", moves, "s", below=MOVE_SECONDS)]
+
+
 def import_rows(effort: Effort) -> list[Row]:
     """What `import roadseg` adds to the start of an interpreter."""
     bare, full = [], []
@@ -410,7 +428,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     """All rows; each group is printed as soon as it is there."""
     groups = [lambda name=name: epoch_rows(name, root, effort) for name in SPEEDUP]
     groups += [lambda: loader_rows(root, effort), lambda: memory_rows(root, effort), lambda: import_rows(effort)]
-    groups.append(lambda: scenes_rows(effort))
+    groups += [lambda: panel_rows(root, effort), lambda: scenes_rows(effort)]
     rows = []
     for group in groups:
         rows += (new := group())

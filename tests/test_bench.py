@@ -41,6 +41,7 @@ def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
     assert targets["loading: one by one / two at once"] == "at least 1.6"
     assert targets["loading from the cache"] == "below 0.5"
     assert targets["rendering all scenes"] == "below 60"
+    assert targets["a move of the threshold"] == "below 0.1"
     assert targets["import roadseg"] == "below 0.2"
     assert ("PyTorch is not installed" in printed) != with_torch
     for row in rows:

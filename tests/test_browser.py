@@ -206,6 +206,12 @@ def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
     assert next(e for e in workbook.read(folder).entries if e.item.id == "answer-3").state == "done"
 
 
+def choose(page, theme: str) -> None:
+    page.click("text=Settings >> nth=0")
+    page.hover("text=Theme >> nth=0")
+    page.click(f".lm-Menu-itemLabel:text-is('{theme}')")
+
+
 CONTRAST = """card => {
     const luminance = colour => {
         const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).map(v => v / 255)
@@ -230,9 +236,7 @@ def test_cards_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
     page.set_viewport_size({"width": 1040, "height": 800})  # 1300 x 1000 at 125 %
     notebook = "03_written_questions"
     open_notebook(page, notebook)
-    page.click("text=Settings >> nth=0")
-    page.hover("text=Theme >> nth=0")
-    page.click(f".lm-Menu-itemLabel:text-is('{theme}')")
+    choose(page, theme)
     write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
     for _, check in answered(page, folder, notebook):
         told = check.locator(".jp-RenderedHTML").first.evaluate(CONTRAST)
@@ -264,6 +268,39 @@ def test_ticked_ideas_stay_in_the_file(page, folder):
 PANEL = """from roadseg import data, explore, training
 roads = data.load()
 unet = training.train("unet", "reported", roads)"""
+
+
+PANELS = {
+    "threshold": "explore.threshold(unet, roads)",
+    "epochs": "explore.epochs(unet, roads)",
+    "convolution": "explore.transposed_convolution()",
+    "levels": "explore.unet_levels(unet.model(), roads.images[0])",
+}
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_panels_obey_the_keyboard_and_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
+    page.set_viewport_size({"width": 1040, "height": 800})  # 1300 x 1000 at 125 %
+    notebook = "03_written_questions"
+    open_notebook(page, notebook)
+    choose(page, theme)
+    write(page, cell(page, folder, notebook, "imports"), PANEL)
+    for name, call in PANELS.items():
+        place = cell(page, folder, notebook, "threshold-panel")
+        write(page, place, call)
+        panel = place.locator(".widget-vbox")
+        panel.locator("img").wait_for(timeout=5 * MINUTE)  # where no run is to be reused, one is trained
+        for slider in range(panel.locator(".noUi-handle").count()):
+            before = panel.locator("img").get_attribute("src")
+            panel.locator(".noUi-handle").nth(slider).focus()
+            page.keyboard.press("ArrowRight")
+            page.wait_for_function(
+                "([panel, before]) => panel.querySelector('img').src !== before", arg=[panel.element_handle(), before]
+            )
+        told = panel.evaluate(CONTRAST)
+        assert told and min(told)[0] >= 4.5, (name, min(told))
+        assert panel.evaluate("e => e.scrollWidth <= e.clientWidth"), f"{name}: cut off"
+        place.screenshot(path=Path(HOME) / "screenshots" / f"panel-{name}-{theme.split()[1].lower()}.png")
 
 
 def test_the_threshold_moves_picture_and_numbers(page, folder):

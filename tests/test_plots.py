@@ -118,6 +118,20 @@ def test_live_is_one_figure_that_grows(shown, roads):
     assert "epoch 2 of 2" in figures[-1][2]["metadata"][kinds[-1]]["alt"]
 
 
+def test_the_live_figure_draws_curves_pace_and_time_left(roads):
+    prediction = np.zeros((15, 32, 32), np.uint8)
+    progress = Progress("simple, small, seed 0", 2, 4, curves(2), prediction, roads.names[:15], 1.5, 83.0)
+    figure = plots._training(progress, roads, None)
+    assert figure.get_suptitle() == "simple, small, seed 0: epoch 2 of 4, 1.5 s an epoch, about 1:23 minutes left"
+    loss, accuracy, picture = figure.axes
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        training, validation = axes.lines
+        np.testing.assert_array_equal(training.get_ydata(), curves(2)[name])
+        np.testing.assert_array_equal(validation.get_ydata(), curves(2)[f"val_{name}"])
+        assert (training.get_linestyle(), validation.get_linestyle()) == ("--", "-")
+    assert picture.get_title() == roads.names[0] and picture.images
+
+
 def test_curves_of_all_seeds_share_a_colour_and_a_label():
     figure = plots.curves({"mine": curves(3), "stored": [curves(3, 0.5), curves(3, 0.6)]})
     loss = figure.axes[0]

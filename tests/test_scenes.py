@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import scenes
+from roadseg import scenes, scenes_paint, scenes_street
 from roadseg.errors import DataError, OptionError
 
 COUNTS = {"um": 2, "umm": 1, "uu": 1}
@@ -154,6 +155,74 @@ def test_categories_differ_in_markings(sample):
     assert max(lines["uu"]) == 0
     assert min(lines["um"]) >= 1
     assert np.mean(lines["umm"]) > np.mean(lines["um"])
+
+
+def drawn(draw, count=300) -> list:
+    """What a function draws, again and again."""
+    rng = np.random.default_rng(0)
+    return [draw(rng) for _ in range(count)]
+
+
+def test_streets_of_several_lanes_have_several_lines():
+    lines = {name: [scenes_street.draw_lanes(name, rng)[2] for rng in drawn(lambda rng: rng)] for name in ("umm", "uu")}
+    assert min(map(len, lines["umm"])) >= 2 and max(map(len, lines["uu"])) == 0
+
+
+def test_streets_differ():
+    """Bends to both sides, hills up and down, side roads on both sides, a sun from everywhere, bright and dark."""
+    street = scenes_street.draw_street("um", np.random.default_rng(0))
+    cameras = drawn(lambda rng: scenes_street.draw_camera(street, rng))
+    bend, crest = (np.array([getattr(camera, name) for camera in cameras]) for name in ("curvature", "crest"))
+    assert np.mean(bend > 5e-4) > 0.15 and np.mean(bend < -5e-4) > 0.15  # a radius below two kilometres
+    assert np.mean(crest > 1e-4) > 0.05 and np.mean(crest < -2e-4) > 0.15
+    junctions = drawn(scenes_street.draw_junction)
+    sides = [junction.side for junction in junctions if junction]
+    assert 0.1 < len(sides) / len(junctions) < 0.4 and set(sides) == {-1, 1}
+    sun = np.array([light.sun for light in drawn(scenes_street.draw_light)])
+    assert np.abs(sun.mean(axis=0)[[0, 2]]).max() < 0.15 and sun[:, 1].min() > 0.3
+    brightness = [scenes_street.draw_street("um", rng).brightness for rng in drawn(lambda rng: rng, 30)]
+    assert max(brightness) - min(brightness) > 0.1
+
+
+def rendered_with(monkeypatch, name: str, value) -> scenes.Scene:
+    """A scene of which one part is given instead of drawn."""
+    monkeypatch.setattr(scenes, name, lambda *told: value)
+    return scenes.render("um", 0)
+
+
+def test_a_bend_moves_the_far_road(monkeypatch):
+    street = scenes_street.draw_street("um", np.random.default_rng(0))
+    camera = replace(scenes_street.draw_camera(street, np.random.default_rng(0)), heading=0.0)
+    middles = []
+    for curvature in (-1 / 400, 1 / 400):
+        scene = rendered_with(monkeypatch, "draw_camera", replace(camera, curvature=curvature))
+        rows, columns = np.nonzero(scene.label[..., 2])
+        middles.append(columns[rows < rows.min() + 8].mean())
+    assert middles[1] - middles[0] > 40
+
+
+def test_a_side_road_opens_the_edge(monkeypatch):
+    reach = []
+    for junction in (None, scenes_street.Junction(side=1, start=12.0, width=8.0, radius=4.0)):
+        scene = rendered_with(monkeypatch, "draw_junction", junction)
+        reach.append((scene.label[..., 2] > 0)[:, 400:].sum())
+    assert reach[1] > 1.02 * reach[0]
+
+
+def test_shadows_lie_on_roads(sample):
+    """In a quarter of the scenes or more the near road has parts less than half as bright as others."""
+
+    def contrast(scene):
+        near = scene.image[120:].mean(axis=2)[scene.label[120:, :, 2] > 0]
+        return np.percentile(near, 5) / np.percentile(near, 90)
+
+    assert np.mean([contrast(scene) < 0.5 for scene in sample]) >= 0.25
+
+
+def test_the_sensor_has_noise():
+    light = np.full((188, 621, 3), 0.3, np.float32)
+    one, other = (scenes_paint.develop(light, np.random.default_rng(seed), brightness=0.4) for seed in (0, 1))
+    assert 0.3 < (one.astype(int) - other).std() < 12
 
 
 def test_markings_can_be_seen(sample):

@@ -226,7 +226,7 @@ def test_jupyterlab_listens_here_only_and_asks_for_its_token(tmp_path, monkeypat
             deadline = time.monotonic() + 100
             while not (status := status_of(url)) and time.monotonic() < deadline:
                 time.sleep(0.2)
-            family = psutil.Process(process.pid).children(recursive=True)
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             listening = {
                 connection.laddr.ip
                 for one in family
