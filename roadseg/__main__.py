@@ -233,6 +233,8 @@ def _verify(folder: str) -> int:
 
 def _kitti_found() -> Path:
     location = roadseg.kitti.locate()
+    if location.kind != "kitti" and len(location.looked) == 1:
+        raise DataError("ROADSEG_DATA points to scenes: unset it, or name KITTI's folder after --verify.")
     if location.kind != "kitti":
         raise DataError(
             f"there is no KITTI road to verify (looked at {', '.join(location.looked[:3])}): "
@@ -287,9 +289,7 @@ def _add_train(commands) -> None:
     )
     _add_data_folder(added)
     added.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and flips (default 0)")
-    added.add_argument(
-        "--epochs", type=int, metavar="N", help="instead of the recipe's number (12; fast 10, best 40)"
-    )
+    added.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's number (12; fast 10, best 40)")
     added.add_argument("--out", metavar="DIR", help="folder of runs (default: ROADSEG_RUNS, else runs)")
     added.add_argument(
         "--split",

@@ -6,6 +6,7 @@ batch, and adds up the gradients: what a step learns is what one device would le
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ def short_float() -> str | None:
     processor with instructions for it (asked of Linux alone); None where there is neither."""
     if tf.config.list_physical_devices("GPU"):
         return "float16"
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1").lower() in ("0", "false"):  # without oneDNN bfloat16 is slow
+        return None
     flags = CPUINFO.read_text() if CPUINFO.is_file() else ""
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else None
 

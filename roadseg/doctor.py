@@ -120,14 +120,8 @@ def _installed(requirement) -> Finding:
 
 
 def machine() -> Iterator[Finding]:
-    """Cores, precision, memory, disk, and the variables that change where things are."""
-    from .devices import short_float
-
+    """Cores, memory, disk, the variables that change where things are, and precision."""
     yield Finding("cores", str(os.cpu_count() or "unknown"))
-    short = short_float()
-    yield Finding(
-        "mixed precision", f"{short}: trains faster with --mixed-precision" if short else "not on this machine"
-    )
     total, free = memory()
     tight = free is not None and free < LEAST_MEMORY
     yield Finding(
@@ -139,6 +133,12 @@ def machine() -> Iterator[Finding]:
     for name in VARIABLES:
         if value := os.environ.get(name):
             yield Finding(name, value)
+    from .devices import short_float  # last, as it needs TensorFlow
+
+    short = short_float()
+    yield Finding(
+        "mixed precision", f"{short}: trains faster with --mixed-precision" if short else "not on this machine"
+    )
 
 
 def memory() -> tuple[int | None, int | None]:
@@ -196,7 +196,7 @@ def data() -> Iterator[Finding]:
         yield Finding(location.kind, location.why)
         for place in location.looked:
             yield Finding("looked at", place)
-        if location.kind == "scenes":
+        if location.kind == "scenes" and len(location.looked) > 1:
             yield Finding("real KITTI", "not here; `python -m roadseg data --download kitti` fetches it (495 MB)")
         if location.to_render:
             yield Finding("scenes", "not rendered yet: the first notebook does it, in about a minute")

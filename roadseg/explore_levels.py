@@ -35,9 +35,7 @@ def unet_levels(model: keras.Model, image: np.ndarray, *, first: str | None = No
     maps = dict(zip(levels, feature_maps(model, image)))
     view = cache(lambda level: level_view(levels[level], maps[level]))
     made = panel(view, level=choice(levels, first or next(iter(levels))))
-    caption = (
-        "On the way down maps get coarser and more, on the way up finer and fewer, until one is left: the road."
-    )
+    caption = "On the way down maps get coarser and more, on the way up finer and fewer, until one is left: the road."
     shown(made, _level_figure(image, {_described(levels[name]): maps[name] for name in levels}), caption)
 
 

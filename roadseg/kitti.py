@@ -15,6 +15,7 @@ ITSC 2013. Licence of the images: CC BY-NC-SA 3.0.
 import errno
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -42,6 +43,7 @@ CATEGORIES = ("um", "umm", "uu")  # urban marked, urban multiple marked lanes, u
 
 ROOT, ARCHIVE = "data_road", "data_road.zip"
 SCENES_RECORD = "scenes.json"  # lies where scenes were rendered
+SCENES_VERSION = 2  # of the renderer: the same seed gives the same pixels only within one version
 TEMPORARY = ".data_road-"  # how folders begin that nobody needs after a download or unpacking
 IMAGES, LABELS = ("training", "image_2"), ("training", "gt_image_2")
 IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_([0-9]{{6}})\.png")
@@ -83,8 +85,10 @@ class Location:
 
     @property
     def to_render(self) -> bool:
-        """True if these are scenes that nobody has rendered yet."""
-        return self.kind == "scenes" and not (self.path / "training").is_dir()
+        """True if these are the usual scenes, and nobody has rendered them yet, or another version of the renderer."""
+        if self.kind != "scenes" or self.looked == ("ROADSEG_DATA",):
+            return False
+        return not (self.path / "training").is_dir() or scenes_version(self.path) not in (None, SCENES_VERSION)
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,14 @@ def locate(project: Path | None = None) -> Location:
         return Location(_base(unpack(archive, data)), "kitti", found, looked[:3])
     why = "There is no KITTI road in the folder data: scenes take its place."
     return Location(data / "scenes", "scenes", why, looked)
+
+
+def scenes_version(root: Path) -> int | None:
+    """The version of the renderer that made the scenes in a folder; None where no record tells."""
+    try:
+        return json.loads((root / SCENES_RECORD).read_text(encoding="utf-8"))["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _chosen(folder: str) -> Path:

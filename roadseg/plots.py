@@ -253,12 +253,23 @@ def curves(
 
 
 def _mark_no_road(axes, accuracy: float) -> None:
-    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name on the side where fewer labels are."""
+    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name above or below it on the right, or on
+    the left, wherever no label of a line is near."""
     low, high = axes.get_ylim()
-    ends = [text.xy[1] - accuracy for text in axes.texts if abs(text.xy[1] - accuracy) < 0.1 * (high - low)]
+    labels = [(text.xy[1] - accuracy) / (high - low) for text in axes.texts]
+    above, below = (min((abs(away) for away in labels if side * away > -0.05), default=1) for side in (1, -1))
+    near = 0.12  # of the height of the axes, which holds two lines of small text
+    place, align = (0.02, "left") if max(above, below) < near else (1, "right")
     axes.axhline(accuracy, color="black", linestyle=":", linewidth=1)
-    right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    axes.annotate("NO ROAD everywhere", (1, accuracy), (0, -11 if sum(ends) > 0 else 4), fontsize=8, **right)
+    axes.annotate(
+        "NO ROAD everywhere",
+        (place, accuracy),
+        (0, 4 if above >= min(near, below) else -11),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha=align,
+        fontsize=8,
+    )
 
 
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
@@ -343,7 +354,9 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
             reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
-        caption = f"{reached} ({progress.title}). In the picture road found is blue, missed orange, false vermilion."
+        caption = f"{reached} ({progress.title})."
+        if progress.prediction is not None:
+            caption += " In the picture road found is blue, missed orange, false vermilion."
         plain = f"Training of {progress.title}."
         handles = _display(_training(progress, data, shown), caption, plain=plain, handles=handles)
 
@@ -376,13 +389,13 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
         values = progress.prediction[names.index(data.names[i])]
         errors = error_picture(data.images[i], data.road[i], data.evaluated[i], values >= 128)
         picture(axes[0, 2], errors, data.names[i], outline=data.road[i])
+        legend(figure)
     left = f", about {int(progress.seconds_left) // 60}:{int(progress.seconds_left) % 60:02d} minutes left"
     pace = f", {progress.seconds_per_epoch:.1f} s an epoch" if epoch else ", the first epoch also compiles"
     figure.suptitle(
         f"{progress.title}: epoch {epoch} of {progress.epochs}{pace}{left if 0 < epoch < progress.epochs else ''}",
         fontsize=10,
     )
-    legend(figure)
     return figure
 
 
@@ -434,11 +447,11 @@ def steps(
 
 @styled
 def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], labels: tuple[str, str]) -> Figure:
-    """One line for each name over the same places `along` the horizontal axis; labels of both axes."""
+    """One line or two over the same places `along` the horizontal axis, each with its name; labels of both axes."""
     ends = "; ".join(f"{name} from {values[0]:.3f} to {values[-1]:.3f}" for name, values in named.items())
     figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}.")
     apart = np.ptp(list(named.values()), axis=0)
-    first = len(apart) // 5  # leaves room for a label on the left
+    first = max(1, len(apart) // 5)  # leaves room for a label on the left
     place = first + int(apart[first:].argmax())  # where the lines are farthest apart
     lowest = min(named, key=lambda name: named[name][place])
     for colour, (name, values) in zip(COLOURS, named.items()):

@@ -263,7 +263,7 @@ def reference() -> dict:
         without times) and scores (by category, on blocks of frames held out); those of `fast` with `edge`, the share
         of pixels that are wrong 1 to 31 pixels from the edge of the road.
     baselines : scores of the baselines on the same blocks.
-    record : rows of `records.table` for `fast` on the same blocks, trained with nothing else running.
+    record : rows of `records.table` for `fast` and `fast-bfloat16` on the same blocks, with nothing else running.
     from scenes alone : U-Nets trained on rendered scenes only, with their scores on all real pictures.
     tried : U-Nets by what was tried on the way to `fast` and `best`, and by these, with scores on the same blocks, and
         `mirrored`: scores of the mean of what the network says to a picture and to its mirror image.

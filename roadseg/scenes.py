@@ -31,7 +31,7 @@ from PIL import Image
 
 from roadseg import scenes_paint as paint
 from roadseg.errors import DataError, OptionError
-from roadseg.kitti import SCENES_RECORD
+from roadseg.kitti import SCENES_RECORD, SCENES_VERSION, scenes_version
 from roadseg.scenes_paint import HEIGHT, OTHER, ROAD, WIDTH, Camera, Canvas, Light, mix
 from roadseg.scenes_street import (
     Ground,
@@ -47,7 +47,6 @@ from roadseg.scenes_street import (
 )
 from roadseg.scenes_things import Barrier, Car, House, Post, Tree
 
-VERSION = 2  # of the renderer: the same seed gives the same pixels only within one version
 COUNTS = {"um": 95, "umm": 96, "uu": 98}  # marked, multiply marked, unmarked: as many as in KITTI's training part
 CATEGORIES = tuple(COUNTS)
 CLASSES = ("other", "road", "buildings", "cars")
@@ -212,7 +211,8 @@ def write(
 
     Parameters
     ----------
-    root : a folder that does not exist yet, is empty, or holds the same scenes
+    root : a folder that does not exist yet, is empty, or holds the same scenes, which are rendered again where an older
+        version of the renderer made them
     seed : 0 or more
     counts : scenes of each category; COUNTS, KITTI's own, by default
     workers : processes; one for each processor by default, 1 renders in this one
@@ -232,7 +232,9 @@ def write(
     if workers is not None and (not is_whole(workers) or workers < 1):
         raise OptionError(f"workers should be a whole number from 1 on, or None for all processors, not {workers!r}")
     names = [(category, index) for category in sorted(counts) for index in range(counts[category])]
-    record = {"version": VERSION, "seed": int(seed), "counts": {name: int(counts[name]) for name in counts}}
+    record = {"version": SCENES_VERSION, "seed": int(seed), "counts": {name: int(counts[name]) for name in counts}}
+    if older(root, record):
+        shutil.rmtree(root, ignore_errors=True)
     if holds(root, record):
         return root
     try:
@@ -328,6 +330,15 @@ def write_one(part: Path, seed: int, name: tuple[str, int]) -> bytes:
         Image.fromarray(pixels).save(part / "training" / file)
         digest.update(pixels.tobytes())
     return digest.digest()
+
+
+def older(root: Path, record: dict) -> bool:
+    """Whether `root` holds these scenes as an older version of the renderer made them."""
+    version = scenes_version(root)
+    if not is_whole(version) or version >= record["version"]:
+        return False
+    found = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    return all(found.get(name) == record[name] for name in ("seed", "counts"))
 
 
 def holds(root: Path, record: dict) -> bool:

@@ -213,7 +213,7 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, 
     step, validation_step = step or train_step, validation_step or val_step
     settings = {
         "model": model,
-        "recipe": recipes.settings(recipe),
+        "recipe": recipes.settings(recipe) | ({} if precision == "float32" else {"precision": precision}),
         "seed": seed,
         "split": split_name,
         "epochs": min(epochs, _epochs_cap()),

@@ -22,12 +22,14 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,6 +124,7 @@ def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
     if importlib.util.find_spec("torch"):
         others["PyTorch"] = torch_training
     count = len(kitti.frames(root))
+    schedule_as_usual()  # processes start as the one that starts them
     return {
         **{way: Apart(train_package, name, root, effort, mixed) for way, mixed in package.items()},
         **{way: Apart(train_other, build, name, root, effort, count) for way, build in others.items()},
@@ -130,9 +133,11 @@ def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
 
 def epoch_times(ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]]:
     """Seconds an epoch, all ways in turns; the first epoch, which compiles, does not count."""
-    turns = [{way: measure() for way, measure in ways.items()} for _ in range(1 + effort.repeats)]
-    for way in ways.values():
-        way.end()
+    try:
+        turns = [{way: measure() for way, measure in ways.items()} for _ in range(1 + effort.repeats)]
+    finally:
+        for way in ways.values():
+            way.end()
     return {way: [turn[way] for turn in turns[1:]] for way in ways}
 
 
@@ -147,8 +152,12 @@ class Apart:
         theirs.close()
 
     def __call__(self) -> float:
-        self.pipe.send(True)
-        return self.pipe.recv()
+        try:
+            self.pipe.send(True)
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            raise SystemExit(f"a way of training ended early, with {self.process.exitcode}: see above") from None
 
     def end(self) -> None:
         self.process.kill()
@@ -157,6 +166,7 @@ class Apart:
 
 def train_package(pipe, name: str, root: Path, effort: Effort, mixed: bool) -> None:
     """In the process apart: the package's own training, an epoch whenever asked."""
+    os.environ.pop("ROADSEG_EPOCHS", None)
     started = 0.0
 
     def take_turns(progress: roadseg.training.Progress) -> None:
@@ -175,9 +185,9 @@ def train_package(pipe, name: str, root: Path, effort: Effort, mixed: bool) -> N
 
 def train_other(pipe, build: Callable, name: str, root: Path, effort: Effort, count: int) -> None:
     """In the process apart: build, then time an epoch whenever asked."""
-    schedule_as_usual()  # the package may have changed it where this process comes from
+    importlib.import_module("roadseg.backend")  # which asks for batch work, once
+    schedule_as_usual()
     way = build(name, root, effort.size)
-    schedule_as_usual()  # or just now, when its models were imported
     while pipe.recv():
         pipe.send(scaled_epoch(way, count, effort.steps))
 
@@ -190,9 +200,12 @@ def scaled_epoch(way, count: int, steps: int) -> float:
 
 
 def schedule_as_usual() -> None:
-    """Take back what `roadseg.backend` does for the package's own trainings: other scripts know nothing of it."""
-    if hasattr(os, "SCHED_OTHER"):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    """Take back what `roadseg.backend` does for the package's own trainings: other scripts know nothing of it.
+
+    It holds for this thread and for those that it starts from now on."""
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def plain_training(name: str, root: Path, size: tuple[int, int]):
@@ -406,8 +419,11 @@ def published_size(half: Path, root: Path) -> Path:
     import numpy as np
     from PIL import Image
 
-    if (root / "whole").is_file():
+    record = half / kitti.SCENES_RECORD
+    made_of = record.read_text() if record.is_file() else "other pictures"
+    if (root / "whole").is_file() and (root / "whole").read_text() == made_of:
         return root
+    shutil.rmtree(root, ignore_errors=True)
     rng = np.random.default_rng(0)
     for part, method in (("image_2", Image.Resampling.BICUBIC), ("gt_image_2", Image.Resampling.NEAREST)):
         (root / "training" / part).mkdir(parents=True, exist_ok=True)
@@ -417,7 +433,7 @@ def published_size(half: Path, root: Path) -> Path:
             if part == "image_2":
                 picture = np.clip(picture + rng.normal(0, NOISE, picture.shape), 0, 255).astype(np.uint8)
             Image.fromarray(picture).save(root / "training" / part / file.name)
-    (root / "whole").touch()
+    (root / "whole").write_text(made_of)
     return root
 
 

@@ -81,7 +81,7 @@ def baseline_scores(roads: data.RoadData) -> dict:
 def from_scenes_alone(real: data.RoadData) -> list[dict]:
     """U-Nets that have seen no real picture, scored on all of them."""
     folder = kitti.project_root() / "build" / "reference_scenes"
-    rendered = data.load(folder if folder.is_dir() else scenes.write(folder))
+    rendered = data.load(scenes.write(folder))
     entries = []
     for seed in SEEDS[:2]:
         run = training.train("unet", recipes.changed("fast", name="fast-colour", colour=1.0), rendered, seed=seed)

@@ -270,11 +270,11 @@ roads = data.load()
 unet = training.train("unet", "reported", roads)"""
 
 
-PANELS = {
-    "threshold": "explore.threshold(unet, roads)",
-    "epochs": "explore.epochs(unet, roads)",
-    "convolution": "explore.transposed_convolution()",
-    "levels": "explore.unet_levels(unet.model(), roads.images[0])",
+PANELS = {  # name: the call, its number of sliders, how its picture's words begin
+    "threshold": ("explore.threshold(unet, roads)", 2, "At threshold"),
+    "epochs": ("explore.epochs(unet, roads)", 2, "After epoch"),
+    "convolution": ("explore.transposed_convolution()", 2, "The signal"),
+    "levels": ("explore.unet_levels(unet.model(), roads.images[0])", 1, "Feature maps of"),
 }
 
 
@@ -285,12 +285,14 @@ def test_panels_obey_the_keyboard_and_can_be_read_in_both_themes_at_125_percent(
     open_notebook(page, notebook)
     choose(page, theme)
     write(page, cell(page, folder, notebook, "imports"), PANEL)
-    for name, call in PANELS.items():
+    for name, (call, sliders, words) in PANELS.items():
         place = cell(page, folder, notebook, "threshold-panel")
         write(page, place, call)
-        panel = place.locator(".widget-vbox")
+        panel = place.locator(".widget-vbox", has=page.locator(f"img[alt^='{words}']"))
         panel.locator("img").wait_for(timeout=5 * MINUTE)  # where no run is to be reused, one is trained
-        for slider in range(panel.locator(".noUi-handle").count()):
+        panel.locator(".noUi-handle").nth(sliders - 1).wait_for()
+        assert panel.locator(".noUi-handle").count() == sliders
+        for slider in range(sliders):
             before = panel.locator("img").get_attribute("src")
             panel.locator(".noUi-handle").nth(slider).focus()
             page.keyboard.press("ArrowRight")

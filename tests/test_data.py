@@ -267,10 +267,11 @@ def test_a_cache_folder_without_permission(folder, tmp_path):
     assert_refused_cache(error, tmp_path / "cache")
 
 
-def test_a_full_disk_leaves_nothing_half_written(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_takes_no_more_keeps_nothing_half_written(folder, tmp_path, monkeypatch, number):
     def fail(file, **arrays):
         file.write(b"half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(np, "savez", fail)
     with pytest.raises(DataError) as error:

@@ -101,16 +101,20 @@ def test_a_strategy_that_is_none(roads, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "cpuinfo", "expected"),
+    ("gpus", "cpuinfo", "onednn", "expected"),
     [
-        (["a GPU"], "flags: avx512_bf16", "float16"),
-        ([], "flags: avx2 avx512_bf16", "bfloat16"),
-        ([], "flags: avx512f amx_bf16", "bfloat16"),
-        ([], "flags: avx512f", None),
-        ([], None, None),
+        (["a GPU"], "flags: avx512_bf16", None, "float16"),
+        ([], "flags: avx2 avx512_bf16", None, "bfloat16"),
+        ([], "flags: avx512f amx_bf16", "1", "bfloat16"),
+        ([], "flags: avx512f amx_bf16", "0", None),
+        ([], "flags: avx512f", None, None),
+        ([], None, None, None),
     ],
 )
-def test_the_short_numbers_of_a_machine(monkeypatch, tmp_path, gpus, cpuinfo, expected):
+def test_the_short_numbers_of_a_machine(monkeypatch, tmp_path, gpus, cpuinfo, onednn, expected):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    if onednn:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus)
     monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
     if cpuinfo is not None:

@@ -107,7 +107,7 @@ def test_live_is_one_figure_that_grows(shown, roads):
         watch(Progress("simple, small, seed 0", epoch, 2, curves(epoch), prediction, names, 1.5, 1.5 * (2 - epoch)))
     figures, words = shown[::2], shown[1::2]
     assert "epoch 2 of 2, validation loss 0.821" in words[-1][1]["text/markdown"]
-    assert words[0][1]["text/markdown"].startswith("*The first epoch is under way (simple, small, seed 0).")
+    assert words[0][1]["text/markdown"].startswith("*The first epoch is under way (simple, small, seed 0).*")
     right = f"{curves(2)['val_accuracy'][-1]:.1%}"
     assert words[-1][1]["text/markdown"].startswith(
         f"*After epoch 2 {right} of all validation pixels are right (simple,"
@@ -184,13 +184,33 @@ def test_steps_are_means_of_the_last_ones_above_a_dotted_line():
     assert accuracy.lines[2].get_ydata()[0] == 0.82 and "a: loss 5.500" in figure.get_label()
 
 
+@pytest.mark.parametrize(
+    "ends", [(0.834, 0.818), (0.833, 0.8195), (0.82, 0.9), (0.82, 0.7), (0.9, 0.95), (0.845, 0.8185)]
+)
+def test_no_road_is_written_where_no_label_is(ends):
+    named = {
+        name: {
+            "step": np.arange(1, 9),
+            "loss": np.zeros(8),
+            "accuracy": np.r_[np.linspace(0.6, 0.8, 4), np.full(4, end)],
+        }
+        for name, end in zip(("U-Net at 1e-4", "simple model"), ends)
+    }
+    figure = plots.steps(named, no_road=0.82, window=4)
+    figure.canvas.draw()
+    *labels, no_road = (text.get_window_extent() for text in figure.axes[1].texts)
+    assert len(labels) == 2 and not any(no_road.overlaps(label) for label in labels)
+
+
 def test_lines_keep_their_names_and_places():
-    figure = plots.lines({"with": [0.4, 0.1], "without": [0.5, 0.1]}, along=(1, 2), labels=("pixels", "share wrong"))
+    figure = plots.lines(
+        {"with": [0.6, 0.4, 0.1], "without": [0.6, 0.5, 0.1]}, along=(1, 2, 3), labels=("pixels", "share wrong")
+    )
     first, second = figure.axes[0].lines
-    np.testing.assert_array_equal(second.get_ydata(), [0.5, 0.1])
-    assert "share wrong by pixels: with from 0.400 to 0.100" in figure.get_label()
+    np.testing.assert_array_equal(second.get_ydata(), [0.6, 0.5, 0.1])
+    assert "share wrong by pixels: with from 0.600 to 0.100" in figure.get_label()
     named = {text.get_text(): (text.get_color(), text.xy) for text in figure.axes[0].texts}
-    assert named == {"with": (first.get_color(), (1, 0.4)), "without": (second.get_color(), (1, 0.5))}
+    assert named == {"with": (first.get_color(), (2, 0.4)), "without": (second.get_color(), (2, 0.5))}
 
 
 def test_precision_recall_marks_max_f_and_tells_ap(roads):

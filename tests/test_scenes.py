@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import scenes, scenes_paint, scenes_street
+from roadseg import data, kitti, scenes, scenes_paint, scenes_street
 from roadseg.errors import DataError, OptionError
 
 COUNTS = {"um": 2, "umm": 1, "uu": 1}
@@ -41,6 +41,40 @@ def written(tmp_path_factory) -> Path:
 
 def files(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def older_scenes(tmp_path, monkeypatch) -> Path:
+    """The usual scenes, made by the version before."""
+    monkeypatch.setenv("ROADSEG_HOME", str(tmp_path))
+    monkeypatch.delenv("ROADSEG_DATA", raising=False)
+    monkeypatch.setattr(scenes, "COUNTS", COUNTS)
+    root = scenes.write(tmp_path / "data" / "scenes")
+    record = json.loads((root / "scenes.json").read_text(encoding="utf-8"))
+    (root / "scenes.json").write_text(json.dumps(record | {"version": kitti.SCENES_VERSION - 1}), encoding="utf-8")
+    (root / "training" / "image_2" / "um_000000.png").write_bytes(b"as it was")
+    return root
+
+
+def test_scenes_of_an_older_version_are_rendered_again(older_scenes, monkeypatch):
+    said = []
+    assert kitti.locate().to_render
+    roads = data.load(size=(16, 16), cache=False, say=said.append)
+    assert len(roads) == sum(COUNTS.values()) and said[0].startswith("Rendering") and not kitti.locate().to_render
+    assert kitti.scenes_version(older_scenes) == kitti.SCENES_VERSION
+
+
+def test_other_scenes_of_an_older_version_are_left_alone(older_scenes):
+    before = files(older_scenes)
+    with pytest.raises(DataError, match="found other scenes"):
+        scenes.write(older_scenes, seed=1, counts=COUNTS)
+    assert files(older_scenes) == before
+
+
+def test_scenes_that_roadseg_data_names_are_scenes(older_scenes, monkeypatch):
+    monkeypatch.setenv("ROADSEG_DATA", str(older_scenes))
+    location = kitti.locate()
+    assert location.kind == "scenes" and not location.to_render
 
 
 # --- one scene -------------------------------------------------------------------------------------------------------
@@ -293,7 +327,7 @@ def test_workers_make_no_difference(written, tmp_path):
 def test_record(written):
     record = json.loads((written / "scenes.json").read_text(encoding="utf-8"))
     assert record["seed"] == 5
-    assert record["version"] == scenes.VERSION
+    assert record["version"] == kitti.SCENES_VERSION
     assert record["counts"] == COUNTS
     assert len(record["digest"]) == 64
 
@@ -309,7 +343,7 @@ def test_a_whole_folder_is_kept(written):
 
 
 def test_other_scenes_are_not_overwritten(written):
-    with pytest.raises(DataError, match=rf"found other scenes \(seed 5, version {scenes.VERSION}\); remove it"):
+    with pytest.raises(DataError, match=rf"found other scenes \(seed 5, version {kitti.SCENES_VERSION}\); remove it"):
         scenes.write(written, seed=6, counts=COUNTS)
 
 
