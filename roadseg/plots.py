@@ -253,23 +253,17 @@ def curves(
 
 
 def _mark_no_road(axes, accuracy: float) -> None:
-    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name above or below it on the right, or on
-    the left, wherever no label of a line is near."""
+    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name on the right, where no label is; for
+    it to see them, the labels of the lines come first."""
     low, high = axes.get_ylim()
-    labels = [(text.xy[1] - accuracy) / (high - low) for text in axes.texts]
-    above, below = (min((abs(away) for away in labels if side * away > -0.05), default=1) for side in (1, -1))
-    near = 0.12  # of the height of the axes, which holds two lines of small text
-    place, align = (0.02, "left") if max(above, below) < near else (1, "right")
+    points = 72 * axes.figure.get_figheight() * axes.get_position().height / (high - low)
+    labels = [
+        (text.xy[1] - accuracy) * points - 3 for text in axes.texts
+    ]  # as high above the line as their offset says
+    free = (away for away in (4, -11, 14, -20, 24, -30) if all(abs(away - label) > 11 for label in labels))
     axes.axhline(accuracy, color="black", linestyle=":", linewidth=1)
-    axes.annotate(
-        "NO ROAD everywhere",
-        (place, accuracy),
-        (0, 4 if above >= min(near, below) else -11),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha=align,
-        fontsize=8,
-    )
+    right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+    axes.annotate("NO ROAD everywhere", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
 
 
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
@@ -279,7 +273,15 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     colours = dict(zip(last, COLOURS))
     for label in sorted(last, key=last.get):
         height = max(last[label], height + gap)
-        axes.annotate(label, (end, height), (5, -3), textcoords="offset points", color=colours[label], fontsize=8.5)
+        axes.annotate(
+            label,
+            (end, height),
+            (5, -3),
+            textcoords="offset points",
+            color=colours[label],
+            fontsize=8.5,
+            annotation_clip=False,
+        )
     axes.set_xticks([tick for tick in MaxNLocator(6, integer=True).tick_values(1, end) if 1 <= tick <= end])
     axes.set_xlim(right=end + 0.42 * (end - 1) + 0.5)
 

@@ -202,6 +202,22 @@ def test_no_road_is_written_where_no_label_is(ends):
     assert len(labels) == 2 and not any(no_road.overlaps(label) for label in labels)
 
 
+def test_labels_that_are_moved_beyond_the_axes_are_drawn():
+    named = {
+        name: {
+            "step": np.arange(1, 9),
+            "loss": np.zeros(8),
+            "accuracy": np.r_[np.linspace(0.6, 0.8, 4), np.full(4, 0.95)],
+        }
+        for name in "abcd"
+    }
+    figure = plots.steps(named, window=4)
+    figure.canvas.draw()
+    texts = figure.axes[1].texts
+    assert max(text.xy[1] for text in texts) > figure.axes[1].get_ylim()[1]
+    assert {text.get_annotation_clip() for text in texts} == {False}
+
+
 def test_lines_keep_their_names_and_places():
     figure = plots.lines(
         {"with": [0.6, 0.4, 0.1], "without": [0.6, 0.5, 0.1]}, along=(1, 2, 3), labels=("pixels", "share wrong")
