@@ -36,6 +36,7 @@ test: $(READY) $(VENV)/.teach  ## the tests, and every notebook with real traini
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
+	$(TEST_ENVIRONMENT) $(PYTHON) -m roadseg data --render "$(OWN)/data/scenes"
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) $(SIDE_BY_SIDE) notebooks
 
 long: $(READY)  ## the tests that take minutes: trainings killed at random moments, notebooks run again and again
