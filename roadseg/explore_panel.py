@@ -146,7 +146,7 @@ def table(rows: Mapping[str, Mapping[str, float]], *, corner: str = "", digits: 
 
 def legend(left: str) -> str:
     """What the left picture shows, and the colours of errors in the right one."""
-    square = "<span style='background: {}; display: inline-block; width: 0.9em; height: 0.9em'></span> {}"
+    square = "<span style='background: {}; display: inline-block; width: 0.9em; height: 0.9em'></span>&nbsp;{}"
     named = ((plots.RIGHT, "road found"), (plots.MISSED, "missed"), (plots.FALSE, "false"))
     squares = " ".join(square.format(colour, text) for colour, text in named)
     return paragraph(f"Left: {escape(left)}. Right: {squares}; the line is the true border.")

@@ -97,7 +97,7 @@ def train(
         of the same settings whoever wrote its steps.
     strategy : one device, or mirrored: each batch is shared between all GPUs, and the losses are the same.
     mixed_precision : multiply in float16 on a GPU, in bfloat16 on a processor that has instructions for it; the run
-        has a recipe of its own, such as "fast-bfloat16".
+        has a recipe of its own, such as "fast-bfloat16". To be reused it asks for such a machine, too.
     watch : called with a Progress before the first epoch and after each; once, at the end, for a reused run.
     say : called with one line at the end, which tells whether the run was trained, resumed or reused, and with
         one when there is something to wait for or to go on with.

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from roadseg import __main__ as commands
-from roadseg import data, doctor, kitti, runs, scenes, training
+from roadseg import data, doctor, kitti, recipes, runs, scenes, training
 from roadseg.__main__ import MODELS, main, score_table
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -335,6 +335,7 @@ def test_doctor_without_numpy():
     done = python(WITHOUT_ARRAYS)
     assert done.returncode == 1 and done.stderr == ""
     assert "-> install what is missing: python -m pip install -r requirements.txt" in done.stdout
+    assert {"cores", "memory"} <= {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
 
 
 def test_doctor_names_a_run_that_is_not_whole(tmp_path, no_measuring, capsys):
@@ -396,6 +397,14 @@ def test_start_opens_jupyterlab_here_only_and_hands_on_its_options(tmp_path, mon
     assert not any("token" in part or "password" in part for part in command)  # JupyterLab's own token stays
     settings = Path(environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0]) / "labconfig/page_config.json"
     assert list(json.loads(settings.read_text())) == ["disabledExtensions"]
+
+
+def test_the_estimate_knows_the_recipes_steps():
+    """An epoch has 68 steps; one of pictures of half the size takes about a third of the time."""
+    for name, steps in doctor.STEPS.items():
+        recipe = recipes.RECIPES[name]
+        small = round(recipe.half_size * recipe.epochs)
+        assert steps == pytest.approx(68 * (recipe.epochs - small + small / 3), rel=0.03), name
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process on Windows cannot become another program")
