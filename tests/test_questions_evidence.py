@@ -766,13 +766,13 @@ def seeds_of_all_models():
 @case(
     "02 scores-check",
     {
-        "a simple model that sees shapes": {("scores", "simple model", "max_f"): 0.9},
-        "a baseline without its colours": {("scores", "colour and position", "max_f"): 0.77},
+        "a simple model that sees shapes": {("beside", "simple model", "max_f"): 0.9},
+        "a baseline without its colours": {("beside", "colour and position", "max_f"): 0.77},
     },
 )
 def unet_beside_baselines():
     best = {"simple model": 0.77, "colour and position": 0.87, "U-Net": 0.91}
-    return {"scores": {name: {"max_f": value} for name, value in best.items()}}
+    return {"beside": {name: {"max_f": value} for name, value in best.items()}}
 
 
 def a_hole():
