@@ -94,6 +94,7 @@ def test_matrix_products_do_as_many_multiplications(bench, road_folder):
     assert -(-12 * a_picture // way.SIDE**2) <= len(way.long)
 
 
+@pytest.mark.slow
 def test_pictures_as_large_as_published(bench, road_folder, tmp_path):
     root = bench.published_size(road_folder, tmp_path / "published")
     for file in root.glob("training/*/*.png"):

@@ -147,6 +147,7 @@ def test_it_learns(roads, tmp_path):
     assert set(scores) == {"um", "umm", "uu", "all"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["assigned", "reported", "fast", "best"])
 def test_recipes_train(roads, tmp_path, name):
     run = training.train("unet", name, roads, epochs=2, out=tmp_path, say=quiet)
@@ -157,6 +158,7 @@ def test_recipes_train(roads, tmp_path, name):
     assert ("standardize" in layers) == (name in ("fast", "best"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "share", "sides"), [("unet", 2 / 3, "112"), ("simple", 1, "111"), ("simple", 0, "222")]
 )
