@@ -233,9 +233,9 @@ def _verify(folder: str) -> int:
 
 def _kitti_found() -> Path:
     location = roadseg.kitti.locate()
-    if location.kind != "kitti" and len(location.looked) == 1:
-        raise DataError("ROADSEG_DATA points to scenes: unset it, or name KITTI's folder after --verify.")
     if location.kind != "kitti":
+        if location.chosen:
+            raise DataError("ROADSEG_DATA points to scenes: unset it, or name KITTI's folder after --verify.")
         raise DataError(
             f"there is no KITTI road to verify (looked at {', '.join(location.looked[:3])}): "
             "download it, or name its folder after --verify."

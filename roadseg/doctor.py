@@ -196,7 +196,7 @@ def data() -> Iterator[Finding]:
         yield Finding(location.kind, location.why)
         for place in location.looked:
             yield Finding("looked at", place)
-        if location.kind == "scenes" and len(location.looked) > 1:
+        if location.kind == "scenes" and not location.chosen:
             yield Finding("real KITTI", "not here; `python -m roadseg data --download kitti` fetches it (495 MB)")
         if location.to_render:
             yield Finding("scenes", "not rendered yet: the first notebook does it, in about a minute")

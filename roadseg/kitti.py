@@ -86,9 +86,16 @@ class Location:
     @property
     def to_render(self) -> bool:
         """True if these are the usual scenes, and nobody has rendered them yet, or another version of the renderer."""
-        if self.kind != "scenes" or self.looked == ("ROADSEG_DATA",):
+        if self.kind != "scenes" or self.chosen:
             return False
-        return not (self.path / "training").is_dir() or scenes_version(self.path) not in (None, SCENES_VERSION)
+        record = scenes_record(self.path)
+        outdated = record is not None and record.get("version", SCENES_VERSION) != SCENES_VERSION
+        return outdated or not (self.path / "training").is_dir()
+
+    @property
+    def chosen(self) -> bool:
+        """True if ROADSEG_DATA names the folder, so that no other place was looked at."""
+        return len(self.looked) == 1
 
 
 @dataclass(frozen=True)
@@ -259,12 +266,13 @@ def locate(project: Path | None = None) -> Location:
     return Location(data / "scenes", "scenes", why, looked)
 
 
-def scenes_version(root: Path) -> int | None:
-    """The version of the renderer that made the scenes in a folder; None where no record tells."""
+def scenes_record(root: Path) -> dict | None:
+    """What is written beside rendered scenes: version of the renderer, seed, counts, digest; None where nothing is."""
     try:
-        return json.loads((root / SCENES_RECORD).read_text(encoding="utf-8"))["version"]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = json.loads((root / SCENES_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    return record if isinstance(record, dict) else None
 
 
 def _chosen(folder: str) -> Path:

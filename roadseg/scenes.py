@@ -31,7 +31,7 @@ from PIL import Image
 
 from roadseg import scenes_paint as paint
 from roadseg.errors import DataError, OptionError
-from roadseg.kitti import SCENES_RECORD, SCENES_VERSION, scenes_version
+from roadseg.kitti import SCENES_RECORD, SCENES_VERSION, scenes_record
 from roadseg.scenes_paint import HEIGHT, OTHER, ROAD, WIDTH, Camera, Canvas, Light, mix
 from roadseg.scenes_street import (
     Ground,
@@ -54,7 +54,6 @@ NOT_ROAD_COLOUR, ROAD_COLOUR, EXCLUDED_COLOUR = (255, 0, 0), (255, 0, 255), (0, 
 GROUP = 4  # neighbouring indices that share a street, as KITTI's frames come in sequences
 LABELLED = (45, 140)  # metres; somewhere between these, annotators give up telling road from its surroundings
 UNSURE = ("mouth", "twin", "gravel")  # other roads and ragged edges, which KITTI's labels often leave out
-RECORD = SCENES_RECORD
 SHADE_FAR = 120  # metres; what stands farther away throws no shade that could be seen
 
 
@@ -242,7 +241,7 @@ def write(
         part = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
         try:
             record["digest"] = fill(part, names, seed, workers or processors(), progress)
-            (part / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            (part / SCENES_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             put_in_place(part, root, record)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -334,23 +333,21 @@ def write_one(part: Path, seed: int, name: tuple[str, int]) -> bytes:
 
 def older(root: Path, record: dict) -> bool:
     """Whether `root` holds these scenes as an older version of the renderer made them."""
-    version = scenes_version(root)
-    if not is_whole(version) or version >= record["version"]:
-        return False
-    found = json.loads((root / RECORD).read_text(encoding="utf-8"))
-    return all(found.get(name) == record[name] for name in ("seed", "counts"))
+    found = scenes_record(root) or {}
+    same = all(found.get(name) == record[name] for name in ("seed", "counts"))
+    return same and is_whole(found.get("version")) and found["version"] < record["version"]
 
 
 def holds(root: Path, record: dict) -> bool:
     """Whether `root` already holds just these scenes. Raises DataError where it holds anything else."""
-    try:
-        found = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    found = scenes_record(root)
+    if found is not None:
         if record.items() <= found.items():
             return True
         what = f"other scenes (seed {found.get('seed')}, version {found.get('version')})"
-    except (OSError, ValueError, AttributeError):
-        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-            return False
+    elif not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    else:
         what = "something else" if root.is_dir() else "a file"
     raise DataError(f"{root}: expected no folder or one with these scenes, found {what}; remove it or choose another")
 

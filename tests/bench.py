@@ -385,9 +385,11 @@ def panel_rows(root: Path, effort: Effort) -> list[Row]:
     images, road, evaluated = (part[validation] for part in (roads.images, roads.road, roads.evaluated))
     probability = np.random.default_rng(0).integers(0, 256, road.shape, np.uint8)
     curve, picture = metrics.curve(probability, road, evaluated), explore.Picture(images[0], road[0], evaluated[0])
-    thresholds = np.linspace(0, 1, 21)
-    views = [lambda t=t: explore.threshold_view(picture, probability[0], curve, threshold=t) for t in thresholds]
-    moves = [seconds(lambda: view()._repr_html_()) for view in views]  # noqa: B023
+
+    def move(threshold: float) -> None:
+        explore.threshold_view(picture, probability[0], curve, threshold=threshold)._repr_html_()
+
+    moves = [seconds(lambda t=t: move(t)) for t in np.linspace(0, 1, 21)]
     return [row("a move of the threshold", moves, "s", below=MOVE_SECONDS)]
 
 

@@ -206,10 +206,14 @@ def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
     assert next(e for e in workbook.read(folder).entries if e.item.id == "answer-3").state == "done"
 
 
-def choose(page, theme: str) -> None:
+def open_enlarged(page, folder: Path, notebook: str, theme: str, *, imports: str) -> None:
+    """Open a notebook at 125 %, in a theme, with other imports than its own."""
+    page.set_viewport_size({"width": 1040, "height": 800})  # 1300 x 1000 at 125 %
+    open_notebook(page, notebook)
     page.click("text=Settings >> nth=0")
     page.hover("text=Theme >> nth=0")
     page.click(f".lm-Menu-itemLabel:text-is('{theme}')")
+    write(page, cell(page, folder, notebook, "imports"), imports)
 
 
 CONTRAST = """card => {
@@ -233,11 +237,8 @@ CONTRAST = """card => {
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_cards_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
-    page.set_viewport_size({"width": 1040, "height": 800})  # 1300 x 1000 at 125 %
     notebook = "03_written_questions"
-    open_notebook(page, notebook)
-    choose(page, theme)
-    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    open_enlarged(page, folder, notebook, theme, imports="from roadseg import checks, review")
     for _, check in answered(page, folder, notebook):
         told = check.locator(".jp-RenderedHTML").first.evaluate(CONTRAST)
         assert told and min(told)[0] >= 4.5, min(told)
@@ -280,11 +281,8 @@ PANELS = {  # name: the call, its number of sliders, how its picture's words beg
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_panels_obey_the_keyboard_and_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
-    page.set_viewport_size({"width": 1040, "height": 800})  # 1300 x 1000 at 125 %
     notebook = "03_written_questions"
-    open_notebook(page, notebook)
-    choose(page, theme)
-    write(page, cell(page, folder, notebook, "imports"), PANEL)
+    open_enlarged(page, folder, notebook, theme, imports=PANEL)
     for name, (call, sliders, words) in PANELS.items():
         place = cell(page, folder, notebook, "threshold-panel")
         write(page, place, call)

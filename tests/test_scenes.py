@@ -56,12 +56,12 @@ def older_scenes(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def test_scenes_of_an_older_version_are_rendered_again(older_scenes, monkeypatch):
+def test_scenes_of_an_older_version_are_rendered_again(older_scenes):
     said = []
     assert kitti.locate().to_render
     roads = data.load(size=(16, 16), cache=False, say=said.append)
     assert len(roads) == sum(COUNTS.values()) and said[0].startswith("Rendering") and not kitti.locate().to_render
-    assert kitti.scenes_version(older_scenes) == kitti.SCENES_VERSION
+    assert kitti.scenes_record(older_scenes)["version"] == kitti.SCENES_VERSION
 
 
 def test_other_scenes_of_an_older_version_are_left_alone(older_scenes):
