@@ -39,7 +39,7 @@ test: $(READY) $(VENV)/.teach  ## the tests, and every notebook with real traini
 	$(TEST_ENVIRONMENT) $(PYTHON) -m roadseg data --render "$(OWN)/data/scenes"
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) $(SIDE_BY_SIDE) notebooks
 
-long: $(READY)  ## the tests that take minutes: trainings killed at random moments, notebooks run again and again
+long: $(READY)  ## the tests that take minutes: killed trainings, notebooks run again, scenes against real pictures
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -n 2 --dist worksteal -m long
 

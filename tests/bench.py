@@ -10,8 +10,15 @@ An epoch is what each way of training really does for the course's split: 68 ste
 for the plain script with decoding, for the package with everything it writes: in float32, as the others, and once more
 in mixed precision where the machine has shorter numbers. All take turns, each in a process of its own. The others run
 some steps of an epoch, scaled up, and all of the validation, scheduled as any process (the package asks for batch
-work). One of them does no more than multiply matrices, with as many multiplications as the network's: how close an
-epoch comes to that is the share of the machine's rate that it reaches. Targets are for medians.
+work).
+
+Two of the others do less than a training, and show what none can beat. One computes TensorFlow's convolutions in
+float32, forward and backward, and nothing between them: what the plain script takes in comparison is the most that
+training in float32 could gain. One multiplies matrices, with as many multiplications as the network's: how close an
+epoch comes to that is the share of the machine's rate that it reaches.
+
+Targets are for medians. The one over the plain script is for the package's fastest way on this machine: mixed precision
+where there is one, else float32.
 """
 
 from __future__ import annotations
@@ -34,7 +41,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import roadseg
-from roadseg import data, kitti, provenance, scenes
+from roadseg import data, kitti, models, provenance, scenes
+from roadseg.backend import keras, tf
 from roadseg.data import course_split
 from roadseg.recipes import changed
 
@@ -104,23 +112,23 @@ def epoch_rows(name: str, root: Path, effort: Effort) -> list[Row]:
     """Seconds an epoch, by the package, the plain script and PyTorch, and how they compare."""
     times = epoch_times(ways(name, root, effort), effort)
     rows = [row(f"{name}: an epoch, {way}", values, "s") for way, values in times.items()]
-    for ours in (way for way in times if way.startswith("roadseg")):
-        compared = {"plain script": SPEEDUP[name], "PyTorch": 1.0}
-        rows += [
-            row(f"{name}: {way} / {ours}", ratios(times[way], times[ours]), "x", at_least=target)
-            for way, target in compared.items()
-            if way in times
-        ]
+    plain, *ours = times["plain script"], *(way for way in times if way.startswith("roadseg"))
+    for way in ours:
+        target = SPEEDUP[name] if way == ours[-1] else None
+        rows.append(row(f"{name}: plain script / {way}", ratios(plain, times[way]), "x", at_least=target))
+        if "PyTorch" in times:
+            rows.append(row(f"{name}: PyTorch / {way}", ratios(times["PyTorch"], times[way]), "x", at_least=1.0))
+    rows.append(row(f"{name}: plain script / convolutions", ratios(plain, times["convolutions alone"]), "x"))
     rows.append(row(f"{name}: share of the matrix rate", ratios(times["matrices alone"], times["roadseg"]), "x"))
     return rows
 
 
 def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
-    """The package, in float32 and, where the machine has shorter numbers, in mixed precision; and its competitors."""
+    """The package, in float32 and, where the machine has shorter numbers, faster in mixed precision; and the others."""
     package = {"roadseg": False}
     if short := roadseg.devices.short_float():
         package[f"roadseg {short}"] = True
-    others = {"plain script": plain_training, "matrices alone": MatrixProducts}
+    others = {"plain script": plain_training, "convolutions alone": Convolutions, "matrices alone": MatrixProducts}
     if importlib.util.find_spec("torch"):
         others["PyTorch"] = torch_training
     count = len(kitti.frames(root))
@@ -215,6 +223,48 @@ def plain_training(name: str, root: Path, size: tuple[int, int]):
     return PlainTraining(name, root, size=size)
 
 
+class Convolutions:
+    """The network's convolutions in float32, each on random numbers of its own, and their gradients: nothing else."""
+
+    def __init__(self, name: str, root: Path, size: tuple[int, int]):
+        convolutions = [layer for layer in models.build(name, size=size).layers if is_convolution(layer)]
+        self.layers = [bare(layer) for layer in convolutions]
+        self.validated = len(course_split(len(kitti.frames(root))).validation)
+        inputs, outputs = ([getattr(layer, side).shape[1:] for layer in convolutions] for side in ("input", "output"))
+        self.images, self.changes = (
+            [tf.random.normal((BATCH, *shape)) for shape in part] for part in (inputs, outputs)
+        )
+        self.held_out = [tf.random.normal((VALIDATION_BATCH, *shape)) for shape in inputs]
+        self.forward, self.backward = tf.function(self.outputs), tf.function(self.gradients)
+
+    def outputs(self, images: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [layer(image) for layer, image in zip(self.layers, images)]
+
+    def gradients(self, images: list[tf.Tensor], changes: list[tf.Tensor]) -> tuple:
+        """What every convolution gives, and its gradients by its kernel and, but for the first, by its input. All are
+        returned, as TensorFlow leaves out what nobody asks for."""
+        with tf.GradientTape() as tape:
+            tape.watch(images[1:])
+            outputs = self.outputs(images)
+        kernels = [layer.kernel for layer in self.layers]
+        return outputs, *tape.gradient(outputs, [images[1:], kernels], changes)
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            self.backward(self.images, self.changes)
+
+    def validate(self) -> None:
+        for _ in range(-(-self.validated // VALIDATION_BATCH)):
+            self.forward(self.held_out)
+
+
+def bare(layer):
+    """The same convolution, without bias and activation."""
+    convolution = type(layer).from_config({**layer.get_config(), "activation": None, "use_bias": False})
+    convolution.build(layer.input.shape)
+    return convolution
+
+
 class MatrixProducts:
     """As many multiplications as a training does, in matrix products: what the machine could do at its best."""
 
@@ -224,7 +274,7 @@ class MatrixProducts:
         import numpy as np
 
         rng = np.random.default_rng(0)
-        model, count = roadseg.models.build(name, size=size), len(kitti.frames(root))
+        model, count = models.build(name, size=size), len(kitti.frames(root))
         self.a_picture = multiplications(model)
         self.validated = len(course_split(count).validation)
         rows = -(-VALIDATION_BATCH * self.a_picture // self.SIDE**2)
@@ -248,10 +298,14 @@ def multiplications(model) -> int:
     """Of one picture going forward, in all convolutions: kernel x pixels, out of it or, transposed, into it."""
     in_all = 0
     for layer in model.layers:
-        if "Conv2D" in type(layer).__name__:
+        if is_convolution(layer):
             side = layer.input if "Transpose" in type(layer).__name__ else layer.output
             in_all += math.prod(layer.kernel.shape) * math.prod(side.shape[1:3])
     return in_all
+
+
+def is_convolution(layer) -> bool:
+    return isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose))
 
 
 def torch_training(name: str, root: Path, size: tuple[int, int]):

@@ -14,6 +14,8 @@ from PIL import Image
 
 RED, MAGENTA, BLACK = (255, 0, 0), (255, 0, 255), (0, 0, 0)
 
+HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make long`
+
 LONGEST = ("test_teach", "test_lost", "test_check_steps", "test_training")
 
 
@@ -78,3 +80,13 @@ def roads(road_folder):
     from roadseg import data
 
     return data.load(road_folder, size=(32, 32), cache=False)
+
+
+@pytest.fixture(scope="session")
+def all_scenes(tmp_path_factory):
+    """All rendered scenes, 256 x 256: those of `make test` where they are there, else made anew, in a minute."""
+    from roadseg import data, scenes
+
+    made = Path(HOME or "") / "data" / "scenes"
+    there = HOME and made.is_dir()
+    return data.load(made if there else scenes.write(tmp_path_factory.mktemp("made") / "scenes"), cache=False)

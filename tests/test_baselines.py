@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import data, scenes
 from roadseg.baselines import BASELINES
 from roadseg.errors import OptionError
 from roadseg.metrics import counts
 
 GREY, GREEN, PINK = (100, 100, 100), (30, 200, 30), (250, 100, 200)
 SIDE = 256
-HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make long`
 
 
 def paint(*rows):
@@ -179,17 +177,7 @@ def test_scores_on_real_images(kitti, name, accuracy, max_f1):
         ("colour and position", 0.946, 0.86),
     ],
 )
-def test_rendered_scenes_are_as_hard_as_real_images(rendered, name, accuracy, max_f1):
+def test_rendered_scenes_are_as_hard_as_real_images(all_scenes, name, accuracy, max_f1):
     """Beside the scores of real images, with 49 of them held out."""
-    found = scores(*rendered, name)
+    found = scores(all_scenes.images, all_scenes.road, name)
     assert found == (pytest.approx(accuracy, abs=0.03), pytest.approx(max_f1, abs=0.05))
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    """All scenes, 256 x 256: those of `make test` where they are there, else rendered anew, which takes a minute."""
-    made = Path(HOME or "") / "data" / "scenes"
-    there = HOME and made.is_dir()
-    root = made if there else scenes.write(tmp_path_factory.mktemp("made") / "scenes")
-    roads = data.load(root, cache=False)
-    return roads.images, roads.road

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from roadseg import data, devices, models
+from roadseg.backend import keras, tf
 
 BENCH = Path(__file__).parent / "bench.py"
 
@@ -33,10 +34,11 @@ def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
     targets = {row["what"]: row["target"] for row in rows}
     for name, speedup in (("unet", 3), ("simple", 2)):
         assert {f"{name}: an epoch, roadseg", f"{name}: an epoch, plain script"} <= set(targets)
-        assert targets[f"{name}: plain script / roadseg"] == f"at least {speedup}"
-        assert (f"{name}: PyTorch / roadseg" in targets) == with_torch
-        if short := devices.short_float():
-            assert targets[f"{name}: plain script / roadseg {short}"] == f"at least {speedup}"
+        ways = ["roadseg", *(f"roadseg {short}" for short in [devices.short_float()] if short)]
+        asked = [targets[f"{name}: plain script / {way}"] for way in ways]
+        assert asked == [None] * (len(ways) - 1) + [f"at least {speedup}"], "the fastest way is held to it"
+        assert [f"{name}: PyTorch / {way}" in targets for way in ways] == [with_torch] * len(ways)
+        assert f"{name}: plain script / convolutions" in targets
         assert f"{name}: share of the matrix rate" in targets
     assert targets["loading: one by one / two at once"] == "at least 1.6"
     assert targets["loading from the cache"] == "below 0.5"
@@ -81,6 +83,27 @@ def test_rows_hold_targets_against_medians(bench):
 )
 def test_multiplications_by_hand(bench, build, by_hand):
     assert bench.multiplications(build()) == by_hand
+
+
+@pytest.mark.parametrize("name", ["simple", "unet"])
+def test_convolutions_alone_are_the_networks(bench, road_folder, name):
+    """What each gives, forward and backward, is what Keras gives for the layer of the network."""
+    way, model = bench.Convolutions(name, road_folder, (32, 32)), models.build(name, size=(32, 32))
+    layers = [layer for layer in model.layers if bench.is_convolution(layer)]
+    outputs, by_input, by_kernel = way.backward(way.images, way.changes)
+    assert len(layers) == len(outputs) == len(by_kernel) == len(by_input) + 1
+    assert all(np.allclose(one, other) for one, other in zip(outputs, way.forward(way.images)))
+    for i, layer in enumerate(layers):
+        layer.activation = keras.activations.linear
+        layer.kernel.assign(way.layers[i].kernel)
+        with tf.GradientTape() as tape:
+            tape.watch(way.images[i])
+            out = layer(way.images[i])
+        image, kernel = tape.gradient(out, [way.images[i], layer.kernel], way.changes[i])
+        np.testing.assert_allclose(outputs[i], out, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(by_kernel[i], kernel, rtol=1e-3, atol=1e-2)
+        if i:
+            np.testing.assert_allclose(by_input[i - 1], image, rtol=1e-4, atol=1e-4)
 
 
 def test_matrix_products_do_as_many_multiplications(bench, road_folder):

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import threading
+from itertools import product
 from pathlib import Path
 
 import make_reference
@@ -363,7 +364,10 @@ def reference() -> list[dict]:
 def test_reference_holds_all_that_the_notebooks_plot(reference):
     keys = {(entry["model"], entry["recipe"]["name"], entry["seed"]) for entry in reference}
     models, names = ("simple", "unet", "unet-no-skip"), ("reported", "assigned", "fast")
-    assert keys == {(model, name, seed) for model in models for name in names for seed in (0, 1, 2)}
+    as_long = {recipe.name for recipe in make_reference.AS_LONG}
+    kinds = {*product(models, names), *product(["simple"], as_long)}
+    assert as_long == {"reported-14", "assigned-14"}
+    assert keys == {(model, name, seed) for model, name in kinds for seed in (0, 1, 2)}
     assert set(runs.reference()["baselines"]) == set(baselines.BASELINES)
     assert [entry["seed"] for entry in runs.reference()["from scenes alone"]] == [0, 1]
     tried = {(entry["recipe"]["name"], entry["seed"]) for entry in runs.reference()["tried"]}
@@ -390,7 +394,8 @@ def test_reference_results_are_whole(reference):
         assert all(len(column) == entry["epochs"] for column in entry["curves"].values())
         assert all(np.isfinite(column).all() for column in entry["curves"].values())
         assert entry["curves"]["epoch"] == list(range(1, entry["epochs"] + 1))
-        assert entry["split"] == "blocks" and entry["train_count"] == 200
+        as_in_the_course = entry["recipe"]["name"].endswith("-14")
+        assert (entry["split"], entry["train_count"]) == (("course", 225) if as_in_the_course else ("blocks", 200))
 
 
 def test_reference_results_tell_scores_versions_and_machine(reference):

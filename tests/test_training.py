@@ -434,3 +434,37 @@ def test_a_killed_process_leaves_a_run_that_resumes(road_folder, roads, tmp_path
     killed = shutil.copytree(tmp_path, tmp_path.with_name("copy"))
     run = training.train("simple", small(epochs=4), roads, out=killed, say=quiet)
     assert run.how == "resumed" and len(run.curves["epoch"]) == 4
+
+
+# --- as far as on real pictures --------------------------------------------------------------------------------------
+
+
+def level(curves: dict, quantity: str) -> float:
+    """Where a curve ends: the median of its last four epochs, as single ones jump."""
+    return float(np.median(curves[quantity][-4:]))
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize(("recipe", "max_f"), [("reported", 0.77), ("assigned", 0.711)])
+def test_the_simple_model_gets_as_far_on_scenes_as_on_real_pictures(all_scenes, tmp_path, recipe, max_f):
+    """Beside three seeds on 240 real pictures, split by the same rule, with as many steps; the best F1 beside what
+    another program measured there."""
+    run = training.train("simple", recipe, all_scenes, out=tmp_path, say=quiet)
+    validation = [all_scenes.names.index(name) for name in run.validation_names]
+    assert run.curves["val_accuracy"][0] == pytest.approx(1 - all_scenes.road[validation].mean(), abs=0.02)
+    for quantity, apart in (("loss", 0.04), ("val_loss", 0.04), ("accuracy", 0.03), ("val_accuracy", 0.03)):
+        real = [level(one["curves"], quantity) for one in runs.reference_runs("simple", f"{recipe}-14")]
+        assert min(real) - apart < level(run.curves, quantity) < max(real) + apart, (quantity, real)
+    assert training.evaluate(run, all_scenes)["all"]["max_f"] == pytest.approx(max_f, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_unet_gets_as_far_on_scenes_as_on_real_pictures(all_scenes, tmp_path):
+    """Beside what another program measured on 287 real pictures by the course's split and recipe, with two seeds:
+    accuracy 0.969 and 0.971, loss 0.081 and 0.074, best F1 0.911 and 0.923."""
+    run = training.train("unet", "reported", all_scenes, out=tmp_path, say=quiet)
+    assert level(run.curves, "val_accuracy") == pytest.approx(0.97, abs=0.02)
+    assert level(run.curves, "val_loss") == pytest.approx(0.078, abs=0.05)
+    assert training.evaluate(run, all_scenes)["all"]["max_f"] == pytest.approx(0.917, abs=0.05)
