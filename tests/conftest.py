@@ -16,7 +16,7 @@ RED, MAGENTA, BLACK = (255, 0, 0), (255, 0, 255), (0, 0, 0)
 
 HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make long`
 
-LONGEST = ("test_teach", "test_lost", "test_check_steps", "test_training")
+LONGEST = ("test_teach", "test_lost", "test_check_unet", "test_check_steps", "test_training")
 
 
 def pytest_collection_modifyitems(items: list) -> None:

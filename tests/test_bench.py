@@ -85,6 +85,7 @@ def test_multiplications_by_hand(bench, build, by_hand):
     assert bench.multiplications(build()) == by_hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["simple", "unet"])
 def test_convolutions_alone_are_the_networks(bench, road_folder, name):
     """What each gives, forward and backward, is what Keras gives for the layer of the network."""

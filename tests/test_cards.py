@@ -100,6 +100,7 @@ def test_what_does_not_end_is_stopped():
     assert threading.active_count() < 20
 
 
+@pytest.mark.slow
 def test_a_sleep_and_a_loop_that_catches_everything_are_stopped_too():
     def caught():
         left = 2

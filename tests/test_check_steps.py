@@ -580,6 +580,7 @@ def test_what_has_no_end_is_ended_once(name, monkeypatch):
     assert check(step).cause == "endless" and len(step.__globals__["calls"]) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_a_sleep_is_cut_short(name):
     start = time.monotonic()
@@ -593,6 +594,7 @@ def test_many_short_sleeps_are_counted_together(monkeypatch):
     assert result("train_step", before(RETURN, "    import time\n    time.sleep(0.4)\n")).cause == "endless"
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_held_up_once_makes_no_step_endless(monkeypatch):
     monkeypatch.setattr(trials, "SECONDS", 1.0)
     pause = before(RETURN, "    time.sleep(pauses.pop() if pauses else 0)\n")

@@ -432,7 +432,7 @@ def told(name: str):
     return check_unet.unet(written(*WRONG[name]))
 
 
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if ":" in n else []) for n in WRONG])
 def test_wrong_versions_are_told_their_mistake(name, monkeypatch):
     monkeypatch.setattr(check_unet, "SECONDS", 0.5 if name == "endless" else check_unet.SECONDS)
     result = told(name)

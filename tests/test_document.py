@@ -615,6 +615,7 @@ FRAGMENTS = (
 )
 
 
+@pytest.mark.slow
 def test_no_word_of_any_mixture_gets_lost():
     draw = random.Random(7)
     words, nodes = [], ()

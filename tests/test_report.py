@@ -252,6 +252,7 @@ def test_execution_and_locked_cells_are_in_report_and_manifest(quick, book, tmp_
     assert f"changed: {locked}" in said and f"all {number} have run, from top to bottom" in said
 
 
+@pytest.mark.slow
 def test_the_same_workbook_makes_the_same_files(written, book, trained, tmp_path):
     again = report.write(book, runs_folder=trained, out=tmp_path / "again", name="Zoë Łuk")
     for name in ("html", "pdf", "zip"):

@@ -56,6 +56,7 @@ def older_scenes(tmp_path, monkeypatch) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_scenes_of_an_older_version_are_rendered_again(older_scenes):
     said = []
     assert kitti.locate().to_render
@@ -64,6 +65,7 @@ def test_scenes_of_an_older_version_are_rendered_again(older_scenes):
     assert kitti.scenes_record(older_scenes)["version"] == kitti.SCENES_VERSION
 
 
+@pytest.mark.slow
 def test_other_scenes_of_an_older_version_are_left_alone(older_scenes):
     before = files(older_scenes)
     with pytest.raises(DataError, match="found other scenes"):
@@ -71,6 +73,7 @@ def test_other_scenes_of_an_older_version_are_left_alone(older_scenes):
     assert files(older_scenes) == before
 
 
+@pytest.mark.slow
 def test_scenes_that_roadseg_data_names_are_scenes(older_scenes, monkeypatch):
     monkeypatch.setenv("ROADSEG_DATA", str(older_scenes))
     location = kitti.locate()
@@ -91,6 +94,7 @@ def test_same_seed_same_pixels(sample):
     assert pixels(scenes.render("um", 0)) == pixels(sample[0])
 
 
+@pytest.mark.slow
 def test_same_pixels_in_another_process_with_other_hashes():
     code = (
         "import hashlib; from roadseg import scenes; "
@@ -407,6 +411,7 @@ def test_a_script_without_main_guard_still_ends(tmp_path):
     assert len(list((tmp_path / "scenes/training/image_2").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_workers_leave_with_a_killed_parent(tmp_path):
     psutil = pytest.importorskip("psutil")
     code = f"from roadseg import scenes; scenes.write({str(tmp_path / 'scenes')!r}, counts={{'uu': 500}}, workers=2)"

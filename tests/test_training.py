@@ -177,6 +177,7 @@ def test_the_first_epochs_see_pictures_of_half_the_size(roads, tmp_path, model, 
     assert (run.curves["loss"] == whole.curves["loss"]).tolist() == [sides == "222"] * 3
 
 
+@pytest.mark.slow
 def test_same_seed_same_curve_and_another_seed_another(roads, tmp_path):
     curves = [
         training.train("simple", small(), roads, seed=seed, out=tmp_path / folder, say=quiet).curves["val_loss"]
@@ -317,6 +318,7 @@ def test_a_damaged_state_starts_anew(roads, tmp_path):
     assert run.curves["epoch"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_lost_files_is_trained_again(roads, tmp_path):
     run = training.train("simple", small(), roads, out=tmp_path, say=quiet)
     (run.path / "predictions" / "epoch-02.npz").unlink()
