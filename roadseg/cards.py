@@ -12,7 +12,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,13 +106,14 @@ def limited(call: Callable[[], Any], *, seconds: float = SECONDS, busy: float | 
                 _interrupt()
 
     watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
     try:
-        try:
-            return call()
-        finally:
-            over.set()
-            watcher.join()  # an interrupt that is under way arrives here, not later
+        with _interruptible():
+            watcher.start()
+            try:
+                return call()
+            finally:
+                over.set()
+                watcher.join()  # an interrupt that is under way arrives here, not later
     except KeyboardInterrupt:
         if fired:
             raise TimeUp(f"no end after {fired[0]:.0f} seconds") from None
@@ -124,6 +126,17 @@ def _worked() -> Callable[[], float]:
         return lambda: 0.0
     clock = time.pthread_getcpuclockid(threading.main_thread().ident)
     return lambda: time.clock_gettime(clock)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """An interrupt raises KeyboardInterrupt, even in what a shell's script runs in the background, deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if before is not None:  # not set by Python, which cannot bring it back
+            signal.signal(signal.SIGINT, before)
 
 
 def _interrupt() -> None:

@@ -1,6 +1,7 @@
 """Cards: what they say and show, and that no code of a reader's gets out of hand."""
 
 import html.parser
+import signal
 import threading
 import time
 
@@ -97,6 +98,18 @@ def test_what_does_not_end_is_stopped():
     with pytest.raises(TimeUp, match="no end"):
         limited(endless, seconds=0.2)
     assert isinstance(attempt(endless, seconds=0.2).error, TimeUp)
+
+
+def test_what_is_deaf_to_interrupts_ends_too_and_stays_deaf():
+    """As a process that a script starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(TimeUp):
+            limited(lambda: time.sleep(20), seconds=0.2)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert limited(lambda: 3) == 3
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert threading.active_count() < 20
 
 
