@@ -130,6 +130,7 @@ def test_a_sleep_and_a_loop_that_catches_everything_are_stopped_too():
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="this system tells no thread's own work")
 def test_only_own_work_counts_as_busy():
     def working():

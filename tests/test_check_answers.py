@@ -255,6 +255,7 @@ def test_kernels_alone_and_three_convolutions_have_their_counts():
     assert answer(8, RIGHT[8] + inner).cause == "three_convolutions"
 
 
+@pytest.mark.slow
 def test_every_mistake_has_a_number_of_its_own():
     """The first mistake that leads to a number takes it; none is left with numbers of others alone."""
     mistakes = {3: check_answers._wrong_steps, 4: check_answers._wrong_totals, 8: check_answers._wrong_counts}

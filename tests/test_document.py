@@ -486,6 +486,7 @@ def test_one_formula_that_stops_pandoc_costs_no_other(monkeypatch):
     assert sorted(node.text for node in formulas(nodes)) == ["a", "b", "d", "e"]
 
 
+@pytest.mark.slow
 def test_a_formula_that_typst_cannot_set_is_shown_as_it_was_typed():
     nodes = read("before $x$ and $y$\n\n- in a list $x$\n\n| a |\n|--|\n| $x$ |\n\nafter")
     able = formulas(nodes)

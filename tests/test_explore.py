@@ -360,6 +360,7 @@ def test_every_control_is_a_labelled_slider_and_every_picture_has_words(run, roa
         assert len(figure.get_label()) > 30 and caption.endswith(".")
 
 
+@pytest.mark.slow
 def test_text_is_the_same_whatever_the_run(tmp_path, roads, network, monkeypatch):
     """What nbval compares holds no number of a run and no identity of a widget."""
 

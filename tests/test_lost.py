@@ -153,6 +153,7 @@ def test_who_waits_for_a_process_that_is_killed_goes_on(tmp_path):
     process.join()
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_swept_up(finished, roads, tmp_path):
     path = Path(shutil.copytree(finished.path, tmp_path / finished.path.name))
     (path / "finished.json").unlink()

@@ -400,6 +400,7 @@ def test_two_at_once_do_no_harm(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
 
 
+@pytest.mark.slow
 def test_a_script_without_main_guard_still_ends(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -123,6 +123,7 @@ def test_a_course_folder_that_cannot_be_made_is_named(tmp_path):
         command("setup", tmp_path / "course")
 
 
+@pytest.mark.slow
 def test_what_nbgrader_refuses_is_told_with_its_log(course, own_jupyter):
     (course / "nbgrader_config.py").write_text("raise SystemExit(3)")
     with pytest.raises(CourseError, match=r"^nbgrader generate_assignment failed: see .*generate_assignment.txt$"):

@@ -38,7 +38,9 @@ def twins():
     return one, two
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "compiled", [pytest.param(False, marks=pytest.mark.slow, id="eager"), pytest.param(True, id="compiled")]
+)
 def test_train_step_equals_train_on_batch(roads, compiled):
     ours, keras_own = twins()
     keras_own.compile(keras.optimizers.Adam(1e-2), LOSS(), metrics=[keras.metrics.BinaryAccuracy()])
@@ -308,6 +310,7 @@ def test_an_unfinished_run_is_no_run(roads, tmp_path):
         runs.open_run(path)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_starts_anew(roads, tmp_path):
     interrupted(2, roads, tmp_path, model="simple")
     (state,) = tmp_path.rglob("state.npz")

@@ -78,6 +78,7 @@ def assert_refused(path: Path) -> None:
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signed", [False, True])
 def test_pickles_and_keras_archives_are_never_opened(path, roads, tmp_path, signed):
     sprung = tmp_path / "sprung"
