@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -108,15 +109,30 @@ def load(
 
 def _loaded(root, size, cache, workers, say) -> RoadData:
     root, source = _found(root, say)
-    frames = kitti.frames(root)
-    if cache is False:
-        return _decoded(frames, size, workers, source)
-    path = _cache_folder(cache) / f"{_cache_key(root, frames, size)}.npz"
-    kept = _read_cache(path, source)
+    with _scenes_can_be_rendered(root):
+        frames = kitti.frames(root)
+    path = None if cache is False else _cache_folder(cache) / f"{_cache_key(root, frames, size)}.npz"
+    kept = _read_cache(path, source) if path else None
     if kept is None:
-        kept = _decoded(frames, size, workers, source)
-        _write_cache(path, kept)
+        with _scenes_can_be_rendered(root):
+            kept = _decoded(frames, size, workers, source)
+        if path:
+            _write_cache(path, kept)
     return kept
+
+
+@contextmanager
+def _scenes_can_be_rendered(root: Path) -> Iterator[None]:
+    """Where rendered scenes are damaged, nobody has intact copies: say how to get them again."""
+    try:
+        yield
+    except DataError as error:
+        usual = root == kitti.project_root() / "data" / "scenes"
+        if not usual and kitti.scenes_record(root) is None:
+            raise
+        again = "they are rendered again" if usual else f"render them again: python -m roadseg data --render {root}"
+        found = str(error).rpartition("; ")[0] or str(error)  # without the remedy for published pictures
+        raise DataError(f"{found}; these are rendered scenes: delete the folder {root}, and {again}") from error
 
 
 def course_split(count: int) -> Split:

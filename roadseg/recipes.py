@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import math
+import numbers
+import re
+from dataclasses import asdict, dataclass, fields, replace
 
 from .errors import OptionError
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the defaults are those of the course, with the learning rate that really ran."""
+    """How a network is trained; the defaults are those of the course, with the learning rate that really ran.
+
+    Raises OptionError where a field is out of its range."""
 
     name: str
     learning_rate: float = 1e-3  # constant, or the peak of the schedule
@@ -26,6 +31,27 @@ class Recipe:
     dice: float = 0.0  # weight of the soft Dice loss beside cross-entropy
     muon: bool = False  # Muon for the kernels of convolutions, at the learning rate; Adam, at a tenth, for the rest
     half_size: float = 0.0  # share of the epochs, the first ones, on pictures of half the size, in [0, 1]
+
+    def __post_init__(self):
+        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+-]*", self.name):  # it names a folder
+            raise OptionError(f"the recipe's name is {self.name!r}: expected letters, digits and hyphens.")
+        for name, (right, expected) in RANGES.items():
+            value = getattr(self, name)
+            number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not number or not right(value):
+                raise OptionError(f"{name} is {value!r}: expected {expected}.")
+
+
+RANGES = {  # of the fields that are numbers
+    "learning_rate": (lambda rate: rate > 0, "a number above 0, such as 1e-3"),
+    "epochs": (lambda count: isinstance(count, numbers.Integral) and count >= 1, "a whole number from 1 on"),
+    "batch_size": (lambda count: isinstance(count, numbers.Integral) and count >= 1, "a whole number from 1 on"),
+    "colour": (lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"),
+    "zoom": (lambda share: 0 <= share < 1, "a share of height and width, from 0 to below 1"),
+    "average": (lambda momentum: 0 <= momentum < 1, "a momentum from 0 to below 1"),
+    "dice": (lambda weight: 0 <= weight < math.inf, "a weight from 0 on"),
+    "half_size": (lambda share: 0 <= share <= 1, "a share of the epochs, from 0 to 1"),
+}
 
 
 RECIPES = {
@@ -82,7 +108,10 @@ def settings(recipe: Recipe) -> dict:
 def changed(base: str | Recipe, **changes) -> Recipe:
     """A recipe with other fields, for experiments: changed("fast", name="no-flip", flip=False).
 
-    Raises OptionError without a name of its own."""
+    Raises OptionError without a name of its own, for a field that recipes do not have, and for one out of its range."""
     if "name" not in changes:
         raise OptionError("a changed recipe needs a name of its own: changed('fast', name='...', ...).")
+    known = [field.name for field in fields(Recipe)]
+    if unknown := [name for name in changes if name not in known]:
+        raise OptionError(f"a recipe has no {', '.join(unknown)}: its fields are {', '.join(known)}.")
     return replace(named(base), **changes)

@@ -156,6 +156,8 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
     path = Path(path)
     if not path.is_dir():
         raise RunError(f"there is no run at {path}: train one with `python -m roadseg train`, or look into its parent.")
+    if not (path / "settings.json").is_file() and not (path / "finished.json").is_file():
+        raise RunError(f"{path} is no run: name one of the folders in runs, or train: `python -m roadseg train`.")
     if not (path / "finished.json").is_file():
         raise RunError(f"the run {path} has not finished: the same training command resumes it.")
     run = Run(path, how)

@@ -205,8 +205,10 @@ def _plan(model, recipe, data, split_name, seed, epochs, step, validation_step, 
     epochs = recipe.epochs if epochs is None else epochs
     if not isinstance(epochs, int) or epochs < 1 or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
-    if not 0 <= recipe.half_size <= 1:
-        raise OptionError(f"half_size is {recipe.half_size}: expected a share of the epochs, from 0 to 1.")
+    try:
+        keras.initializers.get(recipe.initializer)
+    except (ValueError, TypeError):
+        raise OptionError(f"initializer is {recipe.initializer!r}: expected a name that Keras knows.") from None
     for size in (data.size, _half(data.size)) if recipe.half_size else (data.size,):
         models.build(model, size=size)  # an unknown name or a size that does not fit is told before anything starts
     split = road_data.split(data, split_name)
@@ -238,7 +240,7 @@ def _half(size: tuple[int, int]) -> tuple[int, int]:
 
 def _epochs_cap() -> int:
     text = os.environ.get("ROADSEG_EPOCHS") or "1000000"
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise OptionError(f"ROADSEG_EPOCHS is {text!r}: expected a whole number of at least 1, or unset it.")
     return int(text)
 

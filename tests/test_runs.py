@@ -121,6 +121,9 @@ def test_predictions_by_epoch(path):
 def test_what_is_no_run(path, tmp_path):
     with pytest.raises(RunError, match=rf"there is no run at {tmp_path / 'none'}: train one with `python -m roadseg"):
         runs.open_run(tmp_path / "none")
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(RunError, match=rf"{tmp_path / 'pictures'} is no run: name one of the folders in runs"):
+        runs.open_run(tmp_path / "pictures")
     with pytest.raises(RunError, match="there is no run at"):
         runs.open_run(path / "settings.json")
     (path / "finished.json").unlink()

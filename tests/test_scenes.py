@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -71,6 +72,30 @@ def test_other_scenes_of_an_older_version_are_left_alone(older_scenes):
     with pytest.raises(DataError, match="found other scenes"):
         scenes.write(older_scenes, seed=1, counts=COUNTS)
     assert files(older_scenes) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["picture cut short", "picture lost", "folder lost", "all but the record lost"])
+@pytest.mark.parametrize("place", ["data/scenes", "elsewhere"])
+def test_damaged_scenes_can_be_rendered_again(tmp_path, monkeypatch, place, damage):
+    monkeypatch.setenv("ROADSEG_HOME", str(tmp_path))
+    monkeypatch.setattr(scenes, "COUNTS", COUNTS)
+    root = scenes.write(tmp_path / place)
+    if damage == "picture cut short":
+        (root / "training/image_2/um_000000.png").write_bytes(b"as it was")
+    elif damage == "picture lost":
+        (root / "training/image_2/um_000000.png").unlink()
+    else:
+        shutil.rmtree(root / ("training/gt_image_2" if damage == "folder lost" else "training"))
+    remedy = (
+        "they are rendered again" if place == "data/scenes" else "render them again: python -m roadseg data --render"
+    )
+    with pytest.raises(DataError, match=f"these are rendered scenes: delete the folder .*, and {remedy}") as told:
+        data.load(None if place == "data/scenes" else root, size=(16, 16), say=lambda text: None)
+    assert str(told.value).count(";") == 1 and "data_road.zip" not in str(told.value)
+    shutil.rmtree(root)
+    again = data.load(None if place == "data/scenes" else scenes.write(root), size=(16, 16), say=lambda text: None)
+    assert len(again) == sum(COUNTS.values())
 
 
 @pytest.mark.slow

@@ -359,7 +359,7 @@ def test_epochs_can_be_capped_from_outside(roads, tmp_path, monkeypatch):
         (("simple",), {"epochs": 0}, "epochs 0, seed 0: expected whole numbers"),
         (("simple",), {"seed": -1}, "seed -1: expected whole numbers"),
         (("simple",), {"seed": 1.5}, "seed 1.5: expected whole numbers"),
-        (("simple", small(half_size=2)), {}, "half_size is 2: expected a share of the epochs, from 0 to 1"),
+        (("simple", small(initializer="nope")), {}, "initializer is 'nope': expected a name that Keras knows"),
     ],
 )
 def test_options_out_of_range(roads, tmp_path, arguments, options, message):
@@ -369,7 +369,7 @@ def test_options_out_of_range(roads, tmp_path, arguments, options, message):
 
 
 def test_a_loss_that_explodes_is_told(roads, tmp_path):
-    recipe = small(learning_rate=float("nan"))
+    recipe = small(learning_rate=float("inf"))
     with pytest.raises(RunError, match="no longer a number in epoch 1: take a lower learning rate"):
         training.train("simple", recipe, roads, out=tmp_path, say=quiet)
 
