@@ -135,6 +135,9 @@ def machine() -> Iterator[Finding]:
             yield Finding(name, value)
     from .devices import short_float  # last, as it needs TensorFlow
 
+    on = os.environ["TF_ENABLE_ONEDNN_OPTS"].lower() not in ("0", "false")  # set when TensorFlow was loaded
+    off = "unset TF_ENABLE_ONEDNN_OPTS: without oneDNN training takes about twice as long."
+    yield Finding("oneDNN", "on" if on else "off", "" if on else off)
     short = short_float()
     yield Finding(
         "mixed precision", f"{short}: trains faster with --mixed-precision" if short else "not on this machine"
