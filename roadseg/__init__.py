@@ -1,9 +1,10 @@
-"""Learn segmentation by building a road detector. The package in reading order, each part loaded when first used:
+"""Learn segmentation by building a road detector. The package in reading order, each part loaded when first used.
+
+The core:
 
 errors      the one-line errors that users meet
 files       files that are either whole or not there
 kitti       KITTI road on disk: find, download, verify, decode
-scenes      road scenes rendered from a seed, in KITTI's layout
 data        read, resize, cache, split, batch
 metrics     confusion counts, precision, recall, F1, IoU, MaxF, average precision
 baselines   four predictions that look at no shape
@@ -16,27 +17,18 @@ losses      cross-entropy, and Dice beside it
 optimizers  Adam, and Muon for kernels
 devices     one device or several, float32 or mixed precision
 training    the two steps and the loop
-records     the speed record, read off the runs
 plots       arrays in, figure out
 notebook    short errors in Jupyter
-evidence    what the questions' experiments need besides the runs
-drawing     a network as a picture
-explore     panels to play with, each with a figure below it
-cards       what a check found, as a card
-graph       what a network computes, as operations
-wiring      those operations as levels, skips and joins
-check_unet  is it the U-Net?
-trials      a reader's step beside Keras's own
-mistakes    what explains the difference
-check_steps     are they training and validation steps?
-check_answers   numbers and choices, each wrong one with its reason
-checks      all of these under one roof
-questions   the tasks and questions, their points and rubrics
-workbook    notebooks as files: blank copies, progress, answers
-review      progress and reference answers, in a notebook
-document    answers as safe pages
+
+The rooms, each a folder:
+
+scenes      road scenes rendered from a seed, in KITTI's layout
+checks      what is wrong with a step, a network or a number
+workbook    notebooks as files: blank copies, progress, questions, answers
+widgets     panels to play with, and the U-Net as a diagram
 report      the report to hand in
-teach       the teacher's side: a course graded with nbgrader
+course      the teacher's side: a course graded with nbgrader
+cli         the commands
 """
 
 from importlib import import_module
@@ -53,17 +45,16 @@ _HOME = {
     "evaluate": "training",
     "predict": "training",
 }
-_MODULES = (
-    *("errors", "files", "kitti", "scenes", "data", "metrics", "baselines", "models", "provenance"),
-    *("recipes", "runs", "board", "losses", "optimizers", "devices", "training", "records", "plots", "notebook"),
-    *("evidence", "drawing", "explore", "cards", "graph", "wiring", "check_unet", "trials", "mistakes"),
-    *("check_steps", "check_answers", "checks", "questions", "workbook", "review", "document", "report", "teach"),
+_PARTS = (
+    *("errors", "files", "kitti", "data", "metrics", "baselines", "models", "provenance", "recipes", "runs", "board"),
+    *("losses", "optimizers", "devices", "training", "plots", "notebook"),
+    *("scenes", "checks", "workbook", "widgets", "report", "course", "cli"),
 )
 
 
 def __getattr__(name: str):
     """Import a part on first use, so that `import roadseg` is instant and TensorFlow waits until it is needed."""
-    if name in _MODULES:
+    if name in _PARTS:
         return import_module(f".{name}", __name__)
     if name in _HOME:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
@@ -71,4 +62,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES, *_HOME])
+    return sorted([*globals(), *_PARTS, *_HOME])

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later on, too, only what went wrong
-# TensorFlow's wheels turn oneDNN on only where the processor has AVX512_VNNI or newer instructions; with AVX2 alone, as on
-# most laptops, a training step takes twice as long without it.
+# TensorFlow's wheels turn oneDNN on only where the processor has AVX512_VNNI or newer instructions; with AVX2 alone, as
+# on most laptops, a training step takes twice as long without it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import runs
-from .backend import tf
+from roadseg import runs
+from roadseg.backend import tf
 
 PICTURES = 3
 

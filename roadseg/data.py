@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from . import kitti
-from .errors import DataError, OptionError, interruptible, printable
-from .files import DAMAGED_ARRAYS, written_whole
+from roadseg import kitti
+from roadseg.errors import DataError, OptionError, interruptible, printable
+from roadseg.files import DAMAGED_ARRAYS, written_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,7 +64,7 @@ class RoadData:
 
     @cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        from .backend import tf
+        from roadseg.backend import tf
 
         with tf.device("CPU"):
             return tf.constant(self.images), tf.constant(self.road), tf.constant(self.evaluated)
@@ -210,7 +210,7 @@ def dataset(
 
     All changes come after the cache, so that every epoch draws anew.
     """
-    from .backend import tf
+    from roadseg.backend import tf
 
     if batch_size < 1 or not 0 <= colour <= 1 or not 0 <= zoom < 1:
         found = f"batch_size {batch_size}, zoom {zoom}, colour {colour}"
@@ -238,14 +238,14 @@ def dataset(
 
 def halved(image: tf.Tensor, road: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """A batch at half its height and width: the image as means of 2 x 2 pixels, road and weight as one of each four."""
-    from .backend import tf
+    from roadseg.backend import tf
 
     return tf.nn.avg_pool2d(image, 2, 2, "VALID"), road[:, 1::2, 1::2], weight[:, 1::2, 1::2]
 
 
 def flipped(image: tf.Tensor, road: tf.Tensor, weight: tf.Tensor, *, draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Mirror about half of the pictures of a batch: image, road and weight share one random draw."""
-    from .backend import tf
+    from roadseg.backend import tf
 
     mirror = tf.random.stateless_uniform([tf.shape(image)[0], 1, 1, 1], draw) < 0.5
     return tuple(tf.where(mirror, tf.reverse(part, [2]), part) for part in (image, road, weight))
@@ -256,7 +256,7 @@ def zoomed(
 ) -> tuple[tf.Tensor, ...]:
     """Enlarge a random part of each picture of a batch, at least 1 - most of its width and height, to the whole: the
     image bilinear, road and weight nearest, from one random place."""
-    from .backend import tf
+    from roadseg.backend import tf
 
     pictures, size = tf.shape(image)[0], image.shape[1:3]
     scale = tf.random.stateless_uniform([pictures, 1], _another(draw, 4), 1 - most, 1)
@@ -268,7 +268,7 @@ def zoomed(
 
 def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tensor:
     """Change brightness, contrast (each by up to 40 %) and white balance (up to 10 %) of each picture of a batch."""
-    from .backend import tf
+    from roadseg.backend import tf
 
     pictures = tf.shape(image)[0]
 
@@ -283,7 +283,7 @@ def recoloured(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tens
 
 def _another(draw: tf.Tensor, kind: int) -> tf.Tensor:
     """The seed of another kind of change to the same batch, far from that of any other picture."""
-    from .backend import tf
+    from roadseg.backend import tf
 
     return draw + tf.constant([0, kind * 1_000_003], tf.int64)
 
@@ -294,7 +294,7 @@ def _found(root: str | Path | None, say: Callable[[str], None]) -> tuple[Path, s
         return Path(root), f"Road images from {printable(Path(root).name)}."
     location = kitti.locate()
     if location.to_render:
-        from . import scenes  # needed once only
+        from roadseg.scenes import rendering as scenes  # needed once only
 
         say("Rendering 289 road scenes, once: about a minute.")
         scenes.write(location.path)

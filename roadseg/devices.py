@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .backend import keras, tf
-from .errors import OptionError
-from .losses import soft_dice
+from roadseg.backend import keras, tf
+from roadseg.errors import OptionError
+from roadseg.losses import soft_dice
 
 STRATEGIES = ("one", "mirrored")
 CPUINFO = Path("/proc/cpuinfo")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .backend import keras, tf
+from roadseg.backend import keras, tf
 
 
 def soft_dice(road: tf.Tensor, probability: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .backend import keras
-from .errors import OptionError
+from roadseg.backend import keras
+from roadseg.errors import OptionError
 
 layers = keras.layers
 

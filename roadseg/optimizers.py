@@ -7,8 +7,8 @@ values to about 1: rare directions learn as fast as common ones, and the U-Net n
 
 from __future__ import annotations
 
-from .backend import keras
-from .recipes import Recipe
+from roadseg.backend import keras
+from roadseg.recipes import Recipe
 
 ADAM_SHARE = 0.1  # of Muon's learning rate: what Adam takes for biases and the last layer
 

@@ -22,12 +22,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from . import metrics
+from roadseg import metrics
 
 if TYPE_CHECKING:
-    from .data import RoadData
-    from .metrics import Curve
-    from .training import Progress
+    from roadseg.data import RoadData
+    from roadseg.metrics import Curve
+    from roadseg.training import Progress
 
 RIGHT, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # road found, road missed, road where there is none
 COLOURS = ("#0072B2", "#D55E00", "#4D4D4D", "#CC79A7", "#E69F00", "#56B4E9")  # no green: some see it like vermilion

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from . import __version__
-from .errors import OptionError
+from roadseg import __version__
+from roadseg.errors import OptionError
 
 PACKAGES = ("tensorflow", "keras", "numpy")
 

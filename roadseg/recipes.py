@@ -7,7 +7,7 @@ import numbers
 import re
 from dataclasses import asdict, dataclass, fields, replace
 
-from .errors import OptionError
+from roadseg.errors import OptionError
 
 
 @dataclass(frozen=True)

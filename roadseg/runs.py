@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import kitti
-from .errors import RunError
-from .files import DAMAGED_ARRAYS, written_whole
+from roadseg import kitti
+from roadseg.errors import RunError
+from roadseg.files import DAMAGED_ARRAYS, written_whole
 
 if TYPE_CHECKING:
     import keras
@@ -91,7 +91,7 @@ class Run:
 
     def model(self, which: str = "last") -> keras.Model:
         """The network with its `best` or `last` weights, checked against their digest first."""
-        from . import models
+        from roadseg import models
 
         path = self.path / f"{which}.weights.h5"
         if which not in WEIGHTS:

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from . import data as road_data
-from . import devices, metrics, models, optimizers, provenance, recipes, runs
-from .backend import keras, tf
-from .board import Board
-from .data import RoadData, Split
-from .errors import OptionError, RunError, interruptible
-from .files import written_whole
-from .losses import RoadLoss
-from .recipes import Recipe
+from roadseg import data as road_data
+from roadseg import devices, metrics, models, optimizers, provenance, recipes, runs
+from roadseg.backend import keras, tf
+from roadseg.board import Board
+from roadseg.data import RoadData, Split
+from roadseg.errors import OptionError, RunError, interruptible
+from roadseg.files import written_whole
+from roadseg.losses import RoadLoss
+from roadseg.recipes import Recipe
 
 VALIDATION_BATCH = 8  # the course's
 HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them

@@ -41,10 +41,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import roadseg
-from roadseg import data, kitti, models, provenance, scenes
+from roadseg import data, kitti, models, provenance
 from roadseg.backend import keras, tf
 from roadseg.data import course_split
 from roadseg.recipes import changed
+from roadseg.scenes import rendering as scenes
 
 PROJECT = Path(__file__).resolve().parent.parent
 SPEEDUP = {"unet": 3.0, "simple": 2.0}  # over the plain script
@@ -432,7 +433,8 @@ def panel_rows(root: Path, effort: Effort) -> list[Row]:
     """What the kernel does when the threshold moves: all that the page shows, made anew."""
     import numpy as np
 
-    from roadseg import explore, metrics
+    from roadseg import metrics
+    from roadseg.widgets import panels as explore
 
     roads = data.load(root, size=effort.size, cache=False)
     validation = course_split(len(roads)).validation

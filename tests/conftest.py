@@ -85,7 +85,8 @@ def roads(road_folder):
 @pytest.fixture(scope="session")
 def all_scenes(tmp_path_factory):
     """All rendered scenes, 256 x 256: those of `make test` where they are there, else made anew, in a minute."""
-    from roadseg import data, scenes
+    from roadseg import data
+    from roadseg.scenes import rendering as scenes
 
     made = Path(HOME or "") / "data" / "scenes"
     there = HOME and made.is_dir()

@@ -5,8 +5,10 @@ import json
 import zipfile
 from pathlib import Path
 
-from roadseg import questions, teach, workbook
-from roadseg.teach_course import ASSIGNMENT
+from roadseg.course import commands as teach
+from roadseg.course.course import ASSIGNMENT
+from roadseg.workbook import notebooks as workbook
+from roadseg.workbook import questions
 
 PROJECT = Path(__file__).parent.parent
 GRADED = sorted({item.notebook for item in questions.ITEMS})

@@ -15,7 +15,10 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from roadseg import baselines, data, devices, evidence, kitti, metrics, recipes, records, runs, scenes, training
+from roadseg import baselines, data, devices, kitti, metrics, recipes, runs, training
+from roadseg.scenes import rendering as scenes
+from roadseg.workbook import analysis as evidence
+from roadseg.workbook import leaderboard as records
 
 MODELS, RECIPES, SEEDS = ("simple", "unet", "unet-no-skip"), ("reported", "assigned", "fast"), (0, 1, 2)
 # How a U-Net was trained before Muon: what was added to it, then Muon, smaller pictures, and both of them together.

@@ -1,0 +1,36 @@
+"""The checks under each task and number: they name the mistake, with at most three seconds of work, and never raise.
+
+    checks.train_step(train_step)      checks.unet(build_unet)
+    checks.val_step(val_step)          checks.answer(3, steps_per_epoch)
+
+Each gives a `Result` with `passed`, `cause` and `message`, which shows itself as a card. They test what a function
+does, not how it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roadseg.checks.result import Result
+
+_HOME = {"Result": "result", "answer": "answers", "train_step": "steps", "val_step": "steps", "unet": "network"}
+__all__ = ["Result", "answer", "carry_on", "train_step", "unet", "val_step"]
+
+
+def __getattr__(name: str):
+    """Import a check on first use, so that reading what checks have left in notebooks needs no TensorFlow."""
+    if name in _HOME:
+        return getattr(import_module(f"roadseg.checks.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'roadseg.checks' has no attribute {name!r}")
+
+
+def carry_on(train_step: Result, val_step: Result) -> dict[str, Callable]:
+    """The two steps for `training.train`: the reader's own where their checks passed, the package's in their place
+    where not. Says which."""
+    for result in (train_step, val_step):
+        whose = "your own" if result.passed else f"the workbook's, until yours is right ({result.verdict})"
+        print(f"{result.name}: {whose}")
+    return {"step": train_step.function, "validation_step": val_step.function}

@@ -1,0 +1,1 @@
+"""The commands, `python -m roadseg ...`, and the doctor."""

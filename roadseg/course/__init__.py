@@ -1,0 +1,1 @@
+"""The teacher's side: a course graded with nbgrader."""

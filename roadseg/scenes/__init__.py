@@ -1,0 +1,1 @@
+"""Road scenes rendered from a seed, in KITTI's layout."""

@@ -1,0 +1,1 @@
+"""Panels to play with, each with a figure below it, and the U-Net as a diagram."""

@@ -1,0 +1,1 @@
+"""Notebooks as files: blank copies, progress, questions, reference answers."""

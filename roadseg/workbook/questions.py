@@ -1,0 +1,63 @@
+"""The assignment's tasks and questions, from `questions.toml`, and what their texts should say, from `rubric.toml`.
+
+A copy that is handed out to a class lacks `rubric.toml`; everything else works without it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from roadseg.errors import OptionError
+
+KINDS = ("code", "number", "choice", "text")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One task, or one answer to a question; `questions.toml` says what the fields mean."""
+
+    id: str
+    label: str
+    kind: str
+    notebook: str
+    title: str
+    text: str
+    points: int
+    defines: str = ""
+    words: int = 0
+
+
+@dataclass(frozen=True)
+class Rubric:
+    """What a grader looks for in a text: ideas that it should hold, and mistakes that are often made."""
+
+    ideas: tuple[str, ...]
+    mistakes: tuple[str, ...]
+
+
+def _table(name: str) -> dict:
+    return tomllib.loads((Path(__file__).parent / name).read_text("utf-8"))
+
+
+ITEMS: tuple[Item, ...] = tuple(Item(**row) for row in _table("questions.toml")["item"])
+
+
+def item(name: str) -> Item:
+    """The item of that id."""
+    for found in ITEMS:
+        if found.id == name:
+            return found
+    raise OptionError(f"there is no answer {name!r}: choose one of {', '.join(found.id for found in ITEMS)}.")
+
+
+@cache
+def rubrics() -> dict[str, Rubric]:
+    """The rubric of each text, by id; empty where the copy was handed out without."""
+    try:
+        table = _table("rubric.toml")
+    except FileNotFoundError:
+        return {}
+    return {name: Rubric(tuple(row["ideas"]), tuple(row["mistakes"])) for name, row in table.items()}

@@ -1,0 +1,659 @@
+"""The check of task 4: right networks in many styles pass, and each wrong one is told its own mistake.
+
+Most versions are the source of a right one with something in it replaced, as a student would write it by mistake.
+"""
+
+import random
+import re
+import sys
+import time
+import tomllib
+import warnings
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roadseg import models
+from roadseg.backend import keras, tf
+from roadseg.checks import network as check_unet
+from roadseg.checks.result import NOT_WRITTEN
+
+layers = keras.layers
+FILTERS = (8, 16, 32, 64, 128)
+ADVICE = tomllib.loads(Path(check_unet.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+SOURCE = """
+def convolution(x, count):
+    return layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+
+def build_unet(input_shape=(256, 256, 3), filters=(8, 16, 32, 64, 128)):
+    inputs = layers.Input(input_shape)
+    x = inputs
+    skips = []
+    for count in filters[:-1]:
+        x = convolution(x, count)
+        x = convolution(x, count)
+        skips.append(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = convolution(x, filters[-1])
+    x = convolution(x, filters[-1])
+    for count, skip in zip(reversed(filters[:-1]), reversed(skips)):
+        x = layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)
+        x = layers.Concatenate()([skip, x])
+        x = convolution(x, count)
+        x = convolution(x, count)
+    outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
+    return keras.Model(inputs, outputs)
+"""
+CONVOLUTION = 'layers.Conv2D(count, 3, padding="same", activation="relu")(x)'
+ONE = "        x = convolution(x, count)\n"
+TWO = ONE + ONE
+KEEP, POOL = "        skips.append(x)\n", "layers.MaxPooling2D(2)(x)"
+BOTTOM = "    x = convolution(x, filters[-1])\n    x = convolution(x, filters[-1])\n"
+LEVELS = "zip(reversed(filters[:-1]), reversed(skips))"
+UP = 'layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)'
+JOIN, JOINED = "        x = layers.Concatenate()([skip, x])\n", "layers.Concatenate()([skip, x])"
+HEAD = 'layers.Conv2D(1, 1, activation="sigmoid")(x)'
+RETURN = "return keras.Model(inputs, outputs)"
+DOWN = TWO + KEEP  # the two convolutions on the way down
+LAST = TWO + "    outputs"  # those on the way up
+
+
+def written(*changes: tuple[str, str]):
+    """The function of the source, with texts in it replaced."""
+    source = SOURCE
+    for old, new in changes:
+        assert old in source, old
+        source = source.replace(old, new)
+    names = {"layers": layers, "keras": keras, "tf": tf}
+    exec(source, names)
+    return names["build_unet"]
+
+
+# --- right -----------------------------------------------------------------------------------------------------------
+
+RIGHT = {
+    "as the workbook": (),
+    "the skip behind": (("[skip, x]", "[x, skip]"),),
+    "activations as layers": (
+        (CONVOLUTION, 'layers.ReLU()(layers.Conv2D(count, 3, padding="same")(x))'),
+        (UP, 'layers.Activation("relu")(layers.Conv2DTranspose(count, 2, 2)(x))'),
+        (HEAD, 'layers.Activation("sigmoid")(layers.Conv2D(1, 1)(x))'),
+    ),
+    "functions for layers": (
+        (CONVOLUTION, 'keras.ops.relu(layers.Conv2D(count, 3, padding="same")(x))'),
+        (POOL, "keras.ops.max_pool(x, 2)"),
+        (JOINED, "keras.ops.concatenate([x, skip], axis=-1)"),
+        (HEAD, "keras.ops.sigmoid(layers.Conv2D(1, 1)(x))"),
+    ),
+    "names, initialisers, regularisers": (
+        ('padding="same", act', 'padding="SAME", kernel_initializer="he_normal", kernel_regularizer="l2", act'),
+        ("strides=2, act", 'strides=(2, 2), padding="same", name=f"up{count}", act'),
+        (POOL, 'layers.MaxPool2D((2, 2), strides=2, padding="same")(x)'),
+    ),
+    "zeros put around": ((CONVOLUTION, 'layers.Conv2D(count, 3, activation="relu")(layers.ZeroPadding2D()(x))'),),
+    "ReLU behind the concatenation": (
+        ('strides=2, activation="relu"', "strides=2"),
+        (JOINED, "layers.ReLU()(layers.Concatenate()([skip, x]))"),
+    ),
+    "ReLU behind the pooling": (
+        (DOWN, ONE + '        x = layers.Conv2D(count, 3, padding="same")(x)\n' + KEEP),
+        ("skips.append(x)", "skips.append(layers.ReLU()(x))"),
+        (POOL, "layers.ReLU()(layers.MaxPooling2D(2)(x))"),
+    ),
+    "the larger of it and 0": ((CONVOLUTION, 'keras.ops.maximum(layers.Conv2D(count, 3, padding="same")(x), 0)'),),
+    "a dense layer for a 1 x 1 convolution": ((HEAD, 'layers.Dense(1, activation="sigmoid")(x)'),),
+    "ReLU by a choice": (
+        (CONVOLUTION, '(lambda y: keras.ops.where(y > 0, y, 0.0))(layers.Conv2D(count, 3, padding="same")(x))'),
+    ),
+    "ReLU by a mask, zeros put around": (
+        (
+            CONVOLUTION,
+            "(lambda y: y * keras.ops.cast(y > 0, 'float32'))(layers.Conv2D(count, 3)(layers.ZeroPadding2D()(x)))",
+        ),
+    ),
+    "leaky ReLU that does not leak": (
+        (CONVOLUTION, 'layers.LeakyReLU(0.0)(layers.Conv2D(count, 3, padding="same")(x))'),
+        (POOL, "layers.LeakyReLU(0.0)(layers.MaxPooling2D(2)(x))"),
+    ),
+    "sigmoid written out": ((HEAD, "1 / (1 + keras.ops.exp(-layers.Conv2D(1, 1)(x)))"),),
+    "sigmoid by its tangent": ((HEAD, "keras.ops.tanh(layers.Conv2D(1, 1)(x) / 2) / 2 + 0.5"),),
+    "TensorFlow in a Lambda": ((JOINED, "layers.Lambda(lambda pair: tf.concat(pair, -1))([skip, x])"),),
+    "blocks of layers": (
+        (CONVOLUTION, f"keras.Sequential([layers.Input((None, None, x.shape[-1])), {CONVOLUTION[:-3]}])(x)"),
+    ),
+    "pictures of any size": (("(256, 256, 3)", "(None, None, 3)"),),
+    "no arguments": (("input_shape=(256, 256, 3), ", ""), ("(input_shape)", "((256, 256, 3))")),
+    "inputs in a dictionary": ((RETURN, 'return keras.Model({"image": inputs}, outputs)'),),
+    "a model in a model": ((RETURN, "return keras.Sequential([inputs, keras.Model(inputs, outputs)])"),),
+}
+
+
+@pytest.mark.parametrize("changes", RIGHT.values(), ids=RIGHT)
+def test_right_versions_pass(changes):
+    function = written(*changes)
+    result = check_unet.unet(function)
+    assert result.passed and result.cause is None, result
+    assert result.function is function
+    assert len(result.right) == 5 and "485,817 trainable parameters" in result.right[2]
+
+
+class UNet(keras.Model):
+    """The U-Net as a class, some of it in TensorFlow's functions; the options make it wrong."""
+
+    def __init__(self, filters=FILTERS, *, padding="same", skip=-1, once=False):
+        super().__init__()
+        self.skip = skip
+        convolutions = [self._pair(count, padding) for count in (*filters, *filters[-2::-1])]
+        self.convolutions = convolutions[:1] * len(convolutions) if once else convolutions
+        self.ups = [layers.Conv2DTranspose(count, 2, 2) for count in filters[-2::-1]]
+        self.pool, self.head = layers.MaxPooling2D(), layers.Conv2D(1, 1)
+
+    def _pair(self, count, padding):
+        return [layers.Conv2D(count, 3, padding=padding, activation="relu") for _ in range(2)]
+
+    def call(self, image):
+        levels, skips, x = iter(self.convolutions), [], image
+        for _ in self.ups:
+            skips.append(self._convolved(x, next(levels)))
+            x = self.pool(skips[-1])
+        x = self._convolved(x, next(levels))
+        for up in self.ups:
+            x = tf.concat([skips.pop(self.skip), tf.nn.relu(up(x))], axis=3)
+            x = self._convolved(x, next(levels))
+        return tf.sigmoid(self.head(x))
+
+    def _convolved(self, x, pair):
+        for convolution in pair:
+            x = convolution(x)
+        return x
+
+
+class CompiledUNet(UNet):
+    @tf.function
+    def call(self, image, training=None):
+        return super().call(image)
+
+
+def in_two_models():
+    """The way down is a model of its own, with five outputs."""
+    whole = models.unet()
+    names = [*(f"encoder{level}_conv2" for level in range(1, 5)), "bottom_conv2"]
+    down = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
+    inputs = layers.Input((256, 256, 3))
+    *skips, x = down(inputs)
+    for count in FILTERS[-2::-1]:
+        x = layers.concatenate([layers.Conv2DTranspose(count, 2, 2, activation="relu")(x), skips.pop()])
+        for _ in range(2):
+            x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+    return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def compiled():
+    model = models.unet()
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("function", [UNet, CompiledUNet, in_two_models, compiled], ids=lambda made: made.__name__)
+def test_other_right_styles_pass(function):
+    result = check_unet.unet(function)
+    assert result.passed and result.function is function, result
+
+
+@pytest.mark.parametrize("make", [models.unet, UNet, lambda: keras.Sequential([models.unet()])])
+def test_a_model_passes_as_well_and_the_package_goes_on(make):
+    result = check_unet.unet(make())
+    assert result.passed and result.function is models.unet and not result.stands_in, result
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_arguments_without_defaults_are_given(number):
+    def one(input_shape):
+        return models.unet(input_shape)
+
+    def two(input_shape, filters):
+        return models.unet(input_shape, filters=filters)
+
+    result = check_unet.unet((one, two)[number - 1])
+    assert result.passed
+    assert result.function.args == ((256, 256, 3), FILTERS)[:number]
+    assert check_unet.unet(partial(two, filters=FILTERS)).passed
+
+
+# --- wrong -----------------------------------------------------------------------------------------------------------
+
+LINEAR = '        x = layers.Conv2D(count, 3, padding="same")(x)\n'
+SHARED = "    same = layers.Conv2D(64, 3, padding='same', activation='relu')\n    x = same(same(x))\n"
+GROUPED = "    x = layers.Conv2D(128, 3, groups=2, padding='same', activation='relu')(x)\n"
+STRIDED = 'layers.Conv2D(count, 3, strides=2, padding="same", activation="relu")(x)'
+RESIZED = 'layers.Conv2D(count, 2, padding="same")(layers.UpSampling2D(interpolation="bilinear")(x))'
+BEFORE_SIGMOID = 'layers.Activation("sigmoid")(layers.Conv2D(1, 1, activation="relu")(x))'
+WITH_INPUT = 'layers.Conv2D(1, 1, activation="sigmoid")(layers.Concatenate()([x, inputs]))'
+
+CHOSEN = "(lambda y: keras.ops.where(y > 0, y, 0.01 * y))(layers.Conv2D(count, 3, padding='same')(x))"
+WITHOUT_SELF = """class Block(layers.Layer):
+    def call(x):
+        return layers.ReLU()(x)
+
+def build_unet"""
+JOINS = """def join(skip, x):
+    x = layers.Concatenate()([skip, x])
+
+def build_unet"""
+RAISES = """def raised(x, count):
+    layers.Conv2DTranspose(count, 2, 2, activation="relu")(x)
+
+def build_unet"""
+FITTED = """m = keras.Model(inputs, outputs)
+    m.compile("adam", "mse")
+    m.fit(keras.ops.zeros((8, 256, 256, 3)), keras.ops.zeros((8, 256, 256, 1)), epochs=9, verbose=0)
+    return m"""
+
+WRONG = {
+    # the function
+    "endless": [("    skips = []\n", "    while True:\n        skips = []\n")],
+    "arguments_required": [(f"filters={FILTERS}", "*, filters")],
+    "stub_left": [(RETURN, "raise NotImplementedError")],
+    "name_missing": [(POOL, "MaxPooling2D(2)(x)")],
+    "layer_not_called": [(POOL, "layers.MaxPooling2D(2)")],
+    "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
+    "layer_not_called: a model": [(POOL, "keras.Sequential([layers.Input(x.shape[1:]), layers.MaxPooling2D(2)])")],
+    "first_brackets": [(POOL, "layers.MaxPooling2D(x)")],
+    "first_brackets: a convolution": [(CONVOLUTION, "layers.Conv2D(x, count, 3)")],
+    "called_twice": [(POOL, "layers.MaxPooling2D(2)(x)(x)")],
+    "none_handed_on": [("return layers.Conv2D(count", "layers.Conv2D(count")],
+    "none_handed_on: where a model ends": [(HEAD, "print(x)")],
+    "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
+    "none_handed_on: by a concatenation": [(JOINED, "join(skip, x)"), ("def build_unet", JOINS)],
+    "none_used": [(KEEP, "        skips = skips.append(x)\n")],
+    "none_used: turned around": [("reversed(skips)", "skips.reverse()")],
+    "self_missing": [("def build_unet", WITHOUT_SELF), (CONVOLUTION, "Block()(x)")],
+    "model_arguments": [(RETURN, "return keras.Model([inputs, outputs])")],
+    "model_arguments: the end alone": [(RETURN, "return keras.Model(outputs)")],
+    "model_arguments: none": [(RETURN, "return keras.Model()")],
+    "trained_inside": [(RETURN, FITTED)],
+    "list_needed": [(JOINED, "layers.Concatenate()(skip, x)")],
+    "list_needed: first brackets": [(JOINED, "layers.Concatenate([skip, x])")],
+    "list_needed: first brackets of a sum": [(JOINED, "layers.Add([skip, x])")],
+    "layer_reused": [(DOWN, "        same = layers.Conv2D(count, 3)\n        x = same(same(x))\n" + KEEP)],
+    "tensorflow_function": [(JOINED, "tf.concat([skip, x], -1)")],
+    "build_raises": [(POOL, "layers.MaxPooling2D(size=2)(x)")],
+    "nothing_returned": [(RETURN, "model = keras.Model(inputs, outputs)")],
+    "tensor_returned": [(RETURN, "return outputs")],
+    "not_a_model": [(RETURN, "return inputs, outputs")],
+    # the model as a whole
+    "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
+    "grey_input": [("(256, 256, 3)", "(256, 256, 1)")],
+    "grey_input: one of the channels": [("x = inputs", "x = inputs[..., :1]")],
+    "grey_input: their mean": [("x = inputs", "x = keras.ops.mean(inputs, axis=-1, keepdims=True)")],
+    "grey_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
+    "input_shape": [("(256, 256, 3)", "(128, 128, 3)")],
+    "input_shape: no channels": [("(256, 256, 3)", "(256, 256)")],
+    "begins_late": [(RETURN, "return keras.Model(skips[0], outputs)")],
+    "fixed_batch": [("(input_shape)", "(input_shape, batch_size=4)")],
+    "several_outputs": [(RETURN, "return keras.Model(inputs, [outputs, x])")],
+    "disconnected": [(RETURN, "return keras.Model(layers.Input(input_shape), outputs)")],
+    "whole_picture": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.GlobalAveragePooling2D()(x))")],
+    "whole_picture: flat": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.Flatten()(x))")],
+    "output_shape": [(HEAD, f"layers.Reshape((256, 256))({HEAD})")],
+    "no_layers": [(RETURN, "return keras.Model(inputs, inputs)")],
+    "frozen_weights": [("count, 3, ", "count, 3, trainable=False, ")],
+    "constant_weights": [('padding="same"', 'kernel_initializer="zeros", padding="same"')],
+    # layers that do not belong here
+    "batch_normalization": [(CONVOLUTION, f"layers.BatchNormalization()({CONVOLUTION})")],
+    "normalization": [(BOTTOM, BOTTOM + "    x = layers.LayerNormalization()(x)\n")],
+    "dropout": [(BOTTOM, BOTTOM + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
+    "random_layer": [("x = inputs", "x = layers.RandomFlip()(inputs)")],
+    "random_layer: noise": [("x = inputs", "x = layers.GaussianNoise(0.1)(inputs)")],
+    "random_layer: a dropout": [(BOTTOM, BOTTOM + "    x = layers.AlphaDropout(0.2)(x)\n")],
+    "random_layer: a dropout that multiplies": [(BOTTOM, BOTTOM + "    x = layers.GaussianDropout(0.2)(x)\n")],
+    "channels_first": [('padding="same"', 'padding="same", data_format="channels_first"')],
+    "channels_first: transposed": [("strides=2", 'strides=2, data_format="channels_first"')],
+    "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
+    "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
+    "input_changed: colours in another order": [("x = inputs", "x = inputs[..., ::-1]")],
+    "function_between": [(JOINED, f'layers.Activation("tanh")({JOINED})')],
+    "order_differs": [(HEAD, WITH_INPUT)],
+    # convolutions
+    "padding_valid": [('3, padding="same"', "3")],
+    "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
+    "padded_twice": [("x = inputs", "x = layers.ZeroPadding2D(3)(inputs)")],
+    "padded_twice: everywhere": [("act", "act"), (")(x)\n\n", ")(layers.ZeroPadding2D()(x))\n\n")],
+    "dilated_convolution": [("padding", "dilation_rate=2, padding")],
+    "separable_convolution": [("layers.Conv2D(count", "layers.SeparableConv2D(count")],
+    "grouped_convolution": [(BOTTOM, GROUPED + GROUPED)],
+    "begins_again": [(DOWN, DOWN.replace("(x, count)", "(inputs, count)", 1))],
+    "convolution_kernel": [("count, 3", "count, 5")],
+    "convolutions_missing": [(DOWN, ONE + KEEP)],
+    "convolutions_missing: at the bottom": [(BOTTOM, "")],
+    "convolutions_extra": [(LAST, ONE + LAST)],
+    "convolution_without_relu": [('padding="same", activation="relu"', 'padding="same"')],
+    "convolution_activation: leaky": [(CONVOLUTION, CHOSEN)],
+    "convolution_activation: threshold": [
+        (CONVOLUTION, 'layers.ReLU(threshold=0.05)(layers.Conv2D(count, 3, padding="same")(x))'),
+    ],
+    "convolution_activation: no gradient": [(BOTTOM, BOTTOM + "    x = keras.ops.stop_gradient(x)\n")],
+    "convolution_activation": [('"same", activation="relu"', '"same", activation="gelu"')],
+    "without_bias": [('"same"', '"same", use_bias=False')],
+    "without_bias: transposed": [("strides=2", "strides=2, use_bias=False")],
+    "without_bias: the last": [("1, 1, ", "1, 1, use_bias=False, ")],
+    "shared_layer": [(JOIN + TWO, JOIN + ONE + SHARED.replace("    ", "        ").replace("64", "count"))],
+    # filters
+    "filters_not_divided": [(str(FILTERS), "(64, 128, 256, 512, 1024)")],
+    "filters_scaled": [(str(FILTERS), "(16, 32, 64, 128, 256)")],
+    "filters_constant": [(str(FILTERS), "(8, 8, 8, 8, 8)")],
+    "bottom_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
+    "filters_backwards": [(LEVELS, "zip(filters[:-1], reversed(skips))")],
+    "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
+    "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
+    # the way down
+    "pooled_first": [(DOWN + f"        x = {POOL}\n", f"        x = {POOL}\n" + DOWN)],
+    "shrunk_otherwise": [(BOTTOM, BOTTOM + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
+    "average_pooling": [("MaxPooling2D", "AveragePooling2D")],
+    "strided_convolution": [(POOL, STRIDED)],
+    "pooling_window": [("MaxPooling2D(2)", 'MaxPooling2D(3, strides=2, padding="same")')],
+    "pooling_window: 3 x 3": [("MaxPooling2D(2)", "MaxPooling2D(3)")],
+    "pooling_missing": [(POOL, f"x if count == 32 else {POOL}")],
+    "pooling_extra": [(BOTTOM, BOTTOM + f"    x = {POOL}\n")],
+    "pooled_again": [(LAST, TWO + f"        x = {POOL}\n    outputs")],
+    "pooled_again: at the end": [(LAST, TWO + f"    x = {POOL}\n    outputs")],
+    "no_way_down": [(LAST, LAST.replace("(x, count)", "(skip, count)", 1))],
+    "levels_too_few": [(str(FILTERS), "(8, 16, 32, 64)")],
+    "levels_too_many": [(str(FILTERS), "(8, 16, 32, 64, 128, 256)")],
+    "levels_uneven": [(LEVELS, "zip((64, 32, 16), reversed(skips))")],
+    "levels_uneven: returned at once": [
+        ("    return keras.Model", "        return keras.Model"),
+        ("    out", "        out"),
+    ],
+    "no_way_up": [(f"        x = {POOL}\n", f"        x = {POOL}\n        return keras.Model(inputs, x)\n")],
+    # the way up
+    "upsampling": [(UP, "layers.UpSampling2D()(x)")],
+    "upsampling: then a convolution": [(UP, RESIZED)],
+    "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
+    "not_doubled": [(f"        x = {UP}\n", f"        {UP}\n")],
+    "transposed_skip": [(UP, UP.replace("(x)", "(skip)"))],
+    "transposed_stride": [("strides=2, ", "")],
+    "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
+    "transposed_kernel: not padded": [("count, 2, strides=2", "count, 3, strides=2")],
+    "transposed_keeps_channels": [("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
+    "transposed_filters": [("Conv2DTranspose(count", "Conv2DTranspose(count // 2")],
+    "transposed_without_relu": [('strides=2, activation="relu"', "strides=2")],
+    "transposed_activation": [('strides=2, activation="relu"', 'strides=2, activation="sigmoid"')],
+    # skips
+    "no_skips": [(JOIN, "")],
+    "no_skips: channels kept": [(JOIN, ""), ("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
+    "skip_missing": [(JOIN, "        if count != 8:\n    " + JOIN)],
+    "skips_added": [("layers.Concatenate", "layers.Add")],
+    "merged_otherwise": [("layers.Concatenate", "layers.Multiply")],
+    "residual": [(DOWN, ONE + "        x = x + convolution(x, count)\n" + KEEP)],
+    "joined_axis": [("Concatenate()", "Concatenate(axis=1)")],
+    "joined_several": [("[skip, x]", "[skip, skip, x]")],
+    "joined_several: all": [("[skip, x]", "[*skips, x]")],
+    "joined_several: all, turned around": [("[skip, x]", "[*reversed(skips), x]")],
+    "joined_several: a list in a list": [("[skip, x]", "[skips, x]")],
+    "joined_with_itself": [("[skip, x]", "[x, x]")],
+    "joined_with_decoder": [("[skip, x]", "[convolution(x, count), x]")],
+    "joined_late": [(JOIN + TWO, ONE + JOIN + ONE)],
+    "skip_wrong_level": [(LEVELS, "zip(reversed(filters[:-1]), skips)")],
+    "skip_wrong_level: resized": [("[skip, x]", "[layers.Resizing(*x.shape[1:3])(skips[0]), x]")],
+    "skip_after_pooling": [(KEEP + f"        x = {POOL}\n", f"        x = {POOL}\n" + KEEP)],
+    "skip_before_convolutions": [(DOWN, KEEP + TWO)],
+    "skip_after_first_convolution": [(DOWN, ONE + KEEP + ONE)],
+    "skip_before_activation": [(DOWN, ONE + LINEAR + KEEP + "        x = layers.ReLU()(x)\n")],
+    "skip_from_input": [("reversed(skips))", "[*skips[:0:-1], inputs])")],
+    "skip_processed": [("[skip, x]", "[convolution(skip, count), x]")],
+    "skip_changed": [("[skip, x]", "[keras.ops.tanh(skip), x]")],
+    # the output
+    "head_missing": [(HEAD, "x")],
+    "head_transposed": [(HEAD, "layers.Conv2DTranspose(1, 1, activation='sigmoid')(x)")],
+    "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
+    "head_channels": [("Conv2D(1, 1, activation", "Conv2D(2, 1, activation")],
+    "head_kernel": [("Conv2D(1, 1", 'Conv2D(1, 3, padding="same"')],
+    "no_sigmoid": [(', activation="sigmoid"', "")],
+    "softmax_over_one": [('"sigmoid"', '"softmax"')],
+    "sigmoid_twice": [(HEAD, f'layers.Activation("sigmoid")({HEAD})')],
+    "changed_before_sigmoid": [(HEAD, BEFORE_SIGMOID)],
+    "changed_after_sigmoid": [(HEAD, f"255 * {HEAD}")],
+    "changed_after_sigmoid: rounded": [(HEAD, f"keras.ops.round({HEAD})")],
+    "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
+    "changed_after_sigmoid: clipped": [(HEAD, f"keras.ops.clip({HEAD}, 0.001, 0.999)")],
+    "head_activation: softplus": [('"sigmoid"', '"softplus"')],
+    "head_activation: exponential": [(HEAD, "keras.ops.exp(layers.Conv2D(1, 1)(x))")],
+    "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
+    "head_activation": [('"sigmoid"', '"relu"')],
+}
+
+
+@cache
+def told(name: str):
+    """What the check says to a wrong version."""
+    return check_unet.unet(written(*WRONG[name]))
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if ":" in n else []) for n in WRONG])
+def test_wrong_versions_are_told_their_mistake(name, monkeypatch):
+    monkeypatch.setattr(check_unet, "SECONDS", 0.5 if name == "endless" else check_unet.SECONDS)
+    result = told(name)
+    assert result.cause == name.split(":")[0], result
+    assert not result.passed and result.function is models.unet
+    assert result.look and len(result.hints) >= 2 and "{" not in result.message.replace("{'size': 2}", "")
+
+
+class Unused(UNet):
+    """Makes a layer more than it needs."""
+
+    def call(self, image):
+        self.forgotten = getattr(self, "forgotten", None) or layers.Dense(4)
+        self.forgotten(image)
+        return super().call(image)
+
+
+class Refusing(UNet):
+    def call(self, image):
+        raise ValueError(f"{self.name} takes no picture")
+
+
+class Wrapped(UNet):
+    def call(self, image):
+        return {"road": super().call(image)}
+
+
+class Forgetful(UNet):
+    def call(self, image):
+        super().call(image)
+
+
+class Selfless(UNet):
+    def call(image):
+        return image
+
+
+class Careless(keras.Model):
+    def call(self, image):
+        return layers.Conv2D(1, 1, activation="sigmoid")(image)
+
+
+OTHERS = {
+    "not_a_function": "build_unet",
+    "simple_model": models.simple_model,
+    "no_skips": lambda: models.unet(skip_connections=False),
+    "padding_valid": lambda: UNet(padding="valid"),
+    "skip_wrong_level": lambda: UNet(skip=0),
+    "layer_reused": lambda: UNet(once=True),
+    "filters_scaled": lambda: UNet(filters=(4, 8, 16, 32, 64)),
+    "unused_weights": Unused,
+    "call_raises": Refusing,
+    "output_wrapped": Wrapped,
+    "disconnected": Forgetful,
+    "layer_made_in_call": Careless,
+    "self_missing": Selfless,
+    "model_arguments": keras.Model,
+}
+
+
+@pytest.mark.parametrize("cause", OTHERS)
+def test_other_wrong_styles_are_told_their_mistake(cause):
+    assert check_unet.unet(OTHERS[cause]).cause == cause
+
+
+def test_a_wrong_model_is_told_its_mistake_too():
+    assert check_unet.unet(models.unet(skip_connections=False)).cause == "no_skips"
+
+
+def test_every_mistake_that_has_words_is_tried():
+    assert {name.split(":")[0] for name in WRONG} | set(OTHERS) | {NOT_WRITTEN} == set(ADVICE)
+
+
+# --- not written, and odd things -------------------------------------------------------------------------------------
+
+
+def says_what_to_do():
+    """Build the U-Net."""
+    raise NotImplementedError("build it here")
+
+
+@pytest.mark.parametrize("stub", [None, ..., lambda: None, lambda: ..., says_what_to_do])
+def test_an_untouched_task_is_not_written(stub):
+    result = check_unet.unet(stub)
+    assert result.cause == NOT_WRITTEN and result.verdict == "not written yet" and result.hints
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+def unspeakable():
+    raise Unspeakable
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(3, "", [], {}, object(), np.zeros(3), tf.zeros(3), keras.Input((8,)), layers.Conv2D(3, 3), keras.Model, type),
+        *(dict, unspeakable, sys.exit, lambda: keras.Model, lambda: keras.Sequential(), lambda: 1 / 0),
+    ],
+)
+def test_odd_things_get_a_result(odd):
+    result = check_unet.unet(odd)
+    assert not result.passed and result.cause in ADVICE and result.message
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_skips: channels kept", "529,457 trainable parameters, 43,640 too many"),
+        ("filters_not_divided", "31,031,745 trainable parameters"),
+        ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\).*two channels"),
+        ("skip_missing", "missing at 256 x 256 on the way up"),
+        ("skip_wrong_level", "at 32 x 32 on the way up was 256 x 256"),
+        ("convolutions_missing", "everywhere on the way down: one instead of two"),
+        ("convolutions_missing: at the bottom", "at the bottom: none instead of two"),
+        ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
+        ("convolution_activation", "GELU everywhere"),
+        ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
+        ("pooling_missing", "halved three times"),
+        ("name_missing", "name 'MaxPooling2D' is not defined"),
+        ("joined_several: all", "at 32 x 32 on the way up"),
+        ("transposed_skip", "the skip, of 32 x 32"),
+        ("pooled_again", "gives 16 x 16 there"),
+        ("padded_twice", "at 262 x 262 on the way down"),
+        ("begins_late", r"shape \(256, 256, 8\)"),
+        ("none_used", "'NoneType' object has no attribute 'append'"),
+    ],
+)
+def test_messages_say_what_and_where(name, words):
+    assert re.search(words, told(name).message)
+
+
+def test_what_works_is_said():
+    right = told("no_sigmoid").right
+    assert len(right) == 5 and right[-2:] == tuple(check_unet.WORKS.values())
+    assert told("no_skips").right == (right[0], right[1], right[3])
+    assert told("name_missing").right == ()
+
+
+def test_the_line_that_stopped_is_shown():
+    def build_unet():
+        inputs = layers.Input((256, 256, 3))
+        return keras.Model(inputs, layers.Conv2D(8, kernel=3)(inputs))
+
+    result = check_unet.unet(build_unet)
+    assert result.cause == "build_raises" and "layers.Conv2D(8, kernel=3)(inputs)" in result.look
+
+
+@pytest.mark.parametrize("name", ["no_skips", "skip_wrong_level", "layer_reused", "build_raises"])
+def test_the_same_mistake_is_told_in_the_same_words(name):
+    again = check_unet.unet(written(*WRONG[name]))
+    assert repr(again) == repr(told(name)) and again.hints == told(name).hints
+
+
+def test_numbers_in_names_are_left_out_of_errors():
+    first, second = (check_unet.unet(Refusing).message for _ in range(2))
+    assert first == second and "`ValueError: refusing takes no picture`" in first
+
+
+# --- and nothing else ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["softmax_over_one", "skip_wrong_level"])
+def test_the_check_leaves_everything_as_it_was(name, capfd):
+    flags = (keras.config.is_traceback_filtering_enabled, tf.debugging.is_traceback_filtering_enabled)
+    random.seed(7)
+    before = random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_unet.unet(written(*WRONG[name]))
+    assert (random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()) == before
+    assert capfd.readouterr() == ("", "") and not caught
+
+
+def test_a_given_model_stays_as_it_was():
+    model = models.unet()
+    weights = [weight.copy() for weight in model.get_weights()]
+    nodes, fit = len(model._inbound_nodes), keras.Model.fit
+    assert check_unet.unet(model)
+    assert all(np.array_equal(before, after) for before, after in zip(weights, model.get_weights()))
+    assert len(model._inbound_nodes) == nodes and keras.Model.fit is fit
+
+
+class Slow(keras.Model):
+    def call(self, image):
+        time.sleep(60)
+
+
+def test_one_limit_holds_for_all_that_the_readers_code_does(monkeypatch):
+    monkeypatch.setattr(check_unet, "SECONDS", 1.0)
+    monkeypatch.setattr(check_unet, "CROWD", 1.0)
+
+    def slow():
+        time.sleep(0.6)
+        return Slow()
+
+    check_unet.unet(models.unet)  # builds the network to compare with, once
+    began = time.monotonic()
+    assert check_unet.unet(slow).cause == "endless"
+    assert time.monotonic() - began < 1.6
+
+
+@pytest.mark.parametrize(("load", "crowd"), [(0, 1), (2, 1), (6, 3), (1000, check_unet.CROWD)])
+def test_a_busy_machine_has_more_time(load, crowd, monkeypatch):
+    monkeypatch.setattr(check_unet.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(check_unet.os, "getloadavg", lambda: (load, 0, 0), raising=False)
+    assert check_unet._crowd() == crowd
+    monkeypatch.delattr(check_unet.os, "getloadavg")
+    assert check_unet._crowd() == 1
+
+
+def test_three_seconds_are_plenty():
+    function = written()
+    check_unet.unet(function)  # builds the network to compare with, once
+    began = time.process_time()
+    check_unet.unet(function)
+    assert time.process_time() - began < 3

@@ -1,0 +1,89 @@
+"""The assignment's table: points, rubrics, and agreement with the notebooks."""
+
+import re
+
+import pytest
+
+from roadseg.errors import OptionError
+from roadseg.workbook import notebooks as workbook
+from roadseg.workbook import questions
+
+
+def role(cell):
+    return cell["metadata"].get("nbgrader", {})
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """All cells of the worked notebooks with nbgrader's metadata, by grade id: (notebook, cell)."""
+    found = {}
+    for path in workbook.worked_folder().glob("0*.ipynb"):
+        for cell in workbook.read_notebook(path)["cells"]:
+            if role(cell):
+                assert role(cell)["grade_id"] not in found, "two cells of one id"
+                assert cell["id"] == role(cell)["grade_id"]
+                found[cell["id"]] = path.stem, cell
+    return found
+
+
+def test_the_points_add_up_to_100():
+    assert sum(item.points for item in questions.ITEMS) == 100
+    assert all(item.points > 0 for item in questions.ITEMS)
+
+
+def test_there_are_fourteen_questions_and_five_tasks_in_order():
+    labels = list(dict.fromkeys(item.label for item in questions.ITEMS))
+    assert labels == [f"Task {n}" for n in range(1, 6)] + [f"Question {n}" for n in range(1, 15)]
+
+
+def test_each_item_is_of_a_known_kind_and_has_what_its_kind_needs():
+    for item in questions.ITEMS:
+        assert item.kind in questions.KINDS and item.title and item.text
+        assert bool(item.words) == (item.kind == "text") and bool(item.defines) == (item.kind != "text"), item.id
+
+
+def test_the_notebooks_hold_exactly_these_cells_with_these_points(cells):
+    expected = {}
+    for item in questions.ITEMS:
+        expected[item.id] = (item.notebook, item.points if item.kind == "text" else None)
+        if item.kind != "text":
+            expected[f"check-{item.id}"] = (item.notebook, item.points)
+    assert {name: (notebook, role(cell).get("points")) for name, (notebook, cell) in cells.items()} == expected
+
+
+def test_what_can_be_graded_has_the_right_type(cells):
+    for item in questions.ITEMS:
+        own = cells[item.id][1]
+        assert own["cell_type"] == ("markdown" if item.kind == "text" else "code")
+        assert role(own)["solution"] and role(own)["grade"] == (item.kind == "text")
+        if item.kind != "text":
+            check = role(cells[f"check-{item.id}"][1])
+            assert check["grade"] and check["locked"] and not check["solution"]
+
+
+def test_the_questions_are_worded_as_in_the_notebook():
+    cells = workbook.read_notebook(workbook.worked_folder() / "03_written_questions.ipynb")["cells"]
+    asked = re.findall(r"^\*([^*].*)\*$", "\n".join("".join(c["source"]) for c in cells), re.M)
+    texts = [item.text for item in questions.ITEMS if item.label.startswith("Question")]
+    assert asked == texts
+
+
+def test_each_text_and_nothing_else_has_a_rubric():
+    assert set(questions.rubrics()) == {item.id for item in questions.ITEMS if item.kind == "text"}
+    for rubric in questions.rubrics().values():
+        assert len(rubric.ideas) >= 2 and len(rubric.mistakes) >= 1
+
+
+def test_a_copy_without_rubrics_works(monkeypatch):
+    def missing(name):
+        raise FileNotFoundError(name)
+
+    questions.rubrics.cache_clear()
+    monkeypatch.setattr(questions, "_table", missing)
+    assert questions.rubrics() == {}
+    questions.rubrics.cache_clear()
+
+
+def test_an_unknown_item_is_told_with_the_known_ones():
+    with pytest.raises(OptionError, match=r"'answer-15'.*answer-14"):
+        questions.item("answer-15")
