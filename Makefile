@@ -11,44 +11,46 @@ TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG
 	IPYTHONDIR="$(OWN)/ipython" JUPYTER_CONFIG_DIR="$(OWN)/jupyter" JUPYTER_DATA_DIR="$(OWN)/jupyter" \
 	MPLCONFIGDIR="$(OWN)/matplotlib" JUPYTER_PLATFORM_DIRS=1
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 1800
 
-.PHONY: help lab report teach check test long e2e bench clean
+.PHONY: help lab check test test-slow report bench e2e course clean
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 
 lab: $(READY)  ## your own notebooks, in JupyterLab (LAB_OPTIONS="--no-browser --port 8900")
 	$(PYTHON) -m roadseg start --open $(LAB_OPTIONS)
 
-report: $(READY)  ## the report to hand in, from your notebooks and runs (OPTIONS=--draft)
-	$(PYTHON) -m roadseg report $(OPTIONS)
-
-teach: $(READY) $(VENV)/.teach  ## for teachers: a course to grade, and the archive to hand out
-	$(PYTHON) -m roadseg teach setup $(OPTIONS)
-
-check: $(READY)  ## style and the fast tests, under two minutes
+check: $(READY)  ## style, imports, spelling and the fast tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/codespell
+	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not browser"
 
-test: $(READY) $(VENV)/.teach  ## the tests, and every notebook with real training on scenes, under 15 minutes on two cores
+test: $(READY) $(VENV)/.course  ## all tests but the longest, and every notebook with real training on scenes
 	$(PYTHON) -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m roadseg data --render "$(OWN)/data/scenes"
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) $(SIDE_BY_SIDE) notebooks
 
-long: $(READY)  ## the tests that take minutes: killed trainings, notebooks run again, scenes against real pictures
+test-slow: $(READY)  ## the tests that take minutes: killed training runs, notebooks run again, scenes against real images
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -n 2 --dist worksteal -m long
+
+report: $(READY)  ## the report to hand in, from your notebooks and runs (OPTIONS=--draft)
+	$(PYTHON) -m roadseg report $(OPTIONS)
+
+bench: $(READY)  ## time and memory, beside plain TensorFlow and PyTorch; also in build/bench.json
+	$(PYTHON) tests/bench.py
 
 e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -m browser
 
-bench: $(READY)  ## time and memory, beside plain TensorFlow and PyTorch; also in build/bench.json
-	$(PYTHON) tests/bench.py
+course: $(READY) $(VENV)/.course  ## for teachers: a course to grade, and the archive to hand out
+	$(PYTHON) -m roadseg course setup $(OPTIONS)
 
 clean:  ## remove what tests and benchmarks made; data, runs and .venv stay
 	rm -rf build

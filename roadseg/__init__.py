@@ -2,38 +2,36 @@
 
 The core:
 
-errors      the one-line errors that users meet
-files       files that are either whole or not there
-kitti       KITTI road on disk: find, download, verify, decode
-data        read, resize, cache, split, batch
-metrics     confusion counts, precision, recall, F1, IoU, MaxF, average precision
-baselines   four predictions that look at no shape
-models      the simple model and the U-Net
-provenance  what made a number: versions, machine, source
-recipes     how networks are trained, as data
-runs        what a training leaves on disk
-board       a run for TensorBoard
-losses      cross-entropy, and Dice beside it
-optimizers  Adam, and Muon for kernels
-devices     one device or several, float32 or mixed precision
-training    the two steps and the loop
-plots       arrays in, figure out
-notebook    short errors in Jupyter
+kitti         KITTI road on disk: pair, read, decode
+data          load, cache, split, batch
+augment       random changes to image and mask together
+models        the simple model and the U-Net
+recipes       how networks are trained, as data
+optimization  cross-entropy and Dice; Adam, and Muon for kernels
+metrics       confusion counts, F1, IoU, MaxF, average precision
+baselines     four predictors that know no shape
+training      the two steps, and the loop over epochs
+runs          what a training run leaves on disk
+plots         arrays in, figure out
+backend       TensorFlow, loaded quietly; devices and precision
+storage       where files are; files that are either whole or not there
+errors        one line each
 
 The rooms, each a folder:
 
-scenes      road scenes rendered from a seed, in KITTI's layout
-checks      what is wrong with a step, a network or a number
-workbook    notebooks as files: blank copies, progress, questions, answers
-widgets     panels to play with, and the U-Net as a diagram
-report      the report to hand in
-course      the teacher's side: a course graded with nbgrader
-cli         the commands
+download      find, fetch, unpack and verify KITTI road
+scenes        road scenes rendered from a seed, in KITTI's layout
+checks        what is wrong with a step, a network or a number
+widgets       panels to play with, and the U-Net as a diagram
+workbook      notebooks as files: blank copies, progress, questions, answers
+report        the report to hand in
+course        the teacher's side: a course graded with nbgrader
+cli           the commands
 """
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "load": "data",
@@ -46,9 +44,9 @@ _HOME = {
     "predict": "training",
 }
 _PARTS = (
-    *("errors", "files", "kitti", "data", "metrics", "baselines", "models", "provenance", "recipes", "runs", "board"),
-    *("losses", "optimizers", "devices", "training", "plots", "notebook"),
-    *("scenes", "checks", "workbook", "widgets", "report", "course", "cli"),
+    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines", "training", "runs"),
+    *("plots", "backend", "storage", "errors"),
+    *("download", "scenes", "checks", "widgets", "workbook", "report", "course", "cli"),
 )
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from roadseg.cli.main import main
+from roadseg.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,16 +1,18 @@
-"""The errors that users meet: one line each, which says what was expected, what was found and what to do."""
+"""Errors that users meet: one line each, which says what was expected, what was found and what to do.
+
+Jupyter shows the line alone, without a traceback.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-
-def printable(text: str) -> str:
-    """The text in one line that every screen can show: file names may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+from pathlib import Path
+from types import TracebackType
 
 
 class RoadsegError(Exception):
-    """Base of all of them. Jupyter shows the line alone, not a traceback."""
+    """Base of all errors of this package."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
@@ -32,15 +34,60 @@ class RunError(RoadsegError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody has stopped what was going on; says what is kept. Jupyter shows the line alone, not a traceback."""
+    """The user has stopped what was going on; the message says what is kept."""
 
     _render_traceback_ = RoadsegError._render_traceback_
 
 
 @contextmanager
 def interruptible(message: str) -> Iterator[None]:
-    """Let Ctrl-C, or Jupyter's button, end the block with this one line."""
+    """Let Ctrl-C, or Jupyter's stop button, end the block with this one line."""
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted(message) from None
+
+
+@contextmanager
+def explained(error_type: type[RoadsegError], path: Path, remedy: str) -> Iterator[None]:
+    """Turn what the file system refuses in the block into an error that names the file and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        found = error.strerror or one_line(error)
+        raise error_type(f"{error.filename or path}: {found}; {remedy}") from error
+
+
+def printable(text: str) -> str:
+    """The text in one line that every screen can show: file names may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error, its line breaks replaced by spaces."""
+    return " ".join(str(error).split())
+
+
+def shorten_tracebacks() -> None:
+    """Show a missing name in a notebook as one line that says which cells to run first, from now on.
+
+    Outside of IPython there is nothing to do."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return
+    if shell := get_ipython():
+        shell.set_custom_exc((NameError,), _show_name_error)
+
+
+def _show_name_error(shell, kind: type, error: NameError, trace: TracebackType, tb_offset: int | None = None):
+    """Show one line where the cell itself lacks a name; a NameError in a function keeps its traceback."""
+    last = trace
+    while last.tb_next:
+        last = last.tb_next
+    if last.tb_frame.f_code.co_name == "<module>" and last.tb_frame.f_globals.get("__name__") == "__main__":
+        lines = [f"{kind.__name__}: {error}. Run the cells above first: menu Run, Run All Above Selected Cell."]
+    else:
+        lines = shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset=tb_offset)
+    shell._showtraceback(kind, error, lines)
+    return lines

@@ -1,7 +1,7 @@
-"""The two networks of the assignment: functions from tensor to tensor, made of Keras layers alone.
+"""The two networks of the assignment, made of Keras layers alone.
 
 Both take images float32 (batch, H, W, 3) in [0, 1] and give probabilities float32 (batch, H, W, classes) in [0, 1]:
-one sigmoid channel for road against no road, a softmax over `classes` channels otherwise (question 10). The
+one sigmoid channel for road against background, a softmax over `classes` channels otherwise (question 10). The
 output layer computes in float32, whatever the others do.
 """
 
@@ -14,9 +14,9 @@ from roadseg.errors import OptionError
 
 layers = keras.layers
 
-# Mean and spread of KITTI road pictures in [0, 1], by channel (measured on 240 of them).
-PICTURE_MEAN = (0.35, 0.38, 0.37)
-PICTURE_SPREAD = (0.27, 0.30, 0.31)
+# Mean and standard deviation of KITTI road images in [0, 1], by channel (measured on 240 of them).
+IMAGE_MEAN = (0.35, 0.38, 0.37)
+IMAGE_DEVIATION = (0.27, 0.30, 0.31)
 
 
 def simple_model(
@@ -27,14 +27,16 @@ def simple_model(
     initializer: str = "glorot_uniform",
     standardize: bool = False,
 ) -> keras.Model:
-    """Two strided convolutions, one decision for each 4 x 4 block, enlarged again: 53,761 parameters (tasks 1 to 3).
+    """The simple model: two strided convolutions, a score for each 4 x 4 block, bilinear upsampling (tasks 1 to 3).
+
+    53,761 trainable parameters.
 
     Parameters
     ----------
-    input_shape : (height, width, channels) of one picture; height and width divisible by 4.
+    input_shape : (height, width, channels) of one image; height and width divisible by 4.
     filters : filters of the strided 5 x 5 convolutions.
     classes : 1 gives one sigmoid channel, more give a softmax.
-    initializer : Keras's name of the initialisation of all kernels.
+    initializer : Keras's name of the initialization of all kernels.
     standardize : shift and scale the input to about zero mean and unit variance first (no parameters).
 
     Raises
@@ -48,7 +50,7 @@ def simple_model(
             count, 5, 2, padding="same", activation="relu", kernel_initializer=initializer, name=f"down{level}_conv"
         )(x)
     x = layers.Conv2D(classes, 1, kernel_initializer=initializer, name="score")(x)
-    x = layers.UpSampling2D(2 ** len(filters), interpolation="bilinear", name="enlarge")(x)
+    x = layers.UpSampling2D(2 ** len(filters), interpolation="bilinear", name="upsample")(x)
     activation = "sigmoid" if classes == 1 else "softmax"
     outputs = layers.Activation(activation, dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name="simple_model")
@@ -63,19 +65,21 @@ def unet(
     initializer: str = "glorot_uniform",
     standardize: bool = False,
 ) -> keras.Model:
-    """The U-Net with an eighth of the published filters: 485,817 parameters, 529,457 without skips (tasks 4 and 5).
+    """The U-Net with an eighth of the published filters (tasks 4 and 5).
+
+    485,817 trainable parameters; 529,457 without skip connections.
 
     Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015,
     arXiv 1505.04597; here with padded convolutions, so that the output has the input's size.
 
     Parameters
     ----------
-    input_shape : (height, width, channels) of one picture; height and width divisible by 16 (with five levels).
-    filters : filters at each level, from full resolution down; the last is the bottom.
+    input_shape : (height, width, channels) of one image; height and width divisible by 16 (with five levels).
+    filters : filters at each level, from full resolution down; the last is the bottleneck.
     classes : 1 gives one sigmoid channel, more give a softmax.
-    skip_connections : join each decoder level with the encoder's features of that level. Without them the transposed
-        convolutions keep their channel count, so that the convolution behind each sees as many inputs as with them.
-    initializer : Keras's name of the initialisation of all kernels.
+    skip_connections : concatenate each decoder level with the encoder's features of that level. Without them the
+        transposed convolutions keep their channel count, so that the next convolution has as many inputs as with them.
+    initializer : Keras's name of the initialization of all kernels.
     standardize : shift and scale the input to about zero mean and unit variance first (no parameters).
 
     Raises
@@ -89,7 +93,7 @@ def unet(
         x = double_convolution(x, count, initializer=initializer, name=f"encoder{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)
-    x = double_convolution(x, filters[-1], initializer=initializer, name="bottom")
+    x = double_convolution(x, filters[-1], initializer=initializer, name="bottleneck")
     for level, count in reversed(list(enumerate(filters[:-1], start=1))):
         x = layers.Conv2DTranspose(
             count if skip_connections else x.shape[-1],
@@ -119,7 +123,9 @@ def double_convolution(x, filters: int, *, initializer: str, name: str):
 
 
 def build(name: str, *, size: tuple[int, int] = (256, 256), **options) -> keras.Model:
-    """The model that a name means, simple, unet or unet-no-skip, for pictures of `size` (height, width)."""
+    """The model that a name means, simple, unet or unet-no-skip, for images of `size` (height, width).
+
+    Raises OptionError for another name, and where the size does not fit."""
     builders = {
         "simple": simple_model,
         "unet": unet,
@@ -130,8 +136,8 @@ def build(name: str, *, size: tuple[int, int] = (256, 256), **options) -> keras.
     return builders[name]((*size, 3), **options)
 
 
-def resized(model: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """The same layers and weights for pictures of another `size` (height, width): what one learns, both know.
+def with_input_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """The same layers and weights for images of another `size` (height, width): what one learns, both know.
 
     The size has to be one that `build` takes for this network."""
     image = layers.Input((*size, model.input_shape[-1]), name="image")
@@ -152,6 +158,6 @@ def _inputs(input_shape, divisor: int, filters: Sequence[int], classes: int) -> 
 
 
 def _standardized(inputs):
-    scale = [1 / spread for spread in PICTURE_SPREAD]
-    offset = [-mean / spread for mean, spread in zip(PICTURE_MEAN, PICTURE_SPREAD)]
+    scale = [1 / deviation for deviation in IMAGE_DEVIATION]
+    offset = [-mean / deviation for mean, deviation in zip(IMAGE_MEAN, IMAGE_DEVIATION)]
     return layers.Rescaling(scale, offset, name="standardize")(inputs)

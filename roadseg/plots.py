@@ -1,8 +1,8 @@
-"""Arrays in, figure out: pictures, errors, curves, thresholds, each with alternative text.
+"""Arrays in, figure out: images, errors, curves, thresholds, each with alternative text.
 
-Images are uint8 (H, W, 3); road, evaluated bool (H, W); probability uint8 (H, W), 255 is 1.0, or float in [0, 1].
-Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in style as well: training is
-dashed, validation solid. Pictures of predictions come in one order: image, truth, prediction, errors.
+Images are uint8 (H, W, 3); mask, valid bool (H, W); probability uint8 (H, W), 255 is 1.0, or float in [0, 1].
+Colors are Okabe and Ito's, which color-blind readers can tell apart; lines differ in style as well: training is
+dashed, validation solid. Predictions are shown in one order: image, truth, prediction, errors.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from roadseg import metrics
 
 if TYPE_CHECKING:
     from roadseg.data import RoadData
-    from roadseg.metrics import Curve
+    from roadseg.metrics import ThresholdSweep
     from roadseg.training import Progress
 
-RIGHT, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # road found, road missed, road where there is none
-COLOURS = ("#0072B2", "#D55E00", "#4D4D4D", "#CC79A7", "#E69F00", "#56B4E9")  # no green: some see it like vermilion
-CLASS_COLOURS = ("0.65", RIGHT, "#009E73", COLOURS[3])  # OTHER, ROAD, BUILDINGS, CARS
-SCORE_LINES = {  # colour and style of each score by threshold
+FOUND, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # true positives, false negatives, false positives
+COLORS = ("#0072B2", "#D55E00", "#4D4D4D", "#CC79A7", "#E69F00", "#56B4E9")  # no green, which some see as vermilion
+CLASS_COLORS = ("0.65", FOUND, "#009E73", COLORS[3])  # OTHER, ROAD, BUILDINGS, CARS
+SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": ("0.4", ":"),
-    "precision": (RIGHT, "--"),
+    "precision": (FOUND, "--"),
     "recall": (MISSED, "--"),
-    "f1": (RIGHT, "-"),
-    "iou": (COLOURS[3], "-"),
+    "f1": (FOUND, "-"),
+    "iou": (COLORS[3], "-"),
 }
-OUTLINE = {"colors": [RIGHT], "linewidths": 1.2}
+OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
 OUTLINE_ON_MAP = {"colors": "white", "linewidths": 1, "linestyles": "--"}  # blue would be lost on a dark map
 WIDTH = 9.0  # inches: the width of a notebook's column
-PIXEL_ASPECT = 0.5  # pictures squeezed to 256 x 256 are shown wide again
+PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
 DOTS = 110  # an inch
-LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colours
+LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
 STEP_WINDOW = 34  # training steps: half an epoch of the course, long enough that single batches no longer show
 STYLE = {
@@ -98,7 +98,7 @@ def _display(figure: Figure, caption: str, *, plain: str = "", handles: tuple = 
 
 @styled
 def encoded(figure: Figure, *, dots: int = DOTS) -> tuple[str, bytes]:
-    """Photographs as "jpeg", everything else as "png" of 256 colours, a third as large as one of all colours.
+    """Photographs as "jpeg", everything else as "png" of 256 colors, a third as large as one of all colors.
 
     dots : pixels an inch."""
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
@@ -119,7 +119,7 @@ def grid(rows: int, columns: int, *, height: float, alt: str) -> tuple[Figure, n
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def picture(
+def draw_image(
     axes,
     image: np.ndarray,
     title: str = "",
@@ -140,46 +140,36 @@ def picture(
 
 @styled
 def gallery(data: RoadData, indices: Sequence[int], *, columns: int = 3) -> Figure:
-    """Pictures by position, each with the border of its road."""
+    """Images by position, each with the outline of its road."""
     rows = -(-len(indices) // columns)
     names = ", ".join(data.names[i] for i in indices)
-    figure, axes = grid(rows, columns, height=1.75, alt=f"Road pictures {names}; a blue line runs round the road.")
+    figure, axes = grid(rows, columns, height=1.75, alt=f"Road images {names}; a blue line outlines the road.")
     for cell in axes.flat[len(indices) :]:
         cell.set_axis_off()
     for cell, i in zip(axes.flat, indices):
-        picture(cell, data.images[i], data.names[i], outline=data.road[i])
+        draw_image(cell, data.images[i], data.names[i], outline=data.masks[i])
     return figure
 
 
 @styled
-def sample(image: np.ndarray, road: np.ndarray, weight: np.ndarray) -> Figure:
-    """The three parts of one sample as a network gets them: image, road, weight (channels last or absent)."""
-    figure, axes = grid(1, 3, height=1.8, alt="One sample: the image, its road in white, its weight in white.")
-    parts = (("image (H, W, 3)", image), ("road: 1 is road", road), ("weight: 0 is excluded", weight))
+def sample(image: np.ndarray, mask: np.ndarray, weight: np.ndarray) -> Figure:
+    """The three parts of one sample: image, mask, weight (channels last or absent)."""
+    figure, axes = grid(1, 3, height=1.8, alt="One sample: the image, its mask and its weight, where white is 1.")
+    parts = (("image (H, W, 3)", image), ("mask: 1 is road", mask), ("weight: 0 is excluded", weight))
     for cell, (title, part) in zip(axes[0], parts):
         part = np.squeeze(part)
-        picture(cell, part, title, **({"cmap": "gray", "vmin": 0, "vmax": 1} if part.ndim == 2 else {}))
+        draw_image(cell, part, title, **({"cmap": "gray", "vmin": 0, "vmax": 1} if part.ndim == 2 else {}))
     return figure
 
 
-@styled
-def masks(named: Mapping[str, np.ndarray]) -> Figure:
-    """Heat maps float (H, W) in [0, 1], such as mean masks, dark is 0."""
-    figure, axes = grid(1, len(named), height=1.6, alt=f"Heat maps of {', '.join(named)}; bright is likely road.")
-    for cell, (title, mask) in zip(axes[0], named.items()):
-        picture(cell, mask, title, cmap="cividis", vmin=0, vmax=1)
-    return figure
-
-
-def error_picture(image: np.ndarray, road: np.ndarray, evaluated: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The image in grey with road found in blue, missed in orange, false in vermilion: float (H, W, 3). Excluded
-    pixels stay grey."""
-    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) / 255
-    parts = ((RIGHT, road & predicted), (MISSED, road & ~predicted), (FALSE, ~road & predicted))
-    for colour, mask in parts:
-        mask = mask & evaluated
-        grey[mask] = 0.35 * grey[mask] + 0.65 * np.array(to_rgb(colour))
-    return grey
+def error_overlay(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The image in gray with found road in blue, missed road in orange, false road in vermilion: float (H, W, 3).
+    Excluded pixels stay gray."""
+    gray = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2) / 255
+    parts = ((FOUND, mask & predicted), (MISSED, mask & ~predicted), (FALSE, ~mask & predicted))
+    for color, part in parts:
+        gray[part & valid] = 0.35 * gray[part & valid] + 0.65 * np.array(to_rgb(color))
+    return gray
 
 
 @styled
@@ -191,43 +181,45 @@ def comparison(
     threshold: float = 0.5,
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    """Image, truth, prediction, errors: a row for each picture. probability (n, H, W) in the order of `names`."""
+    """Image, truth, prediction, errors: a row for each image. probability (n, H, W) in the order of `names`."""
     probability = probability / 255 if probability.dtype == np.uint8 else probability
-    told = []
+    described = []
     for title, name, values in zip(titles or names, names, probability):
         i = data.names.index(name)
-        f1 = metrics.counts(values, data.road[i], data.evaluated[i], threshold=threshold).f1
+        f1 = metrics.confusion_counts(values, data.masks[i], data.valid[i], threshold=threshold).f1
         words = {name: name, "F1": f"F1 {f1:.2f}"}
-        told.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
-    alt = f"Image, truth, probability and errors (blue found, orange missed, vermilion false). {'; '.join(told)}."
+        described.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
+    alt = f"Image, truth, probability and errors (blue: TP, orange: FN, vermilion: FP). {'; '.join(described)}."
     figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     for row, name, values, title in zip(axes, names, probability, titles or names):
         i = data.names.index(name)
-        errors = error_picture(data.images[i], data.road[i], data.evaluated[i], values >= threshold)
-        picture(row[0], data.images[i], title)
-        picture(row[1], data.road[i], "truth", cmap="gray")
-        picture(row[2], values, "probability of road", cmap="cividis", vmin=0, vmax=1)
-        picture(row[3], errors, "errors", outline=data.road[i])
+        errors = error_overlay(data.images[i], data.masks[i], data.valid[i], values >= threshold)
+        draw_image(row[0], data.images[i], title)
+        draw_image(row[1], data.masks[i], "truth", cmap="gray")
+        draw_image(row[2], values, "probability of road", cmap="cividis", vmin=0, vmax=1)
+        draw_image(row[3], errors, "errors", outline=data.masks[i])
     scale = [(colormaps["cividis"](value), text) for value, text in ((0.0, "probability 0"), (0.5, "½"), (1.0, "1"))]
     legend(figure, *scale)
     return figure
 
 
 def legend(figure: Figure, *others: tuple) -> None:
-    """The colours of `error_picture` in words, below everything; before them others, (colour, text)."""
-    colours = (*others, (RIGHT, "road found"), (MISSED, "road missed"), (FALSE, "false road"))
-    handles = [Patch(color=colour, label=text) for colour, text in colours]
+    """The colors of `error_overlay` in words, below everything; before them others, (color, text)."""
+    colors = (*others, (FOUND, "found road (TP)"), (MISSED, "missed road (FN)"), (FALSE, "false road (FP)"))
+    handles = [Patch(color=color, label=text) for color, text in colors]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
 
 
 @styled
 def curves(
-    named: Mapping[str, Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]], *, no_road: float | None = None
+    named: Mapping[str, Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]],
+    *,
+    background: float | None = None,
 ) -> Figure:
-    """Loss and accuracy by epoch: training dashed, validation solid, each labelled at its end.
+    """Loss and accuracy by epoch: training dashed, validation solid, each labeled at its end.
 
-    named : by label, at most six: the `curves` of a run, or of several, such as of all seeds, in one colour.
-    no_road : the accuracy of saying NO ROAD everywhere, as a dotted line.
+    named : by label, at most six: the `curves` of a run, or of several, such as of all seeds, in one color.
+    background : the accuracy of predicting background everywhere, as a dotted line.
     """
     groups = {label: [group] if isinstance(group, Mapping) else list(group) for label, group in named.items()}
     ends = [
@@ -237,24 +229,24 @@ def curves(
     ]
     figure, axes = grid(1, 2, height=3.3, alt=f"Loss and accuracy by epoch. Last validation values: {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        for colour, group in zip(COLOURS, groups.values()):
+        for color, group in zip(COLORS, groups.values()):
             for columns in group:
-                cell.plot(columns["epoch"], columns[quantity], "--", color=colour, linewidth=1.2 / len(group) ** 0.5)
-                cell.plot(columns["epoch"], columns[f"val_{quantity}"], color=colour, linewidth=2 / len(group) ** 0.5)
+                cell.plot(columns["epoch"], columns[quantity], "--", color=color, linewidth=1.2 / len(group) ** 0.5)
+                cell.plot(columns["epoch"], columns[f"val_{quantity}"], color=color, linewidth=2 / len(group) ** 0.5)
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
         _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity)
-    if no_road is not None:
-        _mark_no_road(axes[0, 1], no_road)
-    axes[0, 0].plot([], [], "--", color="grey", label="training")
-    axes[0, 0].plot([], [], color="grey", label="validation")
+    if background is not None:
+        _mark_background(axes[0, 1], background)
+    axes[0, 0].plot([], [], "--", color="gray", label="training")
+    axes[0, 0].plot([], [], color="gray", label="validation")
     axes[0, 0].legend(frameon=False)
     return figure
 
 
-def _mark_no_road(axes, accuracy: float) -> None:
-    """A dotted line at the accuracy of saying NO ROAD everywhere, with its name on the right, where no label is; for
-    it to see them, the labels of the lines come first."""
+def _mark_background(axes, accuracy: float) -> None:
+    """A dotted line at the accuracy of predicting background everywhere, its name on the right where no label of a
+    line is."""
     low, high = axes.get_ylim()
     points = 72 * axes.figure.get_figheight() * axes.get_position().height / (high - low)
     labels = [
@@ -263,14 +255,14 @@ def _mark_no_road(axes, accuracy: float) -> None:
     free = (away for away in (4, -11, 14, -20, 24, -30) if all(abs(away - label) > 11 for label in labels))
     axes.axhline(accuracy, color="black", linestyle=":", linewidth=1)
     right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    axes.annotate("NO ROAD everywhere", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
+    axes.annotate("all background", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
 
 
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
     gap, height = 0.065 * (high - low), -np.inf
-    colours = dict(zip(last, COLOURS))
+    colors = dict(zip(last, COLORS))
     for label in sorted(last, key=last.get):
         height = max(last[label], height + gap)
         axes.annotate(
@@ -278,7 +270,7 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
             (end, height),
             (5, -3),
             textcoords="offset points",
-            color=colours[label],
+            color=colors[label],
             fontsize=8.5,
             annotation_clip=False,
         )
@@ -296,7 +288,7 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
     for cell, column in zip(axes[0], columns):
         values = [row.get(column, np.nan) for row in table.values()]
         cell.hlines(range(len(values)), 0, values, color="0.8", linewidth=1)
-        cell.plot(values, range(len(values)), "o", color=RIGHT)
+        cell.plot(values, range(len(values)), "o", color=FOUND)
         for place, value in enumerate(values):
             if value == value:
                 cell.annotate(f"{value:.3f}", (value, place), (6, -3.5), textcoords="offset points", fontsize=8.5)
@@ -312,7 +304,7 @@ def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> 
     alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.2f}' for name, v in named.items())}."
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
-        cell.hist(values, bins=50, range=(0, 1), density=True, color=RIGHT)
+        cell.hist(values, bins=50, range=(0, 1), density=True, color=FOUND)
         cell.set(title=title, xlabel="probability of road", yticks=[], xlim=(0, 1))
         if mark is not None:
             cell.axvline(mark, color="black", linestyle=":")
@@ -320,37 +312,37 @@ def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> 
 
 
 @styled
-def thresholds(curve: Curve, *, title: str = "") -> Figure:
+def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
     """Precision, recall, F1 and IoU against the threshold; and precision against recall, with MaxF marked."""
-    best = curve.best
+    best = sweep.best
     alt = (
-        f"Left: precision, recall, F1 and IoU by threshold; right: precision by recall. Best F1 {curve.max_f1:.3f} at "
-        f"threshold {curve.threshold:.2f}, average precision {curve.average_precision:.3f}."
+        f"Left: precision, recall, F1 and IoU by threshold; right: precision by recall. Best F1 {sweep.max_f1:.3f} at "
+        f"threshold {sweep.threshold:.2f}, average precision {sweep.average_precision:.3f}."
     )
     figure, axes = grid(1, 2, height=3.2, alt=alt)
     for name, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"), ("iou", "IoU")):
-        colour, style = SCORE_LINES[name]
-        axes[0, 0].plot(curve.thresholds, getattr(curve, name), style, color=colour, label=label)
-    axes[0, 0].axvline(curve.threshold, color="black", linestyle=":", linewidth=1)
+        color, style = SCORE_LINES[name]
+        axes[0, 0].plot(sweep.thresholds, getattr(sweep, name), style, color=color, label=label)
+    axes[0, 0].axvline(sweep.threshold, color="black", linestyle=":", linewidth=1)
     axes[0, 0].set(xlabel="threshold", ylim=(0, 1.02), xlim=(0, 1), title=title)
     axes[0, 0].legend(frameon=False)
-    axes[0, 1].plot(curve.recall, curve.precision, color=RIGHT)
+    axes[0, 1].plot(sweep.recall, sweep.precision, color=FOUND)
     axes[0, 1].plot(best.recall, best.precision, "o", color="black")
     axes[0, 1].annotate(
-        f"MaxF {curve.max_f1:.3f}", (best.recall, best.precision), (-62, -14), textcoords="offset points"
+        f"MaxF {sweep.max_f1:.3f}", (best.recall, best.precision), (-62, -14), textcoords="offset points"
     )
     axes[0, 1].set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05), title="precision and recall")
     return figure
 
 
 def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], None]:
-    """A watcher for `train`: one figure that grows with every epoch, curves beside the prediction for one picture.
+    """A callback for `train`: one figure that grows with every epoch, curves beside the prediction for one image.
 
-    shown : name of the validation picture; None takes the first.
+    shown : name of the validation image; None takes the first.
     """
     handles = ()
 
-    def watch(progress: Progress) -> None:
+    def callback(progress: Progress) -> None:
         nonlocal handles
         reached = "The first epoch is under way"
         if progress.epoch:
@@ -358,26 +350,28 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
             reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
         caption = f"{reached} ({progress.title})."
         if progress.prediction is not None:
-            caption += " In the picture road found is blue, missed orange, false vermilion."
+            caption += " In the image, found road is blue, missed road orange, false road vermilion."
         plain = f"Training of {progress.title}."
         handles = _display(_training(progress, data, shown), caption, plain=plain, handles=handles)
 
-    return watch
+    return callback
 
 
 @styled
 def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
-    """Loss, accuracy, and the prediction for one picture."""
+    """Loss, accuracy, and the prediction for one image."""
     columns, epoch = progress.curves, progress.epoch
-    told = "".join(f", validation {what} {columns[f'val_{what}'][-1]:.3f}" for what in ("loss", "accuracy") if epoch)
-    alt = f"Training of {progress.title}, epoch {epoch} of {progress.epochs}{told}."
+    described = "".join(
+        f", validation {what} {columns[f'val_{what}'][-1]:.3f}" for what in ("loss", "accuracy") if epoch
+    )
+    alt = f"Training of {progress.title}, epoch {epoch} of {progress.epochs}{described}."
     figure, axes = grid(1, 3, height=2.5, alt=alt)
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         cell.plot(
-            columns["epoch"], columns[quantity], "--", color=COLOURS[0], label="training", marker="." * (epoch < 2)
+            columns["epoch"], columns[quantity], "--", color=COLORS[0], label="training", marker="." * (epoch < 2)
         )
         cell.plot(
-            columns["epoch"], columns[f"val_{quantity}"], color=COLOURS[0], label="validation", marker="." * (epoch < 2)
+            columns["epoch"], columns[f"val_{quantity}"], color=COLORS[0], label="validation", marker="." * (epoch < 2)
         )
         cell.set(title=quantity, xlabel="epoch", xlim=(1, max(2, progress.epochs)))
         cell.xaxis.get_major_locator().set_params(integer=True)
@@ -389,8 +383,8 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
         names = progress.validation_names
         i = data.names.index(shown or names[0])
         values = progress.prediction[names.index(data.names[i])]
-        errors = error_picture(data.images[i], data.road[i], data.evaluated[i], values >= 128)
-        picture(axes[0, 2], errors, data.names[i], outline=data.road[i])
+        errors = error_overlay(data.images[i], data.masks[i], data.valid[i], values >= 128)
+        draw_image(axes[0, 2], errors, data.names[i], outline=data.masks[i])
         legend(figure)
     left = f", about {int(progress.seconds_left) // 60}:{int(progress.seconds_left) % 60:02d} minutes left"
     pace = f", {progress.seconds_per_epoch:.1f} s an epoch" if epoch else ", the first epoch also compiles"
@@ -426,24 +420,25 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
 
 @styled
 def steps(
-    named: Mapping[str, Mapping[str, np.ndarray]], *, no_road: float | None = None, window: int = STEP_WINDOW
+    named: Mapping[str, Mapping[str, np.ndarray]], *, background: float | None = None, window: int = STEP_WINDOW
 ) -> Figure:
     """Training loss and accuracy by step, each point the mean of the last `window` steps (question 2).
 
-    named : the `steps` of runs, by label. no_road : the accuracy of saying NO ROAD everywhere, as a dotted line.
+    named : the `steps` of runs, by label.
+    background : the accuracy of predicting background everywhere, as a dotted line.
     """
     ends = [f"{label}: loss {s['loss'][-window:].mean():.3f}" for label, s in named.items()]
     figure, axes = grid(1, 2, height=3.0, alt=f"Loss and accuracy by training step. At the end {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         last = {}
-        for colour, (label, columns) in zip(COLOURS, named.items()):
+        for color, (label, columns) in zip(COLORS, named.items()):
             mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
-            cell.plot(columns["step"][window - 1 :], mean, "--", color=colour)  # as all that is measured in training
+            cell.plot(columns["step"][window - 1 :], mean, "--", color=color)  # as all that is measured in training
             last[label] = mean[-1]
         _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()))
         cell.set(xlabel="training step", title=f"{quantity}, mean of the last {window} steps")
-    if no_road is not None:
-        _mark_no_road(axes[0, 1], no_road)
+    if background is not None:
+        _mark_background(axes[0, 1], background)
     return figure
 
 
@@ -456,30 +451,30 @@ def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], label
     first = max(1, len(apart) // 5)  # leaves room for a label on the left
     place = first + int(apart[first:].argmax())  # where the lines are farthest apart
     lowest = min(named, key=lambda name: named[name][place])
-    for colour, (name, values) in zip(COLOURS, named.items()):
-        axes[0, 0].plot(along, values, color=colour)
+    for color, (name, values) in zip(COLORS, named.items()):
+        axes[0, 0].plot(along, values, color=color)
         offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
         axes[0, 0].annotate(
-            name, (along[place], values[place]), offset, textcoords="offset points", color=colour, ha=side
+            name, (along[place], values[place]), offset, textcoords="offset points", color=color, ha=side
         )
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
     return figure
 
 
 @styled
-def precision_recall(named: Mapping[str, Curve]) -> Figure:
+def precision_recall(named: Mapping[str, ThresholdSweep]) -> Figure:
     """Precision by recall, MaxF as a dot on lines of equal F1; the legend has MaxF and AP in numbers (question 6)."""
-    told = [f"{name}: MaxF {c.max_f1:.3f}, AP {c.average_precision:.3f}" for name, c in named.items()]
-    figure, axes = grid(1, 2, height=3.6, alt=f"Precision by recall. {'; '.join(told)}.")
+    described = [f"{name}: MaxF {c.max_f1:.3f}, AP {c.average_precision:.3f}" for name, c in named.items()]
+    figure, axes = grid(1, 2, height=3.6, alt=f"Precision by recall. {'; '.join(described)}.")
     recall = np.linspace(0.01, 1, 100)
     for f1 in (0.5, 0.6, 0.7, 0.8, 0.9):
         precision = np.divide(f1 * recall, 2 * recall - f1, out=np.full(100, np.nan), where=2 * recall > f1)
         axes[0, 0].plot(recall, precision, color="0.85", linewidth=0.8)
         axes[0, 0].annotate(f"F1 {f1}", (1.02, f1 / (2 - f1)), color="0.5", fontsize=8, va="center")
-    for colour, style, text, curve in zip(COLOURS, LINE_STYLES, told, named.values()):
-        found = curve.true_positive > 0
-        axes[0, 0].plot(curve.recall[found], curve.precision[found], style, color=colour, label=text)
-        axes[0, 0].plot(curve.best.recall, curve.best.precision, "o", color=colour)
+    for color, style, text, sweep in zip(COLORS, LINE_STYLES, described, named.values()):
+        found = sweep.true_positive > 0
+        axes[0, 0].plot(sweep.recall[found], sweep.precision[found], style, color=color, label=text)
+        axes[0, 0].plot(sweep.best.recall, sweep.best.precision, "o", color=color)
     axes[0, 0].set(xlabel="recall", ylabel="precision", xlim=(0, 1.14), ylim=(0, 1.03))
     axes[0, 1].set_axis_off()
     axes[0, 1].legend(*axes[0, 0].get_legend_handles_labels(), loc="center left", frameon=False)
@@ -491,11 +486,11 @@ def maps(
     named: Mapping[str, np.ndarray], *, unit: str, outline: np.ndarray | None = None, square: bool = False
 ) -> Figure:
     """Heat maps float (H, W) on one scale from 0 on, which the bar explains; `outline`, bool (H, W), is dashed."""
-    told = ", ".join(f"{name} from {values.min():.2g} to {values.max():.2g}" for name, values in named.items())
-    figure, axes = grid(1, len(named), height=2.4 if square else 1.8, alt=f"Maps of {unit}: {told}.")
+    described = ", ".join(f"{name} from {values.min():.2g} to {values.max():.2g}" for name, values in named.items())
+    figure, axes = grid(1, len(named), height=2.4 if square else 1.8, alt=f"Maps of {unit}: {described}.")
     highest = max(values.max() for values in named.values())
     for cell, (title, values) in zip(axes[0], named.items()):
-        picture(cell, values, title, outline=outline, line=OUTLINE_ON_MAP, cmap="cividis", vmin=0, vmax=highest)
+        draw_image(cell, values, title, outline=outline, line=OUTLINE_ON_MAP, cmap="cividis", vmin=0, vmax=highest)
         if square:
             cell.set_aspect(1)
     figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], label=unit, shrink=0.9)
@@ -504,19 +499,19 @@ def maps(
 
 @styled
 def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Confusion matrices, counts (k, k) with a row for each true class: each row as shares that add up to 1."""
-    shares = {name: matrix / matrix.sum(1, keepdims=True) for name, matrix in named.items()}
+    """Confusion matrices, counts (k, k) with a row for each true class: each row as fractions that add up to 1."""
+    fractions = {name: matrix / matrix.sum(1, keepdims=True) for name, matrix in named.items()}
     right = "; ".join(
-        f"{name}: " + ", ".join(f"{label} {share[i, i]:.2f}" for i, label in enumerate(classes))
-        for name, share in shares.items()
+        f"{name}: " + ", ".join(f"{label} {fraction[i, i]:.2f}" for i, label in enumerate(classes))
+        for name, fraction in fractions.items()
     )
-    figure, axes = grid(1, len(named), height=2.8, alt=f"Share of each true class that is called so. {right}.")
-    for cell, (title, share) in zip(axes[0], shares.items()):
-        cell.pcolormesh(share, cmap="Blues", vmin=0, vmax=1.2)
-        for (row, column), value in np.ndenumerate(share):
+    figure, axes = grid(1, len(named), height=2.8, alt=f"Fraction of each true class by predicted class. {right}.")
+    for cell, (title, fraction) in zip(axes[0], fractions.items()):
+        cell.pcolormesh(fraction, cmap="Blues", vmin=0, vmax=1.2)
+        for (row, column), value in np.ndenumerate(fraction):
             cell.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center")
         places = np.arange(len(classes)) + 0.5
-        cell.set(title=title, xlabel="called", xticks=places, yticks=places, ylim=(len(classes), 0), aspect="equal")
+        cell.set(title=title, xlabel="predicted", xticks=places, yticks=places, ylim=(len(classes), 0), aspect="equal")
         cell.set_xticklabels(classes, fontsize=8)
         cell.set_yticklabels(classes if cell is axes[0, 0] else [], fontsize=8)
         cell.grid(visible=False)
@@ -527,12 +522,12 @@ def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure
 @styled
 def signals(named: Mapping[str, np.ndarray]) -> Figure:
     """One-dimensional signals as stems, a panel for each, all on one scale (question 7)."""
-    told = "; ".join(f"{name}: {', '.join(f'{v:.2f}' for v in values)}" for name, values in named.items())
-    figure, axes = grid(1, len(named), height=1.9, alt=f"Signals. {told}.")
+    described = "; ".join(f"{name}: {', '.join(f'{v:.2f}' for v in values)}" for name, values in named.items())
+    figure, axes = grid(1, len(named), height=1.9, alt=f"Signals. {described}.")
     lowest, highest = (function([function(values) for values in named.values()]) for function in (min, max))
     for cell, (title, values) in zip(axes[0], named.items()):
-        cell.vlines(range(len(values)), 0, values, color=RIGHT)
-        cell.plot(values, "o", color=RIGHT, markersize=4)
+        cell.vlines(range(len(values)), 0, values, color=FOUND)
+        cell.plot(values, "o", color=FOUND, markersize=4)
         cell.axhline(0, color="0.5", linewidth=0.8)
         cell.set_title(title, fontsize=9)
         cell.set(ylim=(min(0, lowest) - 0.1 * highest, 1.1 * highest), xlim=(-0.8, len(values) - 0.2))
@@ -541,10 +536,10 @@ def signals(named: Mapping[str, np.ndarray]) -> Figure:
 
 
 @styled
-def pictures(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, square: bool = False) -> Figure:
-    """Rows of pictures (H, W, 3), or of heat maps (H, W), each on a scale of its own; `describe` starts the alt text.
+def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, square: bool = False) -> Figure:
+    """Rows of images (H, W, 3), or of heat maps (H, W), each on a scale of its own; `describe` starts the alt text.
 
-    rows : by label, the pictures by title; the titles of the first row stand over all of them.
+    rows : by label, the images by title; the titles of the first row stand over all of them.
     """
     titles = list(next(iter(rows.values())))
     alt = f"{describe} Rows: {', '.join(rows)}; columns: {', '.join(titles)}."
@@ -552,33 +547,35 @@ def pictures(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, squ
     figure, axes = grid(len(rows), len(titles), height=height + 0.2 / len(rows), alt=alt)
     for place, (label, shown) in enumerate(rows.items()):
         for cell, title, image in zip(axes[place], titles, shown.values()):
-            picture(cell, image, "" if place else title, cmap="cividis")
+            draw_image(cell, image, "" if place else title, cmap="cividis")
             cell.set_aspect(1 if square else PIXEL_ASPECT)
         axes[place, 0].set_ylabel(label, fontsize=9)
     return figure
 
 
-def painted(classes: np.ndarray) -> np.ndarray:
-    """The four classes of the scenes, whole numbers (H, W), as a picture in CLASS_COLOURS: float (H, W, 3)."""
-    return np.array([to_rgb(colour) for colour in CLASS_COLOURS])[classes]
+def paint_classes(classes: np.ndarray) -> np.ndarray:
+    """The four classes of the scenes, whole numbers (H, W), as an image in CLASS_COLORS: float (H, W, 3)."""
+    return np.array([to_rgb(color) for color in CLASS_COLORS])[classes]
 
 
 @styled
 def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mark: tuple[str, float]) -> Figure:
-    """Scores of several seeds as dots: a row for each name, a colour for each series; `mark` names a vertical line."""
-    told = "; ".join(
+    """Scores of several seeds as dots: a row for each name, a color for each series; `mark` names a vertical line."""
+    described = "; ".join(
         f"{name}, {series}: {', '.join(f'{value:.3f}' for value in values)}"
         for name, row in named.items()
         for series, values in row.items()
     )
-    figure, axes = grid(1, 1, height=0.9 + 0.45 * len(named), alt=f"{unit} by seed. {told}. {mark[0]} {mark[1]:.3f}.")
+    figure, axes = grid(
+        1, 1, height=0.9 + 0.45 * len(named), alt=f"{unit} by seed. {described}. {mark[0]} {mark[1]:.3f}."
+    )
     series = list(dict.fromkeys(name for row in named.values() for name in row))
     for place, row in enumerate(named.values()):
         for name, values in row.items():
             i = series.index(name)
             height = place + 0.16 * (i - (len(series) - 1) / 2)
             label = name if place == 0 else None
-            axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=COLOURS[i], label=label)
+            axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=COLORS[i], label=label)
     axes[0, 0].axvline(mark[1], color="black", linestyle=":", linewidth=1, label=mark[0])
     axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(named)

@@ -1,36 +1,44 @@
-"""What a training leaves on disk, and reading it back. NumPy and JSON only: nothing in a run is ever executed.
+"""What a training run leaves on disk, and reading it back. NumPy and JSON only: nothing in a run is ever executed.
 
 A run is a folder, `runs/MODEL-RECIPE-seedN-DIGEST/`:
 
     settings.json        what made it: model, recipe, seed, split, data, step, versions, machine
-    state.npz            weights, optimiser and curves after the last whole epoch: what a resumed run starts from
+    state.npz            weights, optimizer and curves after the last whole epoch: what a resumed run starts from
     curves.csv           one row an epoch: loss, accuracy, val_loss, val_accuracy, learning_rate, seconds
     steps.csv            one row a training step: loss and accuracy of its batch
-    predictions/         epoch-01.npz ...: road probabilities of the validation pictures, uint8 (n, H, W), 255 is 1.0
+    predictions/         epoch-01.npz ...: road probabilities of the validation images, uint8 (n, H, W), 255 is 1.0
     best.weights.h5      after the epoch of the lowest validation loss; last.weights.h5 after the last
-    tensorboard/         the curves and pictures of predicted road, for TensorBoard
-    finished.json        written last, with a digest of each weights file: a folder without it is no finished run
+    tensorboard/         the curves and images of predicted road, for TensorBoard
+    finished.json        written last, with a digest of each weights file: without it the run has not finished
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
+import inspect
 import io
 import json
 import os
-from collections.abc import Iterator
+import platform
+import re
+import textwrap
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roadseg import kitti
-from roadseg.errors import RunError
-from roadseg.files import DAMAGED_ARRAYS, written_whole
+import roadseg
+from roadseg import storage
+from roadseg.errors import OptionError, RunError, explained
+from roadseg.storage import atomic_write, runs_folder
 
 if TYPE_CHECKING:
     import keras
@@ -39,14 +47,16 @@ CURVES = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rat
 STEPS = ("step", "loss", "accuracy")
 WEIGHTS = ("best", "last")
 KEY = ("model", "recipe", "seed", "split", "epochs", "size", "data", "step")  # the settings that make a run this run
-
-SETTINGS = (*KEY, "validation_names")  # what reading a run relies on
-FINISHED = ("epochs", "best_epoch", "seconds", "weights", "ended")
+# Entries of settings.json and finished.json that reading a run relies on, with their types.
+SETTINGS = {"model": str, "recipe": dict, "seed": int, "split": str, "epochs": int, "size": list, "data": str}
+SETTINGS |= {"step": str, "validation_names": list}
+FINISHED = {"epochs": int, "best_epoch": int, "seconds": float, "parameters": int, "weights": dict, "ended": str}
+NOT_WRITABLE = "make it writable, or set ROADSEG_RUNS to a folder that is and has space"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. `how` tells what happened when it was asked for: trained, resumed, reused."""
+    """A finished run; `how` it was obtained: trained, resumed or reused."""
 
     path: Path
     how: str = "reused"
@@ -58,7 +68,7 @@ class Run:
 
     @cached_property
     def finished(self) -> dict:
-        """Best epoch, seconds of training, and the digests of the weights."""
+        """Best epoch, seconds of training, number of parameters, and the digests of the weights."""
         return _read_json(self.path / "finished.json", FINISHED)
 
     @cached_property
@@ -78,15 +88,15 @@ class Run:
 
     @property
     def validation_names(self) -> tuple[str, ...]:
-        """Names of the validation pictures, in the order of the predictions."""
+        """Names of the validation images, in the order of the predictions."""
         return tuple(self.settings["validation_names"])
 
     def prediction(self, epoch: int = -1) -> np.ndarray:
-        """Road probabilities, uint8 (n, H, W), of the validation pictures after an epoch; -1 is the last."""
+        """Road probabilities, uint8 (n, H, W), of the validation images after an epoch; -1 is the last."""
         epochs = len(self.curves["epoch"])
         number = epochs if epoch == -1 else epoch
         if not 1 <= number <= epochs:
-            raise RunError(f"{self.path.name} has epochs 1 to {epochs}; epoch {epoch} was asked for.")
+            raise RunError(f"{self.path.name} has epochs 1 to {epochs}; found epoch {epoch}.")
         return read_prediction(self.path, number)
 
     def model(self, which: str = "last") -> keras.Model:
@@ -109,32 +119,16 @@ class Run:
         return model
 
 
-def place(out: str | Path | None = None) -> Path:
-    """Where runs live: `out`, else ROADSEG_RUNS, else the project's `runs`."""
-    return Path(out or os.environ.get("ROADSEG_RUNS") or kitti.project_root() / "runs")
+def make_folder(out: str | Path | None = None) -> Path:
+    """The folder of runs, made when missing: `out`, else ROADSEG_RUNS, else the project's `runs`.
 
-
-def folder(out: str | Path | None = None) -> Path:
-    """The place of runs, to write to: made when missing. Raises RunError where it cannot be made or written."""
-    path = place(out)
-    with _writing(path):
+    Raises RunError where it cannot be made or written."""
+    path = runs_folder(out)
+    with explained(RunError, path, NOT_WRITABLE):
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
-            raise PermissionError(13, "no permission to write")
+            raise PermissionError(13, "no permission to write", str(path))
     return path
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses in the folder of runs into a RunError."""
-    try:
-        yield
-    except (OSError, NotImplementedError) as error:  # the second where a file system has no locks
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"the runs folder {path} cannot be written ({reason}): make it writable, or set ROADSEG_RUNS to a folder "
-            "that is and has space."
-        ) from error
 
 
 def title(settings: dict) -> str:
@@ -145,7 +139,7 @@ def title(settings: dict) -> str:
 def key(settings: dict) -> str:
     """The name of the run's folder: readable, then a digest of all that makes it this run and no other."""
     text = json.dumps({name: settings[name] for name in KEY}, sort_keys=True)
-    return f"{_readable(settings)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return _readable(settings) + hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def open_run(path: str | Path, *, how: str = "reused") -> Run:
@@ -161,29 +155,25 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
     if not (path / "finished.json").is_file():
         raise RunError(f"the run {path} has not finished: the same training command resumes it.")
     run = Run(path, how)
-    epochs = {run.finished["epochs"], run.settings["epochs"], len(run.curves["epoch"])}
-    if len(epochs) > 1 or missing_files(path, run.finished["epochs"]):
+    epochs = len(run.curves["epoch"])
+    names = ["steps.csv", *(f"{which}.weights.h5" for which in WEIGHTS)]
+    names += [f"predictions/{prediction_name(epoch)}" for epoch in range(1, epochs + 1)]
+    whole = epochs == run.finished["epochs"] == run.settings["epochs"] and "name" in run.settings["recipe"]
+    if not whole or not all((path / name).is_file() for name in names):
         raise RunError(f"the run {path} has lost files or lines: delete it and train again.")
     return run
-
-
-def missing_files(path: Path, epochs: int) -> list[str]:
-    """Names of the files that a finished run of so many epochs lacks."""
-    names = ["settings.json", "curves.csv", "steps.csv", *(f"{which}.weights.h5" for which in WEIGHTS)]
-    names += [f"predictions/{prediction_name(epoch)}" for epoch in range(1, epochs + 1)]
-    return [name for name in names if not (path / name).is_file()]
 
 
 def find(settings: dict, *, out: str | Path | None = None) -> Run | None:
     """The newest finished run with these settings, whoever wrote its step: None where there is none."""
     wanted = {name: settings[name] for name in KEY if name != "step"}
-    found = finished(wanted, f"{_readable(settings)}-*", out=out)
+    found = find_all(wanted, f"{_readable(settings)}*", out=out)
     return max(found, key=lambda run: run.finished["ended"], default=None)
 
 
-def finished(wanted: dict, pattern: str, *, out: str | Path | None = None) -> Iterator[Run]:
-    """The runs in folders of such names whose settings hold what is wanted; unfinished and damaged ones are none."""
-    for path in place(out).glob(pattern):
+def find_all(wanted: dict, pattern: str, *, out: str | Path | None = None) -> Iterator[Run]:
+    """The finished runs in folders of such names whose settings hold what is wanted; damaged ones are left out."""
+    for path in runs_folder(out).glob(pattern):
         try:
             run = open_run(path)
         except RunError:
@@ -192,17 +182,30 @@ def finished(wanted: dict, pattern: str, *, out: str | Path | None = None) -> It
             yield run
 
 
+def find_at(path: Path, *, log: Callable[[str], None]) -> Run | None:
+    """The finished run in a folder. One that has lost files is none: what is left of it makes room for another."""
+    if not (path / "finished.json").is_file():
+        return None
+    try:
+        return open_run(path)
+    except RunError as error:
+        log(f"{error} It is trained again now.")
+        for name in ("state.npz", "finished.json"):  # in this order: without the second, the first counts
+            (path / name).unlink(missing_ok=True)
+        return None
+
+
 @contextmanager
-def locked(path: Path, *, say) -> Iterator[None]:
+def locked(path: Path, *, log: Callable[[str], None]) -> Iterator[None]:
     """Hold the run's lock; where another process holds it, say so and wait until it ends."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"))
-    with _writing(path.parent):
+    with explained(RunError, path.parent, NOT_WRITABLE):
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"Another process is training {path.name}; waiting for it, to reuse what it makes.")
+            log(f"Another process is training {path.name}; waiting for it, to reuse what it makes.")
             lock.acquire()
     try:
         yield
@@ -212,7 +215,7 @@ def locked(path: Path, *, say) -> Iterator[None]:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file whole."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write((json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -222,13 +225,13 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: np.ndarray) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([repr(int(row[0])), *(repr(float(value)) for value in row[1:])] for row in rows)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 
 def write_arrays(path: Path, *, compress: bool = False, **named: np.ndarray) -> None:
     """Write an npz file whole. Masks compress well; weights hardly at all."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         (np.savez_compressed if compress else np.savez)(file, **named)
 
 
@@ -243,11 +246,11 @@ def read_prediction(path: Path, epoch: int) -> np.ndarray:
 
 
 def read_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """The named arrays of an npz file, else all; RunError where it is damaged or lacks one. Never unpickles."""
+    """The named arrays of an npz file, else all; RunError where it is damaged or lacks one."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
-            return {name: kept[name] for name in names or kept.files}
-    except DAMAGED_ARRAYS as error:
+        arrays = storage.read_arrays(path)
+        return {name: arrays[name] for name in names or arrays}
+    except (OSError, ValueError, KeyError) as error:
         run = path.parent.parent if path.parent.name == "predictions" else path.parent
         raise RunError(f"{path} is missing or damaged ({error}): delete the run {run} and train again.") from error
 
@@ -258,40 +261,62 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def reference() -> dict:
-    """Numbers on 240 real KITTI pictures that come with the package; `tests/make_reference.py` makes them.
-
-    runs : finished runs, each with settings (model, recipe, seed, split, versions, machine), curves (lists by name,
-        without times) and scores (by category, on blocks of frames held out); those of `fast` with `edge`, the share
-        of pixels that are wrong 1 to 31 pixels from the edge of the road. `reported-14` and `assigned-14` are of the
-        simple model, split by the course's rule, with 14 x 57 steps where the course has 12 x 68.
-    baselines : scores of the baselines on the same blocks.
-    record : rows of `records.table` for `fast` and `fast-bfloat16` on the same blocks, with nothing else running.
-    from scenes alone : U-Nets trained on rendered scenes only, with their scores on all real pictures.
-    tried : U-Nets by what was tried on the way to `fast` and `best`, and by these, with scores on the same blocks, and
-        `mirrored`: scores of the mean of what the network says to a picture and to its mirror image.
-    """
-    return json.loads((Path(__file__).parent / "reference.json").read_text())
+# --- what made a number ----------------------------------------------------------------------------------------------
 
 
-def reference_runs(model: str, recipe: str) -> list[dict]:
-    """The runs of `reference` for one model and recipe, one for each seed, in the order of these."""
-    entries = [e for e in reference()["runs"] if (e["model"], e["recipe"]["name"]) == (model, recipe)]
-    if not entries:
-        raise RunError(f"no reference runs of {model}, {recipe}: see the entries of roadseg.runs.reference().")
-    return sorted(entries, key=lambda entry: entry["seed"])
+def code_of(function: Any) -> CodeType | None:
+    """The code behind partial application, decorators, tf.function, or an object's __call__; None without any."""
+    for inner in ("func", "python_function", "__wrapped__"):
+        while hasattr(function, inner):
+            function = getattr(function, inner)
+    if not hasattr(function, "__code__"):
+        function = vars(type(function)).get("__call__")
+    return getattr(function, "__code__", None)
+
+
+def source_digest(*functions: Callable) -> str:
+    """Digest of the code of functions: comments, docstrings and layout do not count.
+
+    Raises OptionError for what has no source in a cell or file, such as a built-in function."""
+    text = []
+    for function in functions:
+        try:
+            (statement,) = ast.parse(textwrap.dedent(inspect.getsource(code_of(function)))).body
+        except (OSError, TypeError, SyntaxError, ValueError) as error:
+            raise OptionError(f"the source of {function!r} cannot be read: define it in a cell or file.") from error
+        if isinstance(statement, ast.FunctionDef) and ast.get_docstring(statement) is not None:
+            del statement.body[0]
+        text.append(ast.dump(statement))
+    return hashlib.sha256("".join(text).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    packages = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+    return {"roadseg": roadseg.__version__, "python": platform.python_version(), **packages}
+
+
+def machine() -> dict[str, str | int]:
+    """The kind of machine, without its name: system, processor, cores."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file() and (model := re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE)):
+        processor = model[1]
+    return {"system": platform.system(), "processor": processor, "cores": os.cpu_count() or 1}
 
 
 def _readable(settings: dict) -> str:
-    return f"{settings['model']}-{settings['recipe']['name']}-seed{settings['seed']}"
+    return f"{settings['model']}-{settings['recipe']['name']}-seed{settings['seed']}-"
 
 
-def _read_json(path: Path, required: tuple[str, ...]) -> dict:
+def _read_json(path: Path, required: dict[str, type]) -> dict:
     try:
         content = json.loads(path.read_text())
-        if not isinstance(content, dict) or not set(required) <= content.keys():
-            raise ValueError("other entries")
-    except (OSError, ValueError) as error:
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+        if wrong := [name for name, kind in required.items() if not isinstance(content.get(name), kind)]:
+            raise ValueError(f"other entries: {wrong}")
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is missing or damaged: delete the run {path.parent} and train again.") from error
     return content
 
@@ -303,6 +328,6 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
         table = np.array(rows, np.float64).reshape(len(rows), len(columns))
         if tuple(header) != columns or not text.endswith("\n"):
             raise ValueError("other columns, or half a line")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise RunError(f"{path} is missing or damaged: delete the run {path.parent} and train again.") from error
     return dict(zip(columns, table.T))

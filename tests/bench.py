@@ -1,21 +1,21 @@
 """How fast the package is, side by side with a plain script and with PyTorch: a table, and build/bench.json.
 
     python tests/bench.py                   # about 12 minutes on two idle cores, on rendered scenes
-    python tests/bench.py --data FOLDER     # on pictures in KITTI's layout
+    python tests/bench.py --data FOLDER     # on images in KITTI's layout
     python tests/bench.py --quick           # does it run? times mean nothing
 
-Scenes are enlarged to the size of KITTI's published pictures, which the plain script decodes in every epoch.
+Scenes are enlarged to the size of KITTI's published images, which the plain script decodes in every epoch.
 
-An epoch is what each way of training really does for the course's split: 68 steps of four pictures and the validation,
-for the plain script with decoding, for the package with everything it writes: in float32, as the others, and once more
-in mixed precision where the machine has shorter numbers. All take turns, each in a process of its own. The others run
-some steps of an epoch, scaled up, and all of the validation, scheduled as any process (the package asks for batch
-work).
+An epoch is what each way of training really does for the course's split: 68 steps of four images and the validation,
+for the plain script with decoding, for the package with everything it writes: in float32, as the others, without
+oneDNN, and in mixed precision where the machine has 16-bit numbers. All take turns, each in a process of its own. The
+others run some steps of an epoch, scaled up, and all of the validation, with TensorFlow as installed and scheduled as
+any process (the package turns oneDNN on and asks for batch work).
 
 Two of the others do less than a training, and show what none can beat. One computes TensorFlow's convolutions in
 float32, forward and backward, and nothing between them: what the plain script takes in comparison is the most that
 training in float32 could gain. One multiplies matrices, with as many multiplications as the network's: how close an
-epoch comes to that is the share of the machine's rate that it reaches.
+epoch comes to that is the fraction of the machine's rate that it reaches.
 
 Targets are for medians. The one over the plain script is for the package's fastest way on this machine: mixed precision
 where there is one, else float32.
@@ -37,22 +37,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import roadseg
-from roadseg import data, kitti, models, provenance
+from roadseg import backend, data, kitti, models, runs, scenes
 from roadseg.backend import keras, tf
 from roadseg.data import course_split
-from roadseg.recipes import changed
-from roadseg.scenes import rendering as scenes
+from roadseg.recipes import get_recipe
 
 PROJECT = Path(__file__).resolve().parent.parent
 SPEEDUP = {"unet": 3.0, "simple": 2.0}  # over the plain script
 LOADER_SPEEDUP, CACHED_SECONDS, MEMORY_GIB, IMPORT_SECONDS, SCENES_SECONDS = 1.6, 0.5, 2.5, 0.2, 60.0
 MOVE_SECONDS = 0.1  # of a panel
 BATCH, VALIDATION_BATCH = 4, 8
-PUBLISHED_SIZE, NOISE = (1242, 375), 2.0  # of most of KITTI's pictures; grey levels, as much as makes files as long
+WITHOUT_ONEDNN = "roadseg without oneDNN"
+PUBLISHED_SIZE, NOISE = (1242, 375), 2.0  # of most of KITTI's images; gray levels, as much as makes files as long
 GET_TORCH = "PyTorch is not installed, so nothing is compared with it: pip install torch==2.13.0"
 
 
@@ -96,7 +96,7 @@ def row(what: str, values: list[float], unit: str, *, at_least: float | None = N
 
 
 def ratios(slower: list[float], faster: list[float]) -> list[float]:
-    """Of neighbours in time: what else the machine does then slows both."""
+    """Of neighbors in time: what else the machine does then slows both."""
     return [one / other for one, other in zip(slower, faster)]
 
 
@@ -113,31 +113,40 @@ def epoch_rows(name: str, root: Path, effort: Effort) -> list[Row]:
     """Seconds an epoch, by the package, the plain script and PyTorch, and how they compare."""
     times = epoch_times(ways(name, root, effort), effort)
     rows = [row(f"{name}: an epoch, {way}", values, "s") for way, values in times.items()]
-    plain, *ours = times["plain script"], *(way for way in times if way.startswith("roadseg"))
+    plain, ours = times["plain script"], [way for way in times if way.startswith("roadseg")]
     for way in ours:
+        slow = way == WITHOUT_ONEDNN
         target = SPEEDUP[name] if way == ours[-1] else None
         rows.append(row(f"{name}: plain script / {way}", ratios(plain, times[way]), "x", at_least=target))
         if "PyTorch" in times:
-            rows.append(row(f"{name}: PyTorch / {way}", ratios(times["PyTorch"], times[way]), "x", at_least=1.0))
+            target = None if slow else 1.0
+            rows.append(row(f"{name}: PyTorch / {way}", ratios(times["PyTorch"], times[way]), "x", at_least=target))
     rows.append(row(f"{name}: plain script / convolutions", ratios(plain, times["convolutions alone"]), "x"))
-    rows.append(row(f"{name}: share of the matrix rate", ratios(times["matrices alone"], times["roadseg"]), "x"))
+    rows.append(row(f"{name}: fraction of the matrix rate", ratios(times["matrices alone"], times["roadseg"]), "x"))
     return rows
 
 
 def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
-    """The package, in float32 and, where the machine has shorter numbers, faster in mixed precision; and the others."""
-    package = {"roadseg": False}
-    if short := roadseg.devices.short_float():
-        package[f"roadseg {short}"] = True
+    """The package: without oneDNN, in float32 and, where the machine has 16-bit numbers, in mixed precision; and the
+    others."""
+    package = {WITHOUT_ONEDNN: (False, "0"), "roadseg": (False, "1")}
+    if dtype := backend.fast_precision():
+        package[f"roadseg {dtype}"] = (True, "1")
     others = {"plain script": plain_training, "convolutions alone": Convolutions, "matrices alone": MatrixProducts}
     if importlib.util.find_spec("torch"):
         others["PyTorch"] = torch_training
-    count = len(kitti.frames(root))
+    count = len(kitti.list_frames(root))
     schedule_as_usual()  # processes start as the one that starts them
     return {
-        **{way: Apart(train_package, name, root, effort, mixed) for way, mixed in package.items()},
-        **{way: Apart(train_other, build, name, root, effort, count) for way, build in others.items()},
+        **{way: Apart(onednn, train_package, name, root, effort, mixed) for way, (mixed, onednn) in package.items()},
+        **{way: Apart(as_installed(), train_other, build, name, root, effort, count) for way, build in others.items()},
     }
+
+
+def as_installed() -> str:
+    """Whether TensorFlow uses oneDNN by itself on this processor: "1" or "0"."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    return "1" if any(flag in flags for flag in ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile")) else "0"
 
 
 def epoch_times(ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]]:
@@ -153,10 +162,11 @@ def epoch_times(ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]
 class Apart:
     """A way of training in a process of its own, where no other framework's threads compete; a call times one epoch."""
 
-    def __init__(self, serve: Callable, *arguments):
+    def __init__(self, onednn: str, serve: Callable, *arguments):
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = onednn  # the process inherits it, before it loads TensorFlow
         self.process.start()
         theirs.close()
 
@@ -186,10 +196,10 @@ def train_package(pipe, name: str, root: Path, effort: Effort, mixed: bool) -> N
             pipe.recv()
             started = time.perf_counter()
 
-    recipe = changed("reported", name="bench", epochs=1 + effort.repeats)
+    recipe = get_recipe("reported", name="bench", epochs=1 + effort.repeats)
     roads = data.load(root, size=effort.size, cache=False)
     with tempfile.TemporaryDirectory() as out:
-        roadseg.train(name, recipe, roads, out=out, mixed_precision=mixed, watch=take_turns, say=lambda text: None)
+        roadseg.train(name, recipe, roads, out=out, mixed_precision=mixed, callback=take_turns, log=lambda text: None)
 
 
 def train_other(pipe, build: Callable, name: str, root: Path, effort: Effort, count: int) -> None:
@@ -230,7 +240,7 @@ class Convolutions:
     def __init__(self, name: str, root: Path, size: tuple[int, int]):
         convolutions = [layer for layer in models.build(name, size=size).layers if is_convolution(layer)]
         self.layers = [bare(layer) for layer in convolutions]
-        self.validated = len(course_split(len(kitti.frames(root))).validation)
+        self.validated = len(course_split(len(kitti.list_frames(root))).validation)
         inputs, outputs = ([getattr(layer, side).shape[1:] for layer in convolutions] for side in ("input", "output"))
         self.images, self.changes = (
             [tf.random.normal((BATCH, *shape)) for shape in part] for part in (inputs, outputs)
@@ -275,10 +285,10 @@ class MatrixProducts:
         import numpy as np
 
         rng = np.random.default_rng(0)
-        model, count = models.build(name, size=size), len(kitti.frames(root))
-        self.a_picture = multiplications(model)
+        model, count = models.build(name, size=size), len(kitti.list_frames(root))
+        self.an_image = multiplications(model)
         self.validated = len(course_split(count).validation)
-        rows = -(-VALIDATION_BATCH * self.a_picture // self.SIDE**2)
+        rows = -(-VALIDATION_BATCH * self.an_image // self.SIDE**2)
         self.long, self.square = (rng.normal(size=(n, self.SIDE)).astype(np.float32) for n in (3 * rows, self.SIDE))
 
     def multiply(self, multiplications: int) -> None:
@@ -288,15 +298,15 @@ class MatrixProducts:
     def train(self, steps: int) -> None:
         """Forward, and backward twice: by the weights and by the input, each as much as forward."""
         for _ in range(steps):
-            self.multiply(3 * BATCH * self.a_picture)
+            self.multiply(3 * BATCH * self.an_image)
 
     def validate(self) -> None:
         for start in range(0, self.validated, VALIDATION_BATCH):
-            self.multiply(min(VALIDATION_BATCH, self.validated - start) * self.a_picture)
+            self.multiply(min(VALIDATION_BATCH, self.validated - start) * self.an_image)
 
 
 def multiplications(model) -> int:
-    """Of one picture going forward, in all convolutions: kernel x pixels, out of it or, transposed, into it."""
+    """Of one image going forward, in all convolutions: kernel x pixels, out of it or, transposed, into it."""
     in_all = 0
     for layer in model.layers:
         if is_convolution(layer):
@@ -353,28 +363,28 @@ def torch_training(name: str, root: Path, size: tuple[int, int]):
             self.model = {"unet": UNet, "simple": simple_model}[name]().to(memory_format=torch.channels_last)
             assert sum(p.numel() for p in self.model.parameters()) == {"unet": 485_817, "simple": 53_761}[name]
             self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
-            self.images, self.road = torch.from_numpy(roads.images), torch.from_numpy(roads.road)
+            self.images, self.masks = torch.from_numpy(roads.images), torch.from_numpy(roads.masks)
 
         def batch(self, index):
             image = (self.images[index].float() / 255).permute(0, 3, 1, 2)  # channels last in memory as it is
-            return image, self.road[index].float()[:, None]
+            return image, self.masks[index].float()[:, None]
 
         def train(self, steps: int) -> None:
             order = torch.randperm(len(self.split.train))
             for index in torch.from_numpy(self.split.train)[order].split(BATCH)[:steps]:
-                image, road = self.batch(index)
+                image, mask = self.batch(index)
                 probability = self.model(image)
-                loss = nn.functional.binary_cross_entropy(probability, road)
+                loss = nn.functional.binary_cross_entropy(probability, mask)
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
-                ((probability >= 0.5) == (road >= 0.5)).float().mean().item()
+                ((probability >= 0.5) == (mask >= 0.5)).float().mean().item()
 
         @torch.no_grad()
         def validate(self) -> None:
             for index in torch.from_numpy(self.split.validation).split(VALIDATION_BATCH):
-                image, road = self.batch(index)
-                nn.functional.binary_cross_entropy(self.model(image), road).item()
+                image, mask = self.batch(index)
+                nn.functional.binary_cross_entropy(self.model(image), mask).item()
 
     return TorchTraining()
 
@@ -404,7 +414,7 @@ import resource, sys
 from roadseg import data, recipes, training
 root, out, size, unit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 roads = data.load(root, size=(size, size), cache=out + "/cache")
-recipe = recipes.changed("fast", name="bench", epochs=1, half_size=0.0, colour=1.0)
+recipe = recipes.get_recipe("fast", name="bench", epochs=1, progressive_resizing=0.0, color_jitter=1.0)
 training.train("unet", recipe, roads, out=out + "/runs")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 """
@@ -434,16 +444,18 @@ def panel_rows(root: Path, effort: Effort) -> list[Row]:
     import numpy as np
 
     from roadseg import metrics
-    from roadseg.widgets import panels as explore
+    from roadseg.widgets import predictions
 
     roads = data.load(root, size=effort.size, cache=False)
     validation = course_split(len(roads)).validation
-    images, road, evaluated = (part[validation] for part in (roads.images, roads.road, roads.evaluated))
-    probability = np.random.default_rng(0).integers(0, 256, road.shape, np.uint8)
-    curve, picture = metrics.curve(probability, road, evaluated), explore.Picture(images[0], road[0], evaluated[0])
+    names = tuple(roads.names[i] for i in validation)
+    parts = {name: getattr(roads, name)[validation] for name in ("images", "masks", "valid")}
+    own = replace(roads, names=names, **parts)
+    probability = np.random.default_rng(0).integers(0, 256, own.masks.shape, np.uint8)
+    sweep = metrics.threshold_sweep(probability, own.masks, own.valid)
 
     def move(threshold: float) -> None:
-        explore.threshold_view(picture, probability[0], curve, threshold=threshold)._repr_html_()
+        predictions.threshold_page(own, probability, sweep, place=0, threshold=threshold)
 
     moves = [seconds(lambda t=t: move(t)) for t in np.linspace(0, 1, 21)]
     return [row("a move of the threshold", moves, "s", below=MOVE_SECONDS)]
@@ -469,16 +481,16 @@ def run_python(*arguments: object) -> str:
     return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------------------------
 
 
 def published_size(half: Path, root: Path) -> Path:
-    """The pictures of `half` in the new folder `root`, as large as KITTI's and as long in bytes; kept for next time."""
+    """The images of `half` in the new folder `root`, as large as KITTI's and as long in bytes; kept for next time."""
     import numpy as np
     from PIL import Image
 
-    record = half / kitti.SCENES_RECORD
-    made_of = record.read_text() if record.is_file() else "other pictures"
+    record = half / scenes.RECORD
+    made_of = record.read_text() if record.is_file() else "other images"
     if (root / "whole").is_file() and (root / "whole").read_text() == made_of:
         return root
     shutil.rmtree(root, ignore_errors=True)
@@ -486,11 +498,11 @@ def published_size(half: Path, root: Path) -> Path:
     for part, method in (("image_2", Image.Resampling.BICUBIC), ("gt_image_2", Image.Resampling.NEAREST)):
         (root / "training" / part).mkdir(parents=True, exist_ok=True)
         for file in sorted((half / "training" / part).glob("*.png")):
-            with Image.open(file) as picture:
-                picture = np.asarray(picture.resize(PUBLISHED_SIZE, method))
+            with Image.open(file) as image:
+                image = np.asarray(image.resize(PUBLISHED_SIZE, method))
             if part == "image_2":
-                picture = np.clip(picture + rng.normal(0, NOISE, picture.shape), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).save(root / "training" / part / file.name)
+                image = np.clip(image + rng.normal(0, NOISE, image.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(root / "training" / part / file.name)
     (root / "whole").write_text(made_of)
     return root
 
@@ -524,8 +536,8 @@ def report(rows: list[Row], images: int, effort: Effort) -> dict:
         "quick": effort is QUICK,
         "images": images,
         "effort": asdict(effort),
-        "machine": provenance.machine(),
-        "versions": {**provenance.versions(), "torch": torch_version()},
+        "machine": runs.machine(),
+        "versions": {**runs.versions(), "torch": torch_version()},
         "rows": [asdict(line) for line in rows],
     }
 
@@ -542,7 +554,7 @@ def torch_version() -> str | None:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write; 1 when a target is missed, which a quick run does not look at."""
     parser = argparse.ArgumentParser(description="Measure the speed of the package.")
-    parser.add_argument("--data", type=Path, help="pictures in KITTI's layout; otherwise scenes are rendered")
+    parser.add_argument("--data", type=Path, help="images in KITTI's layout; otherwise scenes are rendered")
     parser.add_argument("--out", type=Path, default=PROJECT / "build", help="folder of bench.json")
     parser.add_argument("--quick", action="store_true", help="see that it runs, in seconds")
     options = parser.parse_args(arguments)
@@ -556,7 +568,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(GET_TORCH)
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / "bench.json"
-    target.write_text(json.dumps(report(rows, len(kitti.frames(root)), effort), indent=1) + "\n")
+    target.write_text(json.dumps(report(rows, len(kitti.list_frames(root)), effort), indent=1) + "\n")
     print(f"Written: {target}")
     return int(not options.quick and any(line.met is False for line in rows))
 

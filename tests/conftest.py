@@ -1,28 +1,39 @@
-"""Small road pictures for the tests, and folders of their own for whatever the package writes.
+"""Small road images for the tests, and folders of their own for whatever the package writes.
 
-An environment variable widens the tests: ROADSEG_KITTI names a folder with real KITTI road pictures, `half/training`
-(240 at half size) and `original/training` (six as published), both in KITTI's layout. Without it the tests on real
-pictures skip.
+An environment variable widens the tests: ROADSEG_KITTI names a folder with real KITTI road images, `half/training`
+(240 at half size) and `original/training` (six as published), both in KITTI's layout. Without it the tests of real
+images are skipped.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-RED, MAGENTA, BLACK = (255, 0, 0), (255, 0, 255), (0, 0, 0)
+RED, MAGENTA, BLACK, BLUE = (255, 0, 0), (255, 0, 255), (0, 0, 0), (0, 0, 255)
 
 HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make long`
 
-LONGEST = ("test_teach", "test_lost", "test_check_unet", "test_check_steps", "test_training")
+LONGEST = ("test_workflow", "test_robustness", "test_network", "test_steps", "test_training")
 
 
 def pytest_collection_modifyitems(items: list) -> None:
     """The files that take longest come first: two processes then end at about the same time."""
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def first_of_each(cases: dict[str, tuple], kind: Callable[[str], str]) -> list:
+    """The cases by name as parameters; all but the first of each kind are marked long."""
+    kinds, parameters = set(), []
+    for name, case in cases.items():
+        marks = [pytest.mark.long] if kind(name) in kinds else []
+        kinds.add(kind(name))
+        parameters.append(pytest.param(case, id=name, marks=marks))
+    return parameters
 
 
 @pytest.fixture(autouse=True)
@@ -37,40 +48,46 @@ def own_folders(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="session")
 def kitti_folder() -> Path:
-    """The folder with real pictures."""
+    """The folder with real images."""
     folder = os.environ.get("ROADSEG_KITTI")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("ROADSEG_KITTI names no folder with real KITTI road pictures")
+        pytest.skip("ROADSEG_KITTI names no folder with real KITTI road images")
     return Path(folder)
 
 
 def draw_road(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture of a grey triangle that is road on a green ground, and its label in KITTI's colours."""
+    """An image of a gray triangle that is road on green ground, and its label in KITTI's colors."""
     rows, columns = np.mgrid[:height, :width]
     depth = (rows - height * 0.4) / height
-    road = np.abs(columns - width * rng.uniform(0.35, 0.65)) < depth * width * rng.uniform(0.4, 0.8)
-    picture = np.where(road[..., None], (120, 120, 125), (70, 130, 60)) + rng.normal(0, 12, (height, width, 3))
-    label = np.where(road[..., None], MAGENTA, RED)
+    mask = np.abs(columns - width * rng.uniform(0.35, 0.65)) < depth * width * rng.uniform(0.4, 0.8)
+    image = np.where(mask[..., None], (120, 120, 125), (70, 130, 60)) + rng.normal(0, 12, (height, width, 3))
+    label = np.where(mask[..., None], MAGENTA, RED)
     label[: height // 20 + 1] = BLACK
-    return np.clip(picture, 0, 255).astype(np.uint8), label.astype(np.uint8)
+    return np.clip(image, 0, 255).astype(np.uint8), label.astype(np.uint8)
 
 
 def write_roads(root: Path, *, count: int = 8, size: tuple[int, int] = (48, 96), seed: int = 0) -> Path:
-    """`count` drawn pictures of each category below `root`, in KITTI's layout."""
+    """`count` drawn images of each category below `root`, in KITTI's layout."""
     rng = np.random.default_rng(seed)
     for part in ("image_2", "gt_image_2"):
         (root / "training" / part).mkdir(parents=True)
     for category in ("um", "umm", "uu"):
         for i in range(count):
-            picture, label = draw_road(rng, *size)
-            Image.fromarray(picture).save(root / f"training/image_2/{category}_{i:06d}.png")
+            image, label = draw_road(rng, *size)
+            Image.fromarray(image).save(root / f"training/image_2/{category}_{i:06d}.png")
             Image.fromarray(label).save(root / f"training/gt_image_2/{category}_road_{i:06d}.png")
     return root
 
 
+def files_below(folder: Path) -> dict[str, bytes]:
+    """All files below a folder and their bytes."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
 @pytest.fixture(scope="session")
 def road_folder(tmp_path_factory) -> Path:
-    """24 drawn pictures; not to be changed."""
+    """24 drawn images; not to be changed."""
     return write_roads(tmp_path_factory.mktemp("roads"))
 
 
@@ -84,10 +101,10 @@ def roads(road_folder):
 
 @pytest.fixture(scope="session")
 def all_scenes(tmp_path_factory):
-    """All rendered scenes, 256 x 256: those of `make test` where they are there, else made anew, in a minute."""
-    from roadseg import data
-    from roadseg.scenes import rendering as scenes
+    """All rendered scenes, 256 x 256: those of `make test` where they are there, else rendered anew, in a minute."""
+    from roadseg import data, scenes
 
-    made = Path(HOME or "") / "data" / "scenes"
-    there = HOME and made.is_dir()
-    return data.load(made if there else scenes.write(tmp_path_factory.mktemp("made") / "scenes"), cache=False)
+    rendered = Path(HOME or "") / "data" / "scenes"
+    if not (HOME and rendered.is_dir()):
+        rendered = scenes.write(tmp_path_factory.mktemp("rendered") / "scenes")
+    return data.load(rendered, cache=False)

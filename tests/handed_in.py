@@ -1,13 +1,12 @@
 """Notebooks as students hand them in, for the tests of the teacher's side."""
 
-import argparse
 import json
 import zipfile
 from pathlib import Path
 
-from roadseg.course import commands as teach
-from roadseg.course.course import ASSIGNMENT
-from roadseg.workbook import notebooks as workbook
+from roadseg import workbook
+from roadseg.cli import build_parser
+from roadseg.course.workflow import ASSIGNMENT
 from roadseg.workbook import questions
 
 PROJECT = Path(__file__).parent.parent
@@ -62,10 +61,8 @@ def hand_in(path: Path, notebooks: dict[str, dict]) -> Path:
 
 
 def command(*arguments: str | Path) -> int:
-    """Run `python -m roadseg teach ...` in this process."""
-    parser = argparse.ArgumentParser()
-    teach.add_commands(parser.add_subparsers())
-    options = parser.parse_args(["teach", *map(str, arguments)])
+    """Run `python -m roadseg course ...` in this process."""
+    options = build_parser().parse_args(["course", *map(str, arguments)])
     return options.command(options)
 
 

@@ -1,12 +1,12 @@
-"""Train every model by every recipe on real KITTI pictures and keep the numbers as `roadseg/reference.json`.
+"""Train every model by every recipe on real KITTI images and keep the numbers as `roadseg/workbook/reference.json`.
 
     ROADSEG_KITTI=FOLDER python tests/make_reference.py           # adds what is missing in the file
     ROADSEG_KITTI=FOLDER python tests/make_reference.py --anew    # all of it, about 90 minutes on two cores
 
-FOLDER holds `half/training`: KITTI road pictures at half size. Three seeds each, 256 x 256; blocks of
-neighbouring frames, a sixth of each category, are held out. Besides, U-Nets by what was tried on the way to `fast` and
+FOLDER holds `half/training`: KITTI road images at half size. Three seeds each, 256 x 256; blocks of
+neighboring frames, a sixth of each category, are held out. Besides, U-Nets by what was tried on the way to `fast` and
 `best` (three seeds, the same blocks), and U-Nets trained on rendered scenes alone (two seeds), scored on all the
-real pictures. Numbers only: no picture leaves the folder.
+real images. Numbers only: no image leaves the folder.
 """
 
 import json
@@ -15,31 +15,30 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from roadseg import baselines, data, devices, kitti, metrics, recipes, runs, training
-from roadseg.scenes import rendering as scenes
-from roadseg.workbook import analysis as evidence
-from roadseg.workbook import leaderboard as records
+from roadseg import backend, baselines, data, metrics, recipes, runs, scenes, storage, training
+from roadseg.workbook import analysis, leaderboard
+from roadseg.workbook.reference import read_reference
 
 MODELS, RECIPES, SEEDS = ("simple", "unet", "unet-no-skip"), ("reported", "assigned", "fast"), (0, 1, 2)
-# How a U-Net was trained before Muon: what was added to it, then Muon, smaller pictures, and both of them together.
-ADAM = recipes.changed("fast", name="adam", learning_rate=2e-3, epochs=12, dice=0.0, muon=False, half_size=0.0)
-DICE = recipes.changed(ADAM, name="adam-dice", dice=1.0)
+# How a U-Net was trained before Muon: what was added to it, then Muon, smaller images, and both of them together.
+ADAM = recipes.get_recipe(
+    "fast", name="adam", learning_rate=2e-3, epochs=12, dice=0.0, muon=False, progressive_resizing=0.0
+)
+DICE = recipes.get_recipe(ADAM, name="adam-dice", dice=1.0)
 TRIED = (
     ADAM,
-    recipes.changed(ADAM, name="adam-colour", colour=1.0),
+    recipes.get_recipe(ADAM, name="adam-color", color_jitter=1.0),
     DICE,
-    recipes.changed(ADAM, name="adam-zoom", zoom=0.35),
-    recipes.changed(ADAM, name="adam-average", average=0.99),
-    recipes.changed(DICE, name="adam-half-size", half_size=0.67),
-    recipes.changed("fast", name="muon", epochs=12, half_size=0.0),
+    recipes.get_recipe(DICE, name="adam-progressive", progressive_resizing=0.67),
+    recipes.get_recipe("fast", name="muon", epochs=12, progressive_resizing=0.0),
     "fast",
-    recipes.changed(DICE, name="adam-long", learning_rate=1e-3, colour=1.0, epochs=40),
+    recipes.get_recipe(DICE, name="adam-long", learning_rate=1e-3, color_jitter=1.0, epochs=40),
     "best",
 )
-# The simple model once more as the course trains it: split by its rule and, as 240 pictures make 57 steps an epoch and
+# The simple model once more as the course trains it: split by its rule and, as 240 images make 57 steps an epoch and
 # not 68, for 14 epochs instead of 12, which is 798 of its 816 steps.
-AS_LONG = tuple(recipes.changed(name, name=f"{name}-14", epochs=14) for name in ("reported", "assigned"))
-TARGET = Path(__file__).parent.parent / "roadseg" / "reference.json"
+AS_LONG = tuple(recipes.get_recipe(name, name=f"{name}-14", epochs=14) for name in ("reported", "assigned"))
+TARGET = Path(__file__).parent.parent / "roadseg" / "workbook" / "reference.json"
 CURVES = [name for name in runs.CURVES if name != "seconds"]
 KEPT = ("model", "recipe", "seed", "split", "epochs", "size", "train_count", "versions", "machine", "started")
 
@@ -56,10 +55,10 @@ def numbers(run: runs.Run, roads: data.RoadData) -> dict:
 
 
 def edge(run: runs.Run, roads: data.RoadData) -> list[float]:
-    """The share of pixels that are wrong on the run's validation pictures, 1 to 31 pixels from the edge of the road."""
+    """The fraction of wrong pixels on the run's validation images, 1 to 31 pixels from the edge of the road."""
     where = [roads.names.index(name) for name in run.validation_names]
-    truth, counted = roads.road[where], roads.evaluated[where]
-    wrong, distance = (run.prediction() >= 128) != truth, evidence.distance_to_edge(truth)
+    truth, counted = roads.masks[where], roads.valid[where]
+    wrong, distance = (run.prediction() >= 128) != truth, analysis.distance_to_edge(truth)
     return [round(float(wrong[counted & (distance == away)].mean()), 4) for away in range(1, 32)]
 
 
@@ -77,20 +76,22 @@ def baseline_scores(roads: data.RoadData) -> dict:
     train, test = split
     scores = {}
     for name, fit in baselines.BASELINES.items():
-        probability = fit(roads.images[train], roads.road[train])(roads.images[test])
+        probability = fit(roads.images[train], roads.masks[train])(roads.images[test])
         scores[name] = rounded(
-            metrics.report(probability, roads.road[test], roads.evaluated[test], roads.categories[test])
+            metrics.report(probability, roads.masks[test], roads.valid[test], roads.categories[test])
         )
     return scores
 
 
 def from_scenes_alone(real: data.RoadData) -> list[dict]:
-    """U-Nets that have seen no real picture, scored on all of them."""
-    folder = kitti.project_root() / "build" / "reference_scenes"
+    """U-Nets that have seen no real image, scored on all of them."""
+    folder = storage.project_root() / "build" / "reference_scenes"
     rendered = data.load(scenes.write(folder))
     entries = []
     for seed in SEEDS[:2]:
-        run = training.train("unet", recipes.changed("fast", name="fast-colour", colour=1.0), rendered, seed=seed)
+        run = training.train(
+            "unet", recipes.get_recipe("fast", name="fast-color", color_jitter=1.0), rendered, seed=seed
+        )
         scores = rounded(training.evaluate(run, real, images="all"))
         entries.append({**{name: run.settings[name] for name in KEPT}, "scores": scores})
         print("scenes alone:", run.title, scores["all"], flush=True)
@@ -98,10 +99,10 @@ def from_scenes_alone(real: data.RoadData) -> list[dict]:
 
 
 def tried(roads: data.RoadData, kept: list[dict]) -> list[dict]:
-    """U-Nets by each recipe that was tried: scores of pictures alone, and averaged with their mirror images."""
+    """U-Nets by each recipe that was tried: scores of images alone, and averaged with their mirror images."""
     there = {(entry["recipe"]["name"], entry["seed"]): entry for entry in kept}
     entries = []
-    for recipe, seed in product(map(recipes.named, TRIED), SEEDS):
+    for recipe, seed in product(map(recipes.get_recipe, TRIED), SEEDS):
         if (recipe.name, seed) in there:
             entries.append(there[recipe.name, seed])
             continue
@@ -115,18 +116,18 @@ def tried(roads: data.RoadData, kept: list[dict]) -> list[dict]:
 def record(roads: data.RoadData) -> list[dict]:
     """How soon `fast` reaches the speed record's target with each seed, in float32 and, where the machine has shorter
     numbers, in mixed precision: let nothing else run at the same time."""
-    for seed, mixed in product(SEEDS, (False, True) if devices.short_float() else (False,)):
+    for seed, mixed in product(SEEDS, (False, True) if backend.fast_precision() else (False,)):
         training.train("unet", "fast", roads, split="blocks", seed=seed, mixed_precision=mixed)
-    rows = [row for row in records.table(roads).values() if row["recipe"].startswith("fast")]
+    rows = [row for row in leaderboard.table(roads).values() if row["recipe"].startswith("fast")]
     kept = ({name: row[name] for name in row if name != "run"} for row in rows)
     return sorted(kept, key=lambda row: (row["recipe"], row["seed"]))
 
 
 def main(*, anew: bool) -> None:
     roads = data.load(Path(os.environ["ROADSEG_KITTI"]) / "half")
-    content = {} if anew else runs.reference()
+    content = {} if anew else read_reference()
     content = {
-        "images": f"{len(roads)} KITTI road pictures at half size, blocks of neighbouring frames held out",
+        "images": f"{len(roads)} KITTI road images at half size, blocks of neighboring frames held out",
         "baselines": baseline_scores(roads),
         "record": content.get("record") or record(roads),
         "from scenes alone": content.get("from scenes alone") or from_scenes_alone(roads),
@@ -136,7 +137,7 @@ def main(*, anew: bool) -> None:
     there = {(entry["model"], entry["recipe"]["name"], entry["seed"]) for entry in content["runs"]}
     kinds = [*product(RECIPES, SEEDS, MODELS, ["blocks"]), *product(AS_LONG, SEEDS, ["simple"], ["course"])]
     for recipe, seed, model, split in kinds:
-        if (model, recipes.named(recipe).name, seed) not in there:
+        if (model, recipes.get_recipe(recipe).name, seed) not in there:
             run = training.train(model, recipe, roads, split=split, seed=seed)
             content["runs"].append(numbers(run, roads))
             print(run.title, run.how, run.finished["seconds"], content["runs"][-1]["scores"]["all"], flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import data, devices, models
+from roadseg import backend, data, models
 from roadseg.backend import keras, tf
 
 BENCH = Path(__file__).parent / "bench.py"
@@ -34,7 +34,7 @@ def assert_rows(rows: list[dict], printed: str, *, with_torch: bool) -> None:
     targets = {row["what"]: row["target"] for row in rows}
     for name, speedup in (("unet", 3), ("simple", 2)):
         assert {f"{name}: an epoch, roadseg", f"{name}: an epoch, plain script"} <= set(targets)
-        ways = ["roadseg", *(f"roadseg {short}" for short in [devices.short_float()] if short)]
+        ways = ["roadseg", *(f"roadseg {short}" for short in [backend.fast_precision()] if short)]
         asked = [targets[f"{name}: plain script / {way}"] for way in ways]
         assert asked == [None] * (len(ways) - 1) + [f"at least {speedup}"], "the fastest way is held to it"
         assert [f"{name}: PyTorch / {way}" in targets for way in ways] == [with_torch] * len(ways)
@@ -125,5 +125,5 @@ def test_pictures_as_large_as_published(bench, road_folder, tmp_path):
         with Image.open(file) as picture:
             assert picture.size == (1242, 375)
     one, other = data.load(road_folder, cache=False), data.load(root, cache=False)
-    assert one.names == other.names and np.mean(one.road == other.road) > 0.98
+    assert one.names == other.names and np.mean(one.masks == other.masks) > 0.98
     assert np.abs(one.images.astype(int) - other.images).mean() < 12

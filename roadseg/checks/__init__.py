@@ -1,10 +1,20 @@
-"""The checks under each task and number: they name the mistake, with at most three seconds of work, and never raise.
+"""The checks under each task and number: they name the mistake, and never raise.
 
     checks.train_step(train_step)      checks.unet(build_unet)
     checks.val_step(val_step)          checks.answer(3, steps_per_epoch)
 
-Each gives a `Result` with `passed`, `cause` and `message`, which shows itself as a card. They test what a function
-does, not how it is written.
+Each gives a `Result` with `passed`, `cause`, `message` and `aspects`, which shows itself as a card. They test what a
+function does, not how it is written. `points` gives what grading gives for the same, by the same verdict. In reading
+order:
+
+result         what a check found, as a card
+probe          calls a step on given arrays, gives arrays back
+judge          compares these with Keras's own step, aspect by aspect
+steps          names the mistake in a step, by its catalog `step_mistakes`
+trace          what a network computes, as rows of plain data
+network        judges a network and names its mistake, by its catalog `unet_mistakes`, which `sketch` reads
+answers        numbers and choices
+grading        points
 """
 
 from __future__ import annotations
@@ -16,8 +26,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from roadseg.checks.result import Result
 
-_HOME = {"Result": "result", "answer": "answers", "train_step": "steps", "val_step": "steps", "unet": "network"}
-__all__ = ["Result", "answer", "carry_on", "train_step", "unet", "val_step"]
+_HOME = {
+    "Result": "result",
+    "answer": "answers",
+    "points": "grading",
+    "train_step": "steps",
+    "val_step": "steps",
+    "unet": "network",
+}
+__all__ = ["Result", "answer", "carry_on", "points", "train_step", "unet", "val_step"]
 
 
 def __getattr__(name: str):
@@ -28,9 +45,10 @@ def __getattr__(name: str):
 
 
 def carry_on(train_step: Result, val_step: Result) -> dict[str, Callable]:
-    """The two steps for `training.train`: the reader's own where their checks passed, the package's in their place
-    where not. Says which."""
+    """The two steps for `training.train`: the student's own where their checks passed, otherwise the reference
+    solution.
+    Says which."""
     for result in (train_step, val_step):
-        whose = "your own" if result.passed else f"the workbook's, until yours is right ({result.verdict})"
+        whose = "your own" if result.passed else f"the reference solution, until yours is right ({result.verdict})"
         print(f"{result.name}: {whose}")
     return {"step": train_step.function, "validation_step": val_step.function}

@@ -1,12 +1,11 @@
 """The checks of the answers that are numbers or choices: questions 3, 4, 8, 9 and 10.
 
-A wrong number is looked up among those that likely mistakes lead to, all of them computed here. What is said about each
-mistake is in `check_answers.toml`.
+A wrong number is looked up in a table of the numbers that likely mistakes lead to, with what is said about each:
+`answers.toml`.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import sys
@@ -15,37 +14,38 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
-from roadseg import models
 from roadseg.backend import keras
-from roadseg.checks.result import NOT_WRITTEN, Result, attempt
+from roadseg.checks.probe import attempt
+from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
 from roadseg.data import course_split
 from roadseg.errors import OptionError
 from roadseg.recipes import RECIPES
-from roadseg.scenes import rendering as scenes
 from roadseg.training import VALIDATION_BATCH
+
+IMAGES = 289  # of KITTI's training part
+TRAIN, VALIDATION = map(len, course_split(IMAGES))
+BATCH, EPOCHS = RECIPES["assigned"].batch_size, RECIPES["assigned"].epochs
+STEPS = math.ceil(TRAIN / BATCH)
+PARAMETERS = 485_817  # of `models.unet()`; a test counts them
 
 
 @dataclass(frozen=True)
 class Said:
     """What there is to say about an answer.
 
-    cause : the name of the mistake; None where the answer is right.
-    details : what fills the gaps in its text.
-    text : the text to take where that is another than that of the cause.
-    right : what works, a phrase each.
+    cause : the id of the mistake; None where the answer is right. details : what fills the gaps in its text. text : the
+    text to take where that is another than that of the cause.
     """
 
     cause: str | None
     details: dict[str, Any] = field(default_factory=dict)
     text: str = ""
-    right: tuple[str, ...] = ()
 
 
 class Wrong(NamedTuple):
@@ -66,16 +66,17 @@ def answer(question: int, value: Any) -> Result:
         raise OptionError(f"question {_told(question)} has no number or choice to check: choose one of {known}.")
     question = int(asked)
     said, texts = CHECKS[question](value), _texts()[f"question-{question}"]
-    name, title, details = f"answer-{question}", f"Question {question}", {**FACTS, **said.details}
-    if said.cause is None:
-        return Result(name, title, True, None, texts["right"].format(**details))
-    message = _message(question, said, details)
-    return Result(name, title, False, said.cause, message, said.right, texts["look"], tuple(texts["hints"]))
+    right = said.cause is None
+    message = texts["right"].format(**FACTS) if right else _message(question, said, said.details)
+    look, hints = ("", ()) if right else (texts["look"], tuple(texts["hints"]))
+    aspects = (Aspect("answer", 1.0, right),)
+    return Result(f"answer-{question}", f"Question {question}", right, said.cause, message, look, hints, aspects)
 
 
 def _message(question: int, said: Said, details: dict[str, Any]) -> str:
     texts = {**_texts()["values"], **_texts()[f"question-{question}"]["mistakes"]}
-    return texts[said.text or said.cause].format(**details)
+    text = texts[said.text or said.cause]
+    return (text if isinstance(text, str) else text["text"]).format(**{**FACTS, **details})
 
 
 @cache
@@ -121,8 +122,9 @@ def _number(value: Any) -> float | Said:
 
 
 def _positive(value: Any) -> float | Said:
-    read = attempt(lambda: float(value))  # decimals and fractions, too
-    number = sys.float_info.max if isinstance(read.error, OverflowError) else read.value
+    number, failure = attempt(lambda: float(value))  # decimals and fractions, too
+    if failure and failure.kind == "OverflowError":
+        number = sys.float_info.max
     if number is None:
         return Said("no_number", {"found": _told(value)})
     if not 0 < number < math.inf:
@@ -134,7 +136,7 @@ def _array(value: Any) -> np.ndarray | None:
     """Numbers of any kind, tensors too; None where a value cannot be read."""
     with catch_warnings():
         simplefilter("ignore")
-        return attempt(lambda: np.asarray(value)).value
+        return attempt(lambda: np.asarray(value))[0]
 
 
 def _shown(number: float) -> str:
@@ -155,43 +157,16 @@ def _distance(number: float, right: int) -> str:
     return f"about {ratio:.2g} times too {way}" if ratio < 100 else f"far too {way}"
 
 
-def _near(quotient: float) -> tuple[float, ...]:
-    """A quotient, and what rounding makes of it."""
-    return quotient, math.floor(quotient), math.ceil(quotient)
-
-
-# --- steps, questions 3 and 4 ----------------------------------------------------------------------------------------
-
-PICTURES = sum(scenes.COUNTS.values())  # as many as in KITTI's training part
-TRAIN, VALIDATION = map(len, course_split(PICTURES))
-USED = TRAIN + VALIDATION
-BATCH, EPOCHS = RECIPES["assigned"].batch_size, RECIPES["assigned"].epochs
-STEPS = math.ceil(TRAIN / BATCH)
-SHARES = (0.7, 0.75, 0.8, 0.85, 0.9)  # of pictures that are often kept for training
-
-STEP_MISTAKES: dict[str, tuple[float, ...]] = {
-    "all_epochs": (STEPS * EPOCHS,),
-    "pictures": (TRAIN, USED, PICTURES),
-    "rounded_pictures": (USED // 10 * 10 / BATCH, STEPS + math.ceil(VALIDATION / VALIDATION_BATCH)),
-    "all_pictures": _near(PICTURES / BATCH),
-    "with_validation": _near(USED / BATCH),
-    "two_too_many": _near((PICTURES - VALIDATION) / BATCH),
-    "batch_size": (BATCH, VALIDATION_BATCH),
-    "validation_batch": (*_near(TRAIN / VALIDATION_BATCH), *_near(USED / VALIDATION_BATCH)),
-    "validation_steps": (*_near(VALIDATION / VALIDATION_BATCH), *_near(VALIDATION / BATCH)),
-    "validation_pictures": (VALIDATION,),
-    "epochs": (EPOCHS,),
-    "other_batch": tuple(steps for size in (2, 16, 32, 64) for steps in _near(TRAIN / size)),
-    "divided_by_epochs": (*_near(TRAIN / EPOCHS), *_near(STEPS / EPOCHS)),
-    "multiplied": (TRAIN * BATCH, USED * BATCH, PICTURES * BATCH),
-    "counted_from_0": (STEPS - 1,),
-    "split_by_share": tuple(n for share in SHARES for all_ in (USED, PICTURES) for n in _near(share * all_ / BATCH)),
-}
+def _table(question: int) -> Iterator[Wrong]:
+    """The numbers of a question's table, those of each mistake."""
+    for cause, entry in _texts()[f"question-{question}"]["mistakes"].items():
+        if not isinstance(entry, str):
+            yield from (Wrong(number, Said(cause)) for number in entry["numbers"])
 
 
 def _wrong_steps() -> Iterator[Wrong]:
     """Mistakes of one epoch; then wrong totals, as far as they are not far too high."""
-    yield from _once()
+    yield from _table(3)
     for number, said in _in_all():
         if 2 * STEPS < number < 100 * STEPS:
             yield Wrong(number, Said("all_epochs", {"why": _why(4, number, said)}, "all_epochs_and_more"))
@@ -199,156 +174,25 @@ def _wrong_steps() -> Iterator[Wrong]:
 
 def _wrong_totals() -> Iterator[Wrong]:
     """Mistakes with the epochs; then those of question 3, for one epoch alone and once for each."""
-    yield Wrong(STEPS, Said("one_epoch"))
-    yield Wrong(STEPS + EPOCHS, Said("added"))
-    yield Wrong(EPOCHS, Said("epochs"))
-    yield from (Wrong(times * n, Said("pictures")) for n in STEP_MISTAKES["pictures"] for times in (1, EPOCHS))
-    yield from (Wrong(STEPS * EPOCHS + more, Said("one_off")) for more in (-1, 1))
-    for number, said in _once():
+    yield from _table(4)
+    for number, said in _table(3):
         if number < STEPS * EPOCHS:
             yield Wrong(number, Said("one_epoch", {"why": _why(3, number, said)}, "one_epoch_and_more"))
     yield from _in_all()
 
 
-def _once() -> Iterator[Wrong]:
-    """Wrong numbers of steps in one epoch."""
-    return (Wrong(number, Said(cause)) for cause, numbers in STEP_MISTAKES.items() for number in numbers)
-
-
 def _in_all() -> Iterator[Wrong]:
     """Wrong numbers of steps in all epochs together."""
-    yield Wrong(round(TRAIN, -1) / BATCH * EPOCHS, Said("slip"))
-    for number, said in _once():
-        details, right = {"once": _shown(number), "why": _why(3, number, said)}, (f"{EPOCHS} epochs are counted",)
-        yield Wrong(EPOCHS * number, Said(said.cause, details, "each_epoch", right))
+    yield from (wrong for wrong in _table(4) if wrong.said.cause == "slip")
+    for number, said in _table(3):
+        details = {"once": _shown(number), "why": _why(3, number, said)}
+        yield Wrong(EPOCHS * number, Said(said.cause, details, "each_epoch"))
     yield from (Wrong(STEPS * epochs, Said("other_epochs", {"count": epochs})) for epochs in range(2, 101))
 
 
 def _why(question: int, number: float, said: Said) -> str:
     """What a question says about a wrong number."""
-    return _message(question, said, {**FACTS, "found": _shown(number), **said.details})
-
-
-# --- parameters, question 8 ------------------------------------------------------------------------------------------
-
-FILTERS = inspect.signature(models.unet).parameters["filters"].default
-SIMPLE_FILTERS = inspect.signature(models.simple_model).parameters["filters"].default
-
-
-class Parts(NamedTuple):
-    """Numbers of parameters; the bottom is a part of the way down."""
-
-    down: int
-    bottom: int
-    up: int
-    head: int
-
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return self.down + self.up + self.head
-
-
-def _parameters(
-    filters: tuple[int, ...] = FILTERS,
-    *,
-    channels: int = 3,
-    outputs: int = 1,
-    kernel: int = 3,
-    repeated: int = 2,
-    joined: bool = True,
-    keeps: bool = False,
-    doubling: int = 2,
-    head: int = 1,
-    biases: int = 1,
-    more: int = 0,
-) -> Parts:
-    """The parameters of the U-Net, or of one built wrongly.
-
-    Parameters
-    ----------
-    kernel, doubling, head : sides of the kernels of convolutions, transposed convolutions and the last one; 0: none.
-    repeated : convolutions at each level.
-    joined : whether skips add their channels; keeps : whether transposed convolutions keep their number of channels.
-    biases : of each filter; more : further parameters of each filter of the convolutions, of a normalisation.
-    """
-
-    def layer(side: int, inputs: int, count: int) -> int:
-        return (side * side * inputs + biases) * count if side else 0
-
-    def level(inputs: int, count: int) -> int:
-        return layer(kernel, inputs, count) + (repeated - 1) * layer(kernel, count, count) + repeated * more * count
-
-    down = [level(above, count) for above, count in pairwise((channels, *filters))]
-    up = 0
-    for below, count in pairwise(filters[::-1]):
-        raised = below if keeps else count
-        up += layer(doubling, below, raised) + level(raised + joined * count, count)
-    return Parts(sum(down), down[-1], up, layer(head, filters[0], outputs))
-
-
-RIGHT = _parameters()
-PARAMETERS = RIGHT.total
-VARIANTS: dict[str, dict[str, Any]] = {
-    "no_skips": {"joined": False, "keeps": True},
-    "skips_not_joined": {"joined": False},
-    "one_convolution": {"repeated": 1},
-    "three_convolutions": {"repeated": 3},
-    "filters_not_divided": {"filters": tuple(8 * count for count in FILTERS)},
-    "filters_doubled": {"filters": tuple(2 * count for count in FILTERS)},
-    "filters_halved": {"filters": tuple(count // 2 for count in FILTERS)},
-    "one_level_less": {"filters": FILTERS[:-1]},
-    "one_level_more": {"filters": (*FILTERS, 2 * FILTERS[-1])},
-    "bottom_too_narrow": {"filters": (*FILTERS[:-1], FILTERS[-2])},
-    "grey_input": {"channels": 1},
-    "two_outputs": {"outputs": 2},
-    "four_outputs": {"outputs": 4},
-    "kernel_of_5": {"kernel": 5},
-    "kernel_of_2": {"kernel": 2},
-    "kernel_of_1": {"kernel": 1},
-    "transposed_kernel_of_3": {"doubling": 3},
-    "transposed_without_weights": {"doubling": 0, "keeps": True},
-    "transposed_left_out": {"doubling": 0},
-    "transposed_keeps_channels": {"keeps": True},
-    "head_kernel_of_3": {"head": 3},
-    "head_left_out": {"head": 0},
-    "without_biases": {"biases": 0},
-    "batch_normalization": {"more": 2},  # those that are trained
-}
-ADAM = 2  # numbers that it keeps for each parameter, besides its learning rate and the steps that it has taken
-BYTES = 4 * PARAMETERS
-
-
-def _wrong_counts() -> Iterator[Wrong]:
-    """Networks built wrongly first, then other things counted, then the right count told wrongly."""
-    counts = {
-        **{cause: [_parameters(**options).total] for cause, options in VARIANTS.items()},
-        "kept_for_test_mode": [_parameters(more=4).total],
-        "simple_model": [_simple_parameters()],
-        "way_down_only": [RIGHT.down, RIGHT.down - RIGHT.bottom],
-        "way_up_only": [RIGHT.up, RIGHT.up + RIGHT.head],
-        "bottom_only": [RIGHT.bottom],
-        "one_bias_missing": [PARAMETERS - 1],
-        "one_too_many": [PARAMETERS + 1],
-        "optimizer_included": [times * PARAMETERS + more for times in (ADAM, ADAM + 1) for more in range(3)],
-        "bytes": [BYTES],
-        "size": [*_rounded(BYTES / 2**10, 0, 1, 2), *_rounded(BYTES / 2**20, 1, 2), *_rounded(BYTES / 1e6, 1, 2)],
-        "thousands": [*_rounded(PARAMETERS / 1e3, 0, 1, 2, 3), *_rounded(PARAMETERS / 1e6, 1, 2, 3)],
-        "rounded": _rounded(PARAMETERS, -1, -2, -3, -4, -5),
-    }
-    return (Wrong(number, Said(cause)) for cause, numbers in counts.items() for number in numbers)
-
-
-def _simple_parameters() -> int:
-    """Two 5 x 5 convolutions and a 1 x 1 convolution with one filter."""
-    return (
-        sum((5 * 5 * inputs + 1) * count for inputs, count in pairwise((3, *SIMPLE_FILTERS))) + SIMPLE_FILTERS[-1] + 1
-    )
-
-
-def _rounded(number: float, *places: int) -> Iterator[float]:
-    """A number rounded, down and up as well, to so many places behind the point; below 0 those in front of it."""
-    return (way(number * 10.0**place) / 10.0**place for place in places for way in (round, math.floor, math.ceil))
+    return _message(question, said, {"found": _shown(number), **said.details})
 
 
 # --- choices, questions 9 and 10 -------------------------------------------------------------------------------------
@@ -441,8 +285,8 @@ def _told(value: Any) -> str:
 
 
 FACTS = {
-    "pictures": PICTURES,
-    "used": USED,
+    "images": IMAGES,
+    "used": TRAIN + VALIDATION,
     "train": TRAIN,
     "batch": BATCH,
     "validation_batch": VALIDATION_BATCH,
@@ -455,7 +299,7 @@ FACTS = {
 CHECKS: dict[int, Callable[[Any], Said]] = {
     3: lambda value: _check_number(value, STEPS, _wrong_steps()),
     4: lambda value: _check_number(value, STEPS * EPOCHS, _wrong_totals()),
-    8: lambda value: _check_number(value, PARAMETERS, _wrong_counts()),
+    8: lambda value: _check_number(value, PARAMETERS, _table(8)),
     9: _check_modes,
     10: _check_classes,
 }

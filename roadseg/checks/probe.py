@@ -1,110 +1,220 @@
-"""A reader's step on small batches, all that it does noted, and Keras's own step on an equal model beside it.
+"""Call a student's step on given arrays and note what it does: arrays go in, arrays come out, nothing of Keras crosses.
 
-Arrays: image float32 (batch, 16, 16, 3) in [0, 1]; road and probability float32 (batch, 16, 16, 1).
+Arrays: image float32 (batch, 16, 16, 3) in [0, 1]; mask and probability float32 (batch, 16, 16, 1).
 
-The model holds what tells a right step from one that only looks right: batch normalisation, which works otherwise in
-training and keeps averages; a layer that is not to be trained; weights of equal shapes. Nothing here draws on a seed of
-others, and what is set for the time of a trial is set back after it.
+`trials(seed)` draws what a step is tried with; `observe` calls it with small models, losses, optimizers and metrics
+that note how they are used. What comes back can be pickled, so that grading can run it in another process than the
+judge. Nothing of TensorFlow's or Keras's is patched; settings that a trial needs are set back after it.
 """
 
 from __future__ import annotations
 
 import io
-import time
+import re
+import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import cache, partial, wraps
+from functools import cache, partial
+from itertools import dropwhile
+from pathlib import Path
+from types import CodeType
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
+from tensorflow.python.eager.record import could_possibly_record
 
+from roadseg import training
 from roadseg.backend import keras, tf
-from roadseg.checks.result import BUSY, Attempt, TimeUp, attempt
+from roadseg.errors import interruptible
+from roadseg.runs import code_of
 
 SIZE = 16
-FILTERS = 4
-BATCHES = (4, 2)  # pictures in the first and in the second batch: unequal, as at the end of an epoch
+SEED = 0  # of the instant check; grading takes another
+COUNTED = 3.0  # what the running metrics have counted before the first step, so that resetting them shows
+OPTIONS = {
+    "train_step": ("loss_fn", "optimizer", "running_loss", "running_accuracy"),
+    "val_step": ("loss_fn", "running_loss", "running_accuracy"),
+}
+PACKAGE = {"train_step": training.train_step.__code__, "val_step": training.val_step.__code__}
 KERAS_LOOPS = (
     *("fit", "train_on_batch", "evaluate", "test_on_batch", "predict", "predict_on_batch"),
     *("train_step", "test_step", "compute_loss"),
 )
-METRICS = ("running_loss", "running_accuracy")
-PRECISION = 1e-3  # of the largest number that is compared; float32 sums in another order are off by 1e-6
-NOISE = 1e-6
-NUMBERS = "biuf"  # NumPy's kinds of real numbers; text that looks like one is none
-SURE = 3.0  # how far the last kernel is stretched, so that predictions come close to 0 and to 1
-COUNTED = 3.0  # what the running metrics have counted before the first step, so that resetting them shows
-SECONDS = 1.5  # what the steps of one check may take together before they are called endless; right ones take 0.2
-MODELS = 40  # as many models could be built meanwhile, where that takes longer: the machine is slow, not the step
-COMPILED_SECONDS = 20.0  # what one compiled step may take, with its recording
-SETTINGS = ("momentum", "nesterov", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema")
+SETTINGS = ("learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+PACKAGES = [str(Path(module.__file__).parents[1]) for module in (keras, np)]
+LIBRARIES = (*PACKAGES, "__autograph_generated", "<frozen")  # where the frames begin that are not the student's
+STOPPED = "The check was stopped before your function ended: look for a `while`, a long loop, or a line that waits"
+
+
+# --- running what students wrote -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a step is tried with: a loss, how steep it is, an optimiser, and how many steps."""
+class Failure:
+    """An error of the student's code: its kind, its message in one line, and the line of code that raised it.
 
-    penalty: Callable = keras.losses.binary_crossentropy
-    scale: float = 1.0
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    steps: int = 2
+    own : whether that line itself raised it, and not a function that it called.
+    """
+
+    kind: str
+    text: str
+    number: int = 0
+    line: str = ""
+    own: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}" if self.text else self.kind
 
 
-PLAIN = Setting()
-ONCE = Setting(steps=1)
-STEEP = Setting(keras.losses.mean_squared_error, scale=1e4, learning_rate=1e-5, steps=1)  # whoever clips, clips here
-DOUBLED = Setting(scale=2.0, steps=1)
-FLAT = Setting(scale=0.0, learning_rate=10.0, momentum=0.0, steps=1)  # the loss is zero: nothing may move a weight
+def attempt(call: Callable[[], Any], code: CodeType | None = None) -> tuple[Any, Failure | None]:
+    """Run the student's code: what it gives, or how it failed. Only an interrupt passes."""
+    try:
+        return call(), None
+    except (Exception, SystemExit) as error:  # whatever it raises is what the check is about
+        return None, failure(error, code)
 
 
-class KerasLoop(Exception):
-    """The step calls one of Keras's own loops."""
+def failure(error: BaseException, code: CodeType | None) -> Failure:
+    """Describe an error, with the last line of code outside of the libraries that it passed."""
+    try:
+        whole = str(error)
+    except Exception:  # an error of the student's own making may fail at this, too
+        whole = ""
+    text, frames = _one_line(whole), traceback.extract_tb(error.__traceback__)
+    here = str(Path(__file__).parent)
+    own = [frame for frame in frames if not frame.filename.startswith(LIBRARIES) and here not in frame.filename]
+    places = [(frame.name, frame.lineno, frame.line or "") for frame in own]
+    if code:  # in a compiled function, the places are in the text of the error
+        pattern = rf'File "{re.escape(code.co_filename)}", line (\d+), in (\w+) .*\n\s+(.+)'
+        places = [(name, int(n), line) for n, name, line in re.findall(pattern, whole)] or places
+    if not places:
+        return Failure(type(error).__name__, text)
+    name, number, line = places[-1]
+    first = code.co_firstlineno if code and name == code.co_name else 1
+    return Failure(type(error).__name__, text, number - first + 1, line.replace("`", "'"), own[-1:] == frames[-1:])
+
+
+def _one_line(text: str) -> str:
+    """What an error says, without what differs from run to run, colors, and names of TensorFlow's parts."""
+    noise = r"\x1b\[[\d;]*m| at 0x[0-9a-fA-F]+|\{\{.*?\}\} ?| \[Op:.*|, value=.*|(?<=[a-z])(?:_\d+)+(?![a-z\d])"
+    lines = [line.strip() for line in re.sub(noise, "", text).replace("`", "'").splitlines()]
+    if lines[:1] == ["in user code:"]:  # a compiled function: the error comes after the places
+        kind = re.compile(r"\w*(Error|Exception): ?")
+        lines = [kind.sub("", line, count=1) for line in dropwhile(lambda line: not kind.match(line), lines)]
+    wrapper = "Exception encountered when calling"  # Keras: the error comes next
+    return next((line for line in lines if line and not line.startswith(wrapper)), "")[:200]
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Print and warn about nothing, compute in float32 on the processor; the settings are as before afterwards.
+
+    An interrupt says in one line what to do.
+    """
+    logger, eagerly, policy = tf.get_logger(), tf.config.functions_run_eagerly(), keras.config.dtype_policy()
+    level = logger.level
+    logger.setLevel("ERROR")
+    keras.config.set_dtype_policy("float32")
+    try:
+        with interruptible(STOPPED), redirect_stdout(io.StringIO()), catch_warnings(), tf.device("CPU"):
+            simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+        tf.config.run_functions_eagerly(eagerly)
+        keras.config.set_dtype_policy(policy)
+
+
+def plain(thing: Any) -> Any:
+    """A tensor as an array, a list or tuple item by item, None as it is; anything else in words, by its type."""
+    if isinstance(thing, list | tuple):
+        return [plain(part) for part in thing]
+    if keras.ops.is_tensor(thing) or isinstance(thing, keras.Variable | tf.Variable):
+        try:
+            thing = np.array(keras.ops.convert_to_numpy(thing))
+        except Exception:  # a symbol of a graph; each kind has its own error
+            return "a symbol without a value"
+    numbers = isinstance(thing, np.ndarray | np.generic | bool | int | float) and np.asarray(thing).dtype.kind in "biuf"
+    if numbers or thing is None or thing is ...:
+        return np.array(thing) if numbers else thing
+    return f"something of type `{type(thing).__name__}`"
+
+
+# --- what a step is tried with ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class Event:
-    """Something that happened in a step, with arrays as they were then; None stands for what has no value."""
+class Trial:
+    """What a step is tried with: a model, its weights, a loss, an optimizer's settings, and batches.
 
-    what: str
-    values: tuple
+    second : which of two models; loss : crossentropy, steep (whoever clips, clips here) or flat (zero: nothing may
+    move a weight); built : whether the optimizer has its variables already; compiled : whether the step is.
+    """
+
+    weights: tuple[np.ndarray, ...]
+    batches: tuple[tuple[np.ndarray, np.ndarray], ...]
+    second: bool = False
+    loss: str = "crossentropy"
+    rate: float = 0.1
+    momentum: float = 0.9
+    built: bool = True
+    compiled: bool = False
 
 
-class Log:
-    """Takes down what happens, in order."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, what: str, *values: Any) -> None:
-        self.events.append(Event(what, tuple(_value(value) for value in values)))
+LOSSES = {
+    "crossentropy": keras.losses.binary_crossentropy,
+    "steep": lambda truth, predicted: 1e4 * keras.losses.mean_squared_error(truth, predicted),
+    "flat": lambda truth, predicted: 0.0 * keras.losses.mean_squared_error(truth, predicted),
+}
 
 
-def _value(thing: Any) -> Any:
-    """A tensor as an array; a list item by item; anything else as it is, and a tensor without a value as None."""
-    if isinstance(thing, list | tuple):
-        return [_value(part) for part in thing]
-    if isinstance(thing, np.ndarray):
-        return thing.copy()
-    if not (keras.ops.is_tensor(thing) or isinstance(thing, keras.Variable | tf.Variable)):
-        return thing
-    try:
-        return np.array(keras.ops.convert_to_numpy(thing))
-    except Exception:  # a symbol of a graph; each kind has its own error
-        return None
+@cache
+def trials(seed: int = SEED) -> tuple[Trial, ...]:
+    """Three that run step by step and two that are compiled, on two models, with batches of several lengths."""
+    random = np.random.default_rng(seed)
+    with aside():
+        first, second = (tuple(_start(shape, random) for shape in _shapes(number)) for number in (False, True))
+    four, three, two = (_batch(random, count) for count in (4, 3, 2))
+    return (
+        Trial(first, (four, two), built=False),
+        Trial(second, (three,), second=True, loss="steep", rate=1e-5),
+        Trial(first, (two,), loss="flat", rate=10.0, momentum=0.0),
+        Trial(first, (four, two), compiled=True),
+        Trial(second, (three,), second=True, compiled=True),
+    )
+
+
+@cache
+def _shapes(second: bool) -> list[tuple[str, tuple[int, ...]]]:
+    return [(variable.path, tuple(variable.shape)) for variable in _network(keras.Model, second=second).weights]
+
+
+def _start(weight: tuple[str, tuple[int, ...]], random: np.random.Generator) -> np.ndarray:
+    """Values about 1 for a scale, about 0 otherwise; the last kernel's are large: the model is sure of some pixels."""
+    name, shape = weight
+    usual = 1.0 if name.endswith(("gamma", "moving_variance")) else 0.0
+    spread = 2.4 if name == "score/kernel" else 0.8
+    return (usual + random.uniform(-spread, spread, size=shape)).astype(np.float32)
+
+
+def _batch(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise, brighter where there is road, which is a third of it."""
+    mask = (random.uniform(size=(count, SIZE, SIZE, 1)) < 1 / 3).astype(np.float32)
+    return (random.uniform(size=(count, SIZE, SIZE, 3)).astype(np.float32) + mask) / 2, mask
+
+
+# --- parts that note what is done with them; to the student's code they look like the classes that they come from ----
 
 
 def _unheard(what: str, *values: Any) -> None:
-    """Stands in for a Log."""
-
-
-# These look to the reader's code, and in its errors, like the classes that they come from.
+    """Stands in for a log."""
 
 
 class Entrance(keras.layers.Layer):
-    """The first layer: hands on the image, and tells in which mode."""
+    """The first layer: hands on the image, and notes in which mode."""
 
     note = staticmethod(_unheard)
 
@@ -114,24 +224,32 @@ class Entrance(keras.layers.Layer):
 
 
 class Conv2D(keras.layers.Conv2D):
-    """The last layer: tells the prediction."""
+    """The last layer: notes the prediction, and whether a tape records it."""
 
     note = staticmethod(_unheard)
 
     def call(self, inputs):
         prediction = super().call(inputs)
-        self.note("prediction", prediction)
+        self.note("prediction", prediction, could_possibly_record())
         return prediction
 
 
 class Model(keras.Model):
-    """Tells when it is called, and refuses Keras's own loops."""
+    """Notes when it is called, and by whom; refuses Keras's own loops."""
 
     note = staticmethod(_unheard)
 
     def __call__(self, *inputs, **options):
-        self.note("call", inputs[0] if inputs else options.get("inputs"))
+        frame, callers = sys._getframe(1), set()
+        while frame:
+            callers.add(frame.f_code)
+            frame = frame.f_back
+        self.note("call", inputs[0] if inputs else options.get("inputs"), bool(callers & {*PACKAGE.values()}))
         return super().__call__(*inputs, **options)
+
+
+class KerasLoop(Exception):
+    """The step calls one of Keras's own loops."""
 
 
 def _refusing(loop: str) -> Callable:
@@ -146,28 +264,26 @@ for _loop in KERAS_LOOPS:
 
 
 class Loss(keras.losses.Loss):
-    """The mean of a penalty over all pixels."""
+    """The mean of a penalty over all pixels; notes what it is given, and whether a tape records it."""
 
-    note = staticmethod(_unheard)
-
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, penalty: Callable, note: Callable) -> None:
         super().__init__(name="loss")
-        self.setting = setting
+        self.penalty, self.note = penalty, note
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
             self.note("loss weights", sample_weight)
-        return super().__call__(y_true, y_pred, sample_weight)
+        value = super().__call__(y_true, y_pred, sample_weight)
+        self.note("loss value", value)
+        return value
 
     def call(self, y_true, y_pred):
-        self.note("loss", y_true, y_pred)
-        penalties = self.setting.scale * self.setting.penalty(y_true, y_pred)
-        self.note("loss done")
-        return penalties
+        self.note("loss", y_true, y_pred, could_possibly_record())
+        return self.penalty(y_true, y_pred)
 
 
 class Optimizer(keras.optimizers.SGD):
-    """Moves each weight in proportion to its gradient, so that a wrong scale shows."""
+    """Moves each weight in proportion to its gradient, so that a wrong scale shows; notes both."""
 
     note = staticmethod(_unheard)
 
@@ -178,397 +294,168 @@ class Optimizer(keras.optimizers.SGD):
     def apply(self, grads, trainable_variables=None):
         if trainable_variables is not None:
             grads, trainable_variables = list(grads), list(trainable_variables)
+        elif not self.built:  # the workbook builds optimizers before it trains, so weights may be left out
+            self.build(self.model_variables)
         variables = self._trainable_variables if trainable_variables is None else trainable_variables
-        gradients = grads if isinstance(grads, list | tuple) else None
-        self.note("apply", gradients, [weight_name(variable) for variable in variables])
+        names = [getattr(variable, "path", type(variable).__name__) for variable in variables]
+        self.note("apply", grads if isinstance(grads, list | tuple) else None, tuple(names))
         super().apply(grads, trainable_variables)
-        self.note("apply done")
+        self.note("applied")
 
 
-class Mean(keras.metrics.Mean):
+class Noting:
+    """A metric that notes what it is given, and when it is reset."""
+
+    note = staticmethod(_unheard)
+
+    def update_state(self, *values, **options):
+        self.note(self.name, *values, *options.values())
+        return super().update_state(*values, **options)
+
+    def reset_state(self):
+        self.note("reset")
+        return super().reset_state()
+
+
+class Mean(Noting, keras.metrics.Mean):
     """The running loss."""
 
-    note = staticmethod(_unheard)
 
-    def update_state(self, *values, **options):
-        self.note("running_loss", *values, *options.values())
-        return super().update_state(*values, **options)
-
-    def reset_state(self):
-        self.note("reset")
-        return super().reset_state()
-
-
-class BinaryAccuracy(keras.metrics.BinaryAccuracy):
+class BinaryAccuracy(Noting, keras.metrics.BinaryAccuracy):
     """The running accuracy."""
 
-    note = staticmethod(_unheard)
 
-    def update_state(self, *values, **options):
-        self.note("running_accuracy", *values, *options.values())
-        return super().update_state(*values, **options)
+def _network(kind: type[keras.Model], *, second: bool) -> keras.Model:
+    """A small model; the first one has what tells a right step from one that only looks right: batch normalization,
+    which works differently in training and keeps averages, a frozen layer, and weights of equal shapes."""
+    layers = keras.layers
+    inputs = x = keras.Input((SIZE, SIZE, 3), name="image")
+    parts = [
+        Entrance(name="entrance"),
+        layers.Conv2D(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="edges"),
+        layers.BatchNormalization(momentum=0.5, name="normal"),
+        layers.Conv2D(4, 1, activation="tanh", kernel_initializer="zeros", name="fixed", trainable=False),
+        layers.Conv2D(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="shapes"),
+        Conv2D(1, 1, activation="sigmoid", kernel_initializer="zeros", name="score"),
+    ]
+    for layer in [part for part in parts if not second or part.name in ("entrance", "edges", "score")]:
+        x = layer(x)
+    return kind(inputs, x, name="model")
 
-    def reset_state(self):
-        self.note("reset")
-        return super().reset_state()
 
-
-def weight_name(variable: Any) -> str:
-    """Such as "edges/kernel"; the type of what is no variable of Keras."""
-    return getattr(variable, "path", type(variable).__name__)
+# --- observing a step ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that a step may change.
-
-    weights : name to float64 array, of whatever the model holds.
-    trainable : the names of those that training is to move.
-    totals : what the running loss and the running accuracy have added up, and of how many: float64 (2, 2).
-    learning_rate, iterations : of the optimiser.
-    settings : what else is set in the optimiser, name to text.
-    """
+    """What a step may change: weights (by name), which are trainable, (sum, count) of the metrics, the optimizer."""
 
     weights: dict[str, np.ndarray]
     trainable: tuple[str, ...]
     totals: np.ndarray
-    learning_rate: float
-    iterations: int
     settings: dict[str, str]
-
-
-class Kit:
-    """A new model, and all else that a step is called with; all of it notes in the log what is done with it."""
-
-    def __init__(self, setting: Setting, kind: type[keras.Model], *, counted: float = 0.0) -> None:
-        self.log = Log()
-        self.model = _network(kind)
-        self.loss_fn = Loss(setting)
-        self.optimizer = Optimizer(setting.learning_rate, momentum=setting.momentum, name="optimizer")
-        self.optimizer.build(self.model.trainable_variables)
-        self.running_loss = Mean(name="running_loss")
-        self.running_accuracy = BinaryAccuracy(name="running_accuracy")
-        for metric in (self.running_loss, self.running_accuracy):
-            metric.total.assign(counted)
-            metric.count.assign(counted)
-        parts = (*self.model.layers, self.loss_fn, self.optimizer, self.running_loss, self.running_accuracy)
-        for part in (self.model, *parts):
-            part.note = self.log
-
-    def options(self, *, training: bool) -> dict[str, Any]:
-        """The keyword arguments of a step."""
-        metrics = {"running_loss": self.running_loss, "running_accuracy": self.running_accuracy}
-        return {"loss_fn": self.loss_fn, **({"optimizer": self.optimizer} if training else {}), **metrics}
-
-    def state(self) -> State:
-        """All that a step may change, as it is now."""
-        weights = {weight_name(variable): _value(variable).astype(np.float64) for variable in self.model.variables}
-        sums = [[_value(metric.total), _value(metric.count)] for metric in (self.running_loss, self.running_accuracy)]
-        trainable = tuple(weight_name(variable) for variable in self.model.trainable_variables)
-        rate, iterations = float(self.optimizer.learning_rate), int(_value(self.optimizer.iterations))
-        settings = {name: repr(_value(getattr(self.optimizer, name, None))) for name in SETTINGS}
-        return State(weights, trainable, np.array(sums, np.float64), rate, iterations, settings)
-
-
-def _network(kind: type[keras.Model]) -> keras.Model:
-    """Its weights come from a seed of their own, so they are the same each time; it is sure of some of its pixels."""
-    inputs = x = keras.Input((SIZE, SIZE, 3), name="image")
-    layers = keras.layers
-    for layer in (
-        Entrance(name="entrance"),
-        layers.Conv2D(FILTERS, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="edges"),
-        layers.BatchNormalization(momentum=0.5, name="normal"),
-        layers.Conv2D(FILTERS, 1, activation="tanh", kernel_initializer="zeros", name="fixed", trainable=False),
-        layers.Conv2D(FILTERS, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="shapes"),
-        Conv2D(1, 1, activation="sigmoid", kernel_initializer="zeros", name="score"),
-    ):
-        x = layer(x)
-    model = kind(inputs, x, name="model")
-    random = np.random.default_rng(1)
-    for variable in model.weights:
-        usual = 1.0 if variable.name in ("gamma", "moving_variance") else 0.0
-        variable.assign(usual + random.uniform(-0.8, 0.8, size=variable.shape))
-    last = model.get_layer("score").kernel
-    last.assign(SURE * last)
-    return model
-
-
-def batches(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The first so many batches of (image, road): noise, brighter where there is road, which is a third of it."""
-    random = np.random.default_rng(2)
-    made = []
-    for pictures in BATCHES[:count]:
-        road = (random.uniform(size=(pictures, SIZE, SIZE, 1)) < 1 / 3).astype(np.float32)
-        image = random.uniform(size=(pictures, SIZE, SIZE, 3)).astype(np.float32)
-        made.append(((image + road) / 2, road))
-    return made
-
-
-@dataclass(frozen=True, eq=False)
-class Expected:
-    """What Keras's own step gives on a batch: its gradients by the name of the weight, and the state afterwards."""
-
-    probability: np.ndarray
-    loss: float
-    accuracy: float
-    gradients: dict[str, np.ndarray]
-    after: State
-
-
-@cache
-def expected(setting: Setting, *, training: bool) -> tuple[Expected, ...]:
-    """What Keras's `train_on_batch` (in training) or `test_on_batch` gives on each batch of a setting."""
-    with _aside():
-        kit = Kit(setting, keras.Model)
-        kit.model.compile(kit.optimizer, kit.loss_fn, metrics=[kit.running_accuracy], run_eagerly=True)
-        return tuple(_keras_own_step(kit, *batch, training=training) for batch in batches(setting.steps))
-
-
-def _keras_own_step(kit: Kit, image: np.ndarray, road: np.ndarray, *, training: bool) -> Expected:
-    kit.log.events.clear()
-    own_step = kit.model.train_on_batch if training else kit.model.test_on_batch
-    measured = own_step(image, road, return_dict=True)
-    told = {event.what: event.values for event in kit.log.events}
-    gradients = dict(zip(*reversed(told["apply"]))) if training else {}
-    probability = told["running_accuracy"][1]
-    return Expected(probability, measured["loss"], measured["running_accuracy"], gradients, kit.state())
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call of the reader's step: what was noted in it, and what Keras's own step does on the same batch."""
+    """One call of a step: the batch, the events in it as (what, values), what it changed and returned, or its error."""
 
     image: np.ndarray
-    road: np.ndarray
-    events: tuple[Event, ...]
+    mask: np.ndarray
+    events: tuple[tuple[str, tuple], ...]
     before: State
     after: State
-    outcome: Attempt
-    keras: Expected
+    returned: Any
+    error: Failure | None
 
-    def told(self, what: str) -> list[tuple]:
+    def noted(self, what: str) -> list[tuple]:
         """The values of each event of a kind."""
-        return [event.values for event in self.events if event.what == what]
-
-    @property
-    def error(self) -> BaseException | None:
-        return self.outcome.error
-
-    @property
-    def returned(self) -> Any:
-        return _value(self.outcome.value)
-
-    @property
-    def images(self) -> list:
-        """What the model was given, prediction by prediction."""
-        return [values[0] for values in self.told("call") or self.told("forward")]
-
-    @property
-    def modes(self) -> list[bool]:
-        """Whether in training mode, prediction by prediction."""
-        return [bool(np.any(values[1])) for values in self.told("forward")]
-
-    @property
-    def predictions(self) -> list[np.ndarray]:
-        return [values[0] for values in self.told("prediction")]
-
-    @property
-    def losses(self) -> list[tuple]:
-        """What `loss_fn` was given, as (truth, prediction); parts of a batch put together where they make up all."""
-        pairs = self.told("loss")
-        parts_of_all = all(0 < size(part) < self.road.size for pair in pairs for part in pair)
-        if not pairs or not parts_of_all or any(sum(map(size, parts)) != self.road.size for parts in zip(*pairs)):
-            return pairs
-        return [tuple(np.concatenate([part.ravel() for part in parts]) for parts in zip(*pairs))]
-
-    @property
-    def accuracies(self) -> list[tuple]:
-        """What the running accuracy was given, as (truth, prediction)."""
-        return [values[:2] for values in self.told("running_accuracy") if len(values) > 1]
-
-    @property
-    def gradients(self) -> dict[str, np.ndarray]:
-        """What the optimiser was given, by the name of the weight; what has no gradient is not in it."""
-        pairs = [pair for values in self.told("apply") if values[0] for pair in zip(values[1], values[0])]
-        return {name: gradient for name, gradient in pairs if gradient is not None}
-
-    @property
-    def moved(self) -> bool:
-        """Whether a weight that is to be trained is another than before."""
-        return not all(np.array_equal(self.before.weights[n], self.after.weights[n]) for n in self.before.trainable)
-
-    @property
-    def added(self) -> np.ndarray:
-        """What the step added to the sum and the count of each running metric: (2, 2)."""
-        return self.after.totals - self.before.totals
-
-    @property
-    def leaves_the_right_state(self) -> bool:
-        before, after, wanted = self.before.weights, self.after, self.keras.after
-        rest = [(state.trainable, state.learning_rate, state.iterations) for state in (after, wanted)]
-        moves = [(after.weights[name] - before[name], wanted.weights[name] - before[name]) for name in before]
-        return rest[0] == rest[1] and all(close(*move) for move in moves)
-
-    def measures(self, metric: int) -> bool:
-        """Whether the running loss (0) or the running accuracy (1) goes up by the right value, once."""
-        total, count = self.added[metric]
-        wanted = (self.keras.loss, self.keras.accuracy)[metric]
-        return count > 0 and close(total / count, wanted) and not self.updated_twice(metric)
-
-    def updated_twice(self, metric: int) -> bool:
-        """Whether a metric was given the same more than once."""
-        given = [values[0] for values in self.told(METRICS[metric]) if values]
-        return len(given) > 1 and all(same(each, given[0]) for each in given)
-
-    @property
-    def returns_probabilities(self) -> bool:
-        wanted = self.keras.probability
-        return shape(self.returned) == wanted.shape and same(self.returned, wanted)
-
-    @property
-    def is_right(self) -> bool:
-        metrics = all(map(self.measures, range(len(METRICS))))
-        return not self.error and self.leaves_the_right_state and metrics and self.returns_probabilities
+        return [values for name, values in self.events if name == what]
 
 
-class Budget:
-    """What the steps of one check may take together, compiled ones aside: by the clock, and of work."""
+class Kit:
+    """A model, and all else that a step is called with; all of it notes in `events` what is done with it."""
 
-    def __init__(self) -> None:
-        self.passed = self.worked = 0.0
+    def __init__(self, *, second: bool, kind: type[keras.Model] = Model) -> None:
+        self.events: list[tuple[str, tuple]] = []
+        self.muted = False
+        self.model = _network(kind, second=second)
+        self.trainable = [layer.trainable for layer in self.model.layers]
+        for part in (self.model, *self.model.layers):
+            part.note = self._note
 
-    def attempt(self, call: Callable, *, slow: float) -> Attempt:
-        """Run a step in what is left; `slow` seconds are granted to all steps in any case."""
-        clock, work = time.monotonic(), time.thread_time()
-        left = {"seconds": max(SECONDS, slow) - self.passed, "busy": max(BUSY, slow) - self.worked}
-        try:
-            return attempt(call, **left)
-        finally:
-            self.passed += time.monotonic() - clock
-            self.worked += time.thread_time() - work
+    def _note(self, what: str, *values: Any) -> None:
+        if not self.muted:
+            kept = [value if isinstance(value, bool) else plain(value) for value in values]
+            if what == "apply":
+                kept[-1] = values[-1]  # the names of the weights
+            self.events.append((what, tuple(kept)))
 
-    @property
-    def idle(self) -> bool:
-        """Whether little work was done in the time that passed: the step waits, or others keep the machine busy."""
-        return self.worked < self.passed / 2
+    def start(self, trial: Trial) -> None:
+        """Be as new, for a trial."""
+        self.muted = trial.compiled
+        for layer, trainable in zip(self.model.layers, self.trainable):
+            layer.trainable = trainable
+        for variable, value in zip(self.model.weights, trial.weights):
+            variable.assign(value)
+        self.loss_fn = Loss(LOSSES[trial.loss], self._note)
+        self.optimizer = Optimizer(trial.rate, momentum=trial.momentum, name="optimizer")
+        self.optimizer.model_variables = self.model.trainable_variables
+        if trial.built:
+            self.optimizer.build(self.model.trainable_variables)
+        self.running_loss, self.running_accuracy = Mean(name="running_loss"), BinaryAccuracy(name="running_accuracy")
+        for metric in (self.running_loss, self.running_accuracy):
+            metric.total.assign(COUNTED)
+            metric.count.assign(COUNTED)
+        for part in (self.optimizer, self.running_loss, self.running_accuracy):
+            part.note = self._note
+
+    def state(self) -> State:
+        """What a step may change, as it is now."""
+        return State(
+            {variable.path: plain(variable).astype(np.float64) for variable in self.model.variables},
+            tuple(variable.path for variable in self.model.trainable_variables),
+            np.array([[m.total, m.count] for m in (self.running_loss, self.running_accuracy)], np.float64),
+            {name: repr(plain(getattr(self.optimizer, name, None))) for name in SETTINGS},
+        )
 
 
-def tried(
-    function: Callable, setting: Setting, *, training: bool, compiled: bool = False, budget: Budget | None = None
-) -> list[Step]:
-    """Call a step on the batches of a setting, up to the first error; compiled, it tells less and may take longer.
+def observe(
+    function: Callable, name: str, tried: tuple[Trial, ...], *, kits: dict[bool, Kit] | None = None
+) -> list[list[Step]]:
+    """Call a step on the batches of each trial. A trial ends at an error; one that is compiled runs only without one.
 
-    A step that the clock ends while it hardly works is tried once more: the machine may have been busy with others.
+    kits : the models to use, by `Trial.second`; None makes new ones.
     """
-    budget = budget or Budget()
-    trial = partial(_tried_once, function, setting, budget, training=training, compiled=compiled)
-    steps = trial()
-    if isinstance(steps[-1].error, TimeUp) and budget.idle and not compiled:
-        budget.passed = 0.0
-        return trial()
-    return steps
+    kits = {} if kits is None else kits
+    seen: list[list[Step]] = []
+    for trial in tried:
+        if trial.compiled and any(step.error for steps in seen for step in steps):
+            seen.append([])
+            continue
+        if trial.second not in kits:
+            kits[trial.second] = Kit(second=trial.second)
+        seen.append(_tried(function, name, trial, kits[trial.second]))
+    return seen
 
 
-def _tried_once(function: Callable, setting: Setting, budget: Budget, *, training: bool, compiled: bool) -> list[Step]:
-    wanted = expected(setting, training=training)
+def _tried(function: Callable, name: str, trial: Trial, kit: Kit) -> list[Step]:
+    kit.start(trial)
+    options = {option: getattr(kit, option) for option in OPTIONS[name]}
+
+    def call(image: tf.Tensor, mask: tf.Tensor) -> Any:
+        return function(kit.model, image, mask, **options)
+
+    if trial.compiled:  # with the length of the batch left open, as in training
+        call = tf.function(call, input_signature=[tf.TensorSpec([None, SIZE, SIZE, depth]) for depth in (3, 1)])
     steps = []
-    with _aside():
-        start = time.monotonic()
-        kit = Kit(setting, Model, counted=COUNTED)
-        run = partial(budget.attempt, slow=MODELS * (time.monotonic() - start))
-        call = partial(_call, function, kit, training=training)
-        if compiled:
-            call = tf.function(call, input_signature=[tf.TensorSpec([None, SIZE, SIZE, depth]) for depth in (3, 1)])
-            run = partial(attempt, seconds=COMPILED_SECONDS)
-        with nullcontext() if compiled else _open_to_view(kit.log):
-            for batch, keras_own in zip(batches(setting.steps), wanted):
-                tf.config.run_functions_eagerly(not compiled)  # each time: a step may set it, too
-                steps.append(_step(call, kit, *batch, keras_own, run))
-                if steps[-1].error:
-                    break
+    for image, mask in trial.batches:
+        tf.config.run_functions_eagerly(not trial.compiled)  # each time: a step may set it, too
+        kit.events.clear()
+        before = kit.state()
+        value, error = attempt(partial(call, tf.constant(image), tf.constant(mask)), code_of(function))
+        events = tuple(kit.events)  # before the state is read, which notes nothing
+        steps.append(Step(image, mask, events, before, kit.state(), plain(value), error))
+        if error:
+            break
     return steps
-
-
-def _call(function: Callable, kit: Kit, image: tf.Tensor, road: tf.Tensor, *, training: bool) -> Any:
-    return function(kit.model, image, road, **kit.options(training=training))
-
-
-def _step(call: Callable, kit: Kit, image: np.ndarray, road: np.ndarray, keras_own: Expected, run: Callable) -> Step:
-    kit.log.events.clear()
-    before = kit.state()
-    outcome = run(partial(call, tf.constant(image), tf.constant(road)))
-    return Step(image, road, tuple(kit.log.events), before, kit.state(), outcome, keras_own)
-
-
-def close(found: Any, wanted: Any) -> bool:
-    """Whether numbers agree but for rounding, which is measured by the largest of those wanted."""
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    tolerance = NOISE + PRECISION * np.abs(wanted).max(initial=0)
-    return found.shape == wanted.shape and bool(np.all(np.abs(found - wanted) <= tolerance))
-
-
-def shape(thing: Any) -> tuple[int, ...] | None:
-    """The shape of an array; None of anything else."""
-    return thing.shape if isinstance(thing, np.ndarray) else None
-
-
-def size(thing: Any) -> int:
-    """How many numbers an array holds; 0 for anything else."""
-    return thing.size if isinstance(thing, np.ndarray) else 0
-
-
-def same(one: Any, two: Any) -> bool:
-    """Whether two things hold the same numbers in the same order, in any shape; what is empty or no number is not."""
-    try:
-        one, two = (np.asarray(thing).ravel() for thing in (one, two))
-    except (TypeError, ValueError):
-        return False
-    numbers = one.dtype.kind in NUMBERS and two.dtype.kind in NUMBERS
-    return numbers and one.size > 0 and close(one.astype(np.float64), two.astype(np.float64))
-
-
-@contextmanager
-def _aside() -> Iterator[None]:
-    """Nothing is printed or warned about, and all is computed where every machine rounds almost alike."""
-    logger, eagerly = tf.get_logger(), tf.config.functions_run_eagerly()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        with redirect_stdout(io.StringIO()), catch_warnings(), tf.device("CPU"):
-            simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-        tf.config.run_functions_eagerly(eagerly)
-
-
-@contextmanager
-def _open_to_view(log: Log) -> Iterator[None]:
-    """Gradient tapes tell the log what they do."""
-    tape = tf.GradientTape
-    own = {name: getattr(tape, name) for name in ("__enter__", "__exit__", "gradient")}
-
-    @wraps(own["__enter__"])
-    def enter(self):
-        log("tape opens")
-        return own["__enter__"](self)
-
-    @wraps(own["__exit__"])
-    def leave(self, kind, *rest):
-        if kind is None:  # otherwise the error is the last thing to be told
-            log("tape closes")
-        return own["__exit__"](self, kind, *rest)
-
-    @wraps(own["gradient"])
-    def gradient(self, target, sources, *rest, **options):
-        log("asks", target, *([weight_name(part) for part in tf.nest.flatten(parts)] for parts in (target, sources)))
-        found = own["gradient"](self, target, sources, *rest, **options)
-        log("gradients", *tf.nest.flatten(found))
-        return found
-
-    tape.__enter__, tape.__exit__, tape.gradient = enter, leave, gradient
-    try:
-        yield
-    finally:
-        for name, method in own.items():
-            setattr(tape, name, method)

@@ -1,21 +1,21 @@
-"""nbgrader's settings for a course. `python -m roadseg teach setup` copies this file there once: then it is yours."""
+"""nbgrader's settings of a course. `python -m roadseg course setup` copies this file there once; then it is yours."""
 
 import os
 from pathlib import Path
 
-from roadseg.course.course import ASSIGNMENT
-from roadseg.workbook import notebooks as workbook
+from roadseg import workbook
+from roadseg.course.workflow import ASSIGNMENT
 
-c = get_config()  # noqa: F821 (nbgrader runs this file, and gives it)
+c = get_config()  # noqa: F821 (nbgrader runs this file, and defines it)
 course = Path(__file__).resolve().parent
 c.CourseDirectory.root = str(course)
 c.CourseDirectory.course_id = course.name
 
-# What stands in place of a solution, and of a written answer.
+# What replaces a solution, and a written answer.
 c.ClearSolutions.code_stub = {"python": workbook.CODE_STUB}
 c.ClearSolutions.text_stub = workbook.TEXT_STUB
 
-# Cells that are gone come back, only what a grade needs runs, and each text is graded below its rubric.
+# Missing cells are put back, only what a grade needs runs, and each text is graded below its rubric.
 c.Autograde.sanitize_preprocessors = [
     "roadseg.course.grading.RestoreCells",
     "nbgrader.preprocessors.OverwriteKernelspec",
@@ -39,4 +39,4 @@ c.ExecuteNeeded.timeout = 30  # seconds for a cell with an answer or a test, twi
 c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = "."
 
-os.environ["ROADSEG_RUNS"] = str(course / "runs")  # graded code trains into no folder of yours
+os.environ["ROADSEG_RUNS"] = str(course / "runs")  # graded code writes no runs into your own folder

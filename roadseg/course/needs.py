@@ -1,10 +1,8 @@
-"""Which cells of a notebook a grade needs: the answers and tests themselves, and what makes the names that these use.
+"""Which cells of a notebook grading runs: the answers and tests, and the cells that make the names which these use.
 
-Everything else, experiments that train for minutes above all, stays as the student ran it. Names decide: a cell is
-needed as soon as it may give or change a name that a needed cell takes from elsewhere. Code is read, never run.
+All other cells, such as experiments that train for minutes, stay as the student ran them. Names decide: a cell is
+needed as soon as it may make or change a name that a needed cell takes from elsewhere. Code is parsed, never run.
 """
-
-from __future__ import annotations
 
 import ast
 import re
@@ -15,7 +13,7 @@ from typing import NamedTuple
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-ANY = "*"  # stands for the names that `from module import *` makes: nobody knows which
+ANY = "*"  # stands for the unknown names that `from module import *` makes
 
 
 class Names(NamedTuple):
@@ -27,9 +25,12 @@ class Names(NamedTuple):
     called: frozenset[str]
 
 
-def needed(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
-    """Positions of the cells that the cells at `wanted` need, these included; sources of other than code are empty."""
-    cells, found = [names(source) for source in sources], set(wanted)
+def needed_cells(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
+    """Positions of the cells that the cells at `wanted` need, these included.
+
+    sources : the code of each cell, empty for other cells.
+    """
+    cells, found = [find_names(source) for source in sources], set(wanted)
     modules = frozenset().union(*(cell.imported for cell in cells))  # calling `plots.show` does not change `plots`
     given = [cell.made | (cell.called - modules) for cell in cells]
     while True:
@@ -41,28 +42,31 @@ def needed(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
 
 
 @cache
-def names(source: str) -> Names:
-    """The names of a cell; none where it is no Python. IPython's `%` and `!` lines count as the calls that they are."""
-    used, made, imported, called = set(), set(), set(), set()
-    for statement, table in _statements(source):
-        used |= _used(table) - made
-        made |= _made(table) | _changed(statement)
-        imported |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported()}
-        called |= _called(statement)
-    return Names(*map(frozenset, (used, made, imported, called)))
-
-
-def _statements(source: str) -> list[tuple[ast.stmt, symtable.SymbolTable]]:
-    """The statements of a cell, each with the table of its names."""
+def find_names(source: str) -> Names:
+    """The names of a cell, with IPython's `%` and `!` lines as the calls they stand for; none if it is not Python."""
     try:
         code = TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "", source))
-        return [(node, symtable.symtable(ast.unparse(node), "cell", "exec")) for node in ast.parse(code).body]
+        statements = ast.parse(code).body
+        tables = [symtable.symtable(ast.unparse(statement), "cell", "exec") for statement in statements]
     except SyntaxError:
-        return []
+        statements, tables = [], []
+    used, made, imported, called = set(), set(), set(), set()
+    for statement, table in zip(statements, tables):
+        used |= _used(table) - made
+        made |= _made(table)
+        imported |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported()}
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+                made.add(_root(node))  # name.part = ..., name[i] = ...
+            elif isinstance(node, ast.alias) and node.name == "*":
+                made.add(ANY)
+            elif isinstance(node, ast.Expr) and isinstance(getattr(node.value, "func", None), ast.Attribute):
+                called.add(_root(node.value.func))  # name.part.append(...)
+    return Names(*(frozenset(names - {""}) for names in (used, made, imported, called)))
 
 
 def _used(table: symtable.SymbolTable) -> set[str]:
-    """Names that are read from the notebook, at the top or in a function's body."""
+    """Names that are read from the notebook, at the top level or in a function's body."""
     top = table.get_type() == "module"
     own = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
     return own.union(*map(_used, table.get_children()))
@@ -71,30 +75,9 @@ def _used(table: symtable.SymbolTable) -> set[str]:
 def _made(table: symtable.SymbolTable) -> set[str]:
     """Names that the notebook has afterwards."""
     top = table.get_type() == "module"
-    own = {
-        s.get_name()
-        for s in table.get_symbols()
-        if (s.is_assigned() or s.is_imported()) and (top or s.is_declared_global())
-    }
+    symbols = [s for s in table.get_symbols() if top or s.is_declared_global()]
+    own = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
     return own.union(*map(_made, table.get_children()))
-
-
-def _changed(statement: ast.stmt) -> set[str]:
-    """Names of which a statement changes a part: `name.part = ...`, `name[i] = ...`; all where it imports all."""
-    found = set()
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            found.add(_root(node))
-        elif isinstance(node, ast.alias) and node.name == "*":
-            found.add(ANY)
-    return found - {""}
-
-
-def _called(statement: ast.stmt) -> set[str]:
-    """Names of which a statement calls a method for its effect alone: `name.part.append(...)`."""
-    calls = [node.value for node in ast.walk(statement) if isinstance(node, ast.Expr)]
-    functions = [call.func for call in calls if isinstance(call, ast.Call)]
-    return {_root(function) for function in functions if isinstance(function, ast.Attribute)} - {""}
 
 
 def _root(node: ast.expr) -> str:

@@ -1,1 +1,20 @@
-"""The report to hand in."""
+"""The report to hand in, in reading order:
+
+build       the HTML file, the PDF and the zip with its manifest
+contents    what the report says: results, curves, answers, what made them
+markdown    an answer's Markdown as a tree that can do nothing
+images      pasted images, decoded and encoded again
+pages       the tree as HTML (report.html) and as PDF (report.typ)
+pandoc      the program pandoc, and its tree
+"""
+
+from importlib import import_module
+
+__all__ = ["ReportError", "Written", "write"]
+
+
+def __getattr__(name: str):
+    """Import `build` on first use."""
+    if name in __all__:
+        return getattr(import_module("roadseg.report.build"), name)
+    raise AttributeError(f"module 'roadseg.report' has no attribute {name!r}")

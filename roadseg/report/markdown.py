@@ -1,7 +1,6 @@
-"""Markdown of a notebook as a document that says the same.
+"""An answer's Markdown as a tree of pandoc's that shows all that was typed, as JupyterLab does, and can do nothing.
 
-Whatever has been typed ends as text, a formula, a picture made anew or one of a few kinds of mark-up. HTML, raw blocks
-and addresses of pictures stay on the page as they were typed, and nothing that was typed gets lost.
+HTML, raw blocks and images from elsewhere become text. Pasted images are encoded again. Nothing that was typed is lost.
 """
 
 from __future__ import annotations
@@ -9,210 +8,176 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from urllib.parse import unquote
 
-from roadseg.report.document import Node, block, cleaned, text, text_of
-from roadseg.report.pandoc import PandocError, pandoc
-from roadseg.report.pictures import Unusable, picture_file
+from roadseg.report import images, pandoc
+from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, part, replaced, strings, text
 
-MARKDOWN = "commonmark+pipe_tables+task_lists+strikeout+autolink_bare_uris"  # what JupyterLab shows of Markdown
-DEEPEST = 40  # nodes inside nodes; beyond it an answer is shown as it was typed
-LANGUAGES = {"python", "py", "python3", "ipython", "bash", "sh", "console", "text", "txt", "json", "latex", "tex"}
+FORMAT = "commonmark+pipe_tables+task_lists+strikeout+autolink_bare_uris+tex_math_dollars"  # what JupyterLab knows
+DEEPEST = 25  # nodes inside nodes; beyond it an answer is shown as it was typed
+LANGUAGES = {"python", "py", "python3", "ipython3", "bash", "sh", "console", "text", "txt", "json", "latex", "tex"}
 
-
-def read(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> tuple[Node, ...]:
-    """The nodes of a Markdown cell.
-
-    attachments : the cell's pictures, name to {media type: base64}. Those that the text does not show come last.
-
-    What cannot be read as Markdown comes back as it was typed; so do lines of which Markdown shows no word.
-    """
-    markdown, reader = cleaned(markdown), _Reader(attachments or {})
-    try:
-        tree = json.loads(pandoc(reader.without_formulas(markdown), "--from", MARKDOWN, "--to", "json"))
-        nodes = reader.nodes(tree["blocks"])
-        if _depth(nodes) > DEEPEST:
-            raise RecursionError
-    except (PandocError, RecursionError):
-        nodes = (block(markdown),)
-    return nodes + reader.unseen(markdown, nodes) + reader.other_pictures()
-
-
-def _depth(nodes: Iterable[Node]) -> int:
-    return max((1 + _depth(node.children) for node in nodes), default=0)
-
-
-# --- formulas in Markdown ---------------------------------------------------------------------------------------------
-
-# Formulas are taken out before Markdown is read, as JupyterLab does: what looks like a list, a table or emphasis in
-# them stays theirs. A formula does not go beyond a blank line, and there is none in code.
+# Formulas are found before Markdown is read, as in JupyterLab, and each is put into one line: what looks like a list or
+# a table in them stays theirs. A formula does not continue after a blank line, and there is none in code.
 _LINES = r"(?!\n[ \t]*\n)"  # the next character begins no blank line
 _IN_DOLLARS = rf"(?:\\.|{_LINES}[^\\$]){{1,4000}}?"
 _IN_OTHERS = rf"(?:\\.|{_LINES}[^\\]){{1,4000}}?"
-_FORMULA = re.compile(
+_FOUND = re.compile(
     rf"""
       ^[ \t>]*(?P<fence>`{{3,}}|~{{3,}})[^`\n]*$ .*? (?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)  # a block of code
     | (?<!`)(?P<ticks>`+)(?!`) (?:{_LINES}.){{0,4000}}? (?<!`)(?P=ticks)(?!`)               # code in a line
     | \\[$`]
-    | (?P<display>
-        \$\$(?P<between_dollars>{_IN_DOLLARS})\$\$
-      | \\{{1,2}}\[(?P<in_brackets>{_IN_OTHERS})\\{{1,2}}\]
-      | (?P<environment>\\begin\{{(?P<name>[a-zA-Z]+\*?)\}}{_IN_OTHERS}\\end\{{(?P=name)\}})
-      )
-    | (?P<inline>
-        \$(?:(?=\s)(?P<spaced>{_IN_DOLLARS})(?<=\s)|(?!\s)(?P<tight>{_IN_DOLLARS})(?<!\s))\$(?!\d)
-      | \\{{1,2}}\((?P<in_parentheses>{_IN_OTHERS})\\{{1,2}}\)
+    | (?P<table>^(?=[^\n|]*\|[^\n]*\n[ ]{{0,3}}\|?[ ]*:?-+:?[ ]*(?:\|[ ]*:?-*:?[ ]*)+$))      # its first line
+    | (?P<formula>
+        \$\$ {_IN_DOLLARS} \$\$
+      | \$ (?:(?=\s){_IN_DOLLARS}(?<=\s)|(?!\s){_IN_DOLLARS}(?<!\s)) \$(?!\d)
+      | \\{{1,2}}\[ {_IN_OTHERS} \\{{1,2}}\] | \\{{1,2}}\( {_IN_OTHERS} \\{{1,2}}\)
+      | \\begin\{{(?P<name>[a-zA-Z]+\*?)\}} {_IN_OTHERS} \\end\{{(?P=name)\}}
       )
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_TEX = ("between_dollars", "in_brackets", "environment", "spaced", "tight", "in_parentheses")
-_MARK = re.compile("\ue000([0-9]+)\ue001")  # stands in for a formula while Markdown is read; nobody types these
+_DATA = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]{60,})")
+_IMG = re.compile(r"""(<img\b[^>]*?\bsrc\s*=\s*["']?(attachment:[^"'\s>]+)[^>]*>)""", re.IGNORECASE)
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|bmp)$", re.IGNORECASE)  # no caption: what programs put there
+_NEVER_SET = re.compile(r"(?<!\\)%|\\(?:tag|newcommand|def)\b")  # TeX of which a set formula shows nothing
+_TEX = (  # what pandoc does not know, in words that it knows
+    (r"\\label\{[^{}]*\}|\\(tiny|small|normalsize|large|Large|LARGE|huge|Huge)\b", ""),
+    (r"\\textcolor\{[^{}]*\}|(?<!\\)\\!", ""),
+    (r"(?<!\\)\\[;:>]", r"\\,"),
+    (r"\\cfrac\b", r"\\frac"),
+    (r"\{\\(rm|bf|it)\b\s*([^{}]*)\}", r"\\math\1{\2}"),
+)
 
 
-# --- Markdown ---------------------------------------------------------------------------------------------------------
+def read(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> list[dict]:
+    """The blocks of a Markdown cell; one that pandoc cannot read, or a too deep one, as one block of code.
 
-_SAME = {
-    **{"Para": "paragraph", "Plain": "plain", "BlockQuote": "quote"},
-    **{"Emph": "emphasis", "Strong": "strong", "Strikeout": "struck"},
-}
-_SIDES = {"AlignLeft": "left", "AlignCenter": "center", "AlignRight": "right", "AlignDefault": "left"}
+    attachments : the cell's images, name to {media type: base64}. Those that the text does not show come last.
+    """
+    reader = _Reader(attachments or {})
+    markdown = _DATA.sub(reader.attach, cleaned(markdown))
+    source = _FOUND.sub(reader.one_line, markdown)
+    try:
+        blocks = replaced(json.loads(pandoc.run(source, f"--from={FORMAT}", "--to=json"))["blocks"], reader.shown)
+        if _depth(blocks) > DEEPEST:
+            raise RecursionError
+    except (PandocError, RecursionError):
+        blocks = [code(markdown)]
+    blocks += reader.unseen(markdown, blocks)
+    others = [name for name in reader.images if name not in reader.noted]
+    return blocks + [{"t": "Para", "c": reader.pasted(name, f"Attached: {name}")} for name in others]
 
 
-@dataclass
+def _depth(tree: pandoc.Tree) -> int:
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return isinstance(tree, dict) + max(map(_depth, inner), default=0)
+
+
 class _Reader:
-    """Reads what pandoc gives for one cell. `formulas` are those taken out of it, `noted` is what it says without
-    showing it: languages of code and names of pictures."""
+    """Makes one cell's tree safe.
 
-    attachments: Mapping[str, Mapping[str, str]]
-    formulas: list[Node] = field(default_factory=list)
-    noted: list[str] = field(default_factory=list)
+    images : in base64, by name. noted : what was typed and is shown in another way.
+    """
 
-    def without_formulas(self, markdown: str) -> str:
-        """The Markdown with a mark in the place of each formula."""
-        return _FORMULA.sub(self._marked, _MARK.sub("\ufffd", markdown))
+    def __init__(self, attachments: Mapping[str, Mapping[str, str]]):
+        self.images = {name: "".join(next(iter(kinds.values()), "")) for name, kinds in attachments.items()}
+        self.noted = []
 
-    def _marked(self, found: re.Match) -> str:
-        kind = next((kind for kind in ("display", "inline") if found[kind]), None)
-        if kind is None:
-            return found[0]
-        tex = next(found[name] for name in _TEX if found[name])
-        self.formulas.append(Node("formula", (Node("code", text=found[0]),), tex.strip(), kind))
-        return f"\ue000{len(self.formulas) - 1}\ue001"
+    def attach(self, found: re.Match) -> str:
+        """A short address for an image that stands in the text itself."""
+        name = f"image-in-text-{len(self.images) + 1}"
+        self.images[name] = found[1]
+        return f"attachment:{name}"
 
-    def nodes(self, parts: list[dict]) -> tuple[Node, ...]:
-        """The nodes of a list of pandoc's, neighbouring texts joined."""
-        joined: list[Node] = []
-        for node in (node for part in parts for node in self.read(part)):
-            if joined and joined[-1].kind == node.kind == "text":
-                node = text(joined.pop().text + node.text)
-            joined.append(node)
-        return tuple(joined)
+    def one_line(self, found: re.Match) -> str:
+        """A formula that pandoc can set, else as code; a blank line before a table; code as it is."""
+        typed = found["formula"]
+        if not typed:
+            return found[0] if found["table"] is None else "\n"
+        self.noted.append(typed)
+        if _NEVER_SET.search(typed):
+            return f"`` {' '.join(typed.split())} ``"
+        dollars = "$$" if typed.startswith(("$$", "\\[", "\\\\[", "\\begin")) else "$"
+        tex = re.sub(r"^(\$\$?|\\{1,2}[\[(])|(\$\$?|\\{1,2}[\])])$", "", typed)
+        for pattern, known in _TEX:
+            tex = re.sub(pattern, known, tex)
+        if "\\begin" not in tex:
+            tex = tex.replace("\\|", "\\Vert ").replace("|", "\\vert ")  # no cell of a table ends in a formula
+            tex = rf"\begin{{gathered}}{tex}\end{{gathered}}" if "\\\\" in tex else tex
+        return f"{dollars}{' '.join(tex.split())}{dollars}"
 
-    def read(self, part: dict) -> tuple[Node, ...]:
-        """One of pandoc's nodes. What is not named here becomes the text in it."""
-        match part:
-            case {"t": kind, "c": inner} if kind in _SAME:
-                return (Node(_SAME[kind], self.nodes(inner)),)
-            case {"t": "Str", "c": words}:
-                return self.with_formulas(words)
-            case {"t": "Space" | "SoftBreak"}:
-                return (text(" "),)
-            case {"t": "LineBreak"}:
-                return (Node("break"),)
-            case {"t": "HorizontalRule"}:
-                return (Node("rule"),)
+    def shown(self, node: dict) -> list[dict] | None:
+        """What is shown of one of pandoc's nodes; None where its inside decides."""
+        match node:
+            case {"t": "Str", "c": "☐" | "☒"}:  # of a task: a sign, which pandoc would make a box to click
+                return [{"t": "Span", "c": [NO_ATTRIBUTES, [node]]}]
             case {"t": "Header", "c": [level, _, inner]}:
-                return (Node("heading", self.nodes(inner), detail=str(min(6, level + 3))),)
-            case {"t": "Code", "c": [_, words]}:
-                return (Node("code", text=self.typed(words)),)
+                return [{"t": "Header", "c": [min(6, level + 3), NO_ATTRIBUTES, replaced(inner, self.shown)]}]
             case {"t": "CodeBlock", "c": [[_, languages, _], words]}:
-                self.noted += LANGUAGES.intersection(languages)
-                return (block(self.typed(words)),)
+                known = LANGUAGES.intersection(languages)
+                self.noted += known
+                return [code(words, *known)]
+            case {"t": "RawInline", "c": [_, words]} if re.fullmatch(r"<br\s*/?>", words):
+                self.noted.append(words)
+                return [{"t": "LineBreak"}]
             case {"t": "RawInline", "c": [_, words]}:
-                return (text(self.typed(words)),)
+                return self.markup(words)
             case {"t": "RawBlock", "c": [_, words]}:
-                return (block(self.typed(words).rstrip("\n")),)
-            case {"t": "BulletList", "c": items}:
-                return (Node("bullets", tuple(Node("bullet", self.nodes(item)) for item in items)),)
-            case {"t": "OrderedList", "c": [[first, *_], items]}:
-                numbered = enumerate(items, first)
-                return (Node("numbers", tuple(Node("number", self.nodes(i), detail=str(n)) for n, i in numbered)),)
-            case {"t": "Table", "c": [_, _, columns, [_, head], bodies, _]}:
-                return (self.table([_SIDES[side["t"]] for side, _ in columns], head, bodies),)
+                return [{"t": "Para", "c": self.markup(words)} if _IMG.search(words) else code(words.rstrip("\n"))]
             case {"t": "Link", "c": [_, inner, [address, title]]}:
-                return self.link(self.nodes(inner), self.typed(address), self.typed(title))
+                return self.link(replaced(inner, self.shown), address, title)
             case {"t": "Image", "c": [_, inner, [address, title]]}:
-                return self.image(text_of(self.nodes(inner)), self.typed(address), self.typed(title))
-        return self.with_formulas(" ".join(_strings(part.get("c"))))
+                return self.image("".join(strings(inner)), address, title)
+        return None
 
-    def with_formulas(self, words: str) -> tuple[Node, ...]:
-        """Text, and the formulas where their marks are."""
-        pieces = _MARK.split(words)
-        nodes = (self.formulas[int(piece)] if i % 2 else text(piece) for i, piece in enumerate(pieces) if piece)
-        return tuple(nodes)
+    def markup(self, words: str) -> list[dict]:
+        """HTML as text; the tag of an attached image as the image."""
+        nodes = []
+        for i, piece in enumerate(_IMG.split(words)):  # text, tag, address, text, ...
+            if i % 3 == 1:
+                self.noted.append(piece)
+            else:
+                nodes += self.image("", piece, "") if i % 3 else text(piece)
+        return nodes
 
-    def typed(self, words: str) -> str:
-        """Text in which formulas are as they were typed: there are none in code and addresses."""
-        return text_of(self.with_formulas(words))
+    def link(self, inner: list[dict], address: str, title: str) -> list[dict]:
+        """The link's text, then its address unless that is the text. Only addresses of the web lead anywhere."""
+        if title or "".join(strings(inner)) != address:
+            inner = [*inner, *text(f" ({address}{_quoted(title)})")]
+        on_the_web = re.match(r"https?://[^\s\\]+$", address)
+        return [{"t": "Link", "c": [NO_ATTRIBUTES, inner, [address, ""]]}] if on_the_web else inner
 
-    def table(self, sides: list[str], head: list, bodies: list) -> Node:
-        rows = [("head", row) for row in head] + [("cell", row) for body in bodies for row in body[3]]
-        return Node("table", tuple(Node("row", self.cells(kind, row[1], sides)) for kind, row in rows))
+    def image(self, alt: str, address: str, title: str) -> list[dict]:
+        """An attached image. Any other is shown as it was typed, and not looked for."""
+        name = address.removeprefix("attachment:")
+        name = name if name in self.images else unquote(name)
+        if not address.startswith("attachment:") or name not in self.images:
+            return text(f"![{alt}]({address}{_quoted(title)})")
+        self.noted += [address, name, alt]
+        return self.pasted(name, ". ".join(words for words in (alt, title) if words and not _FILE_NAME.match(words)))
 
-    def cells(self, kind: str, cells: list, sides: list[str]) -> tuple[Node, ...]:
-        return tuple(Node(kind, self.nodes(cell[4]), detail=side) for cell, side in zip(cells, sides))
+    def pasted(self, name: str, caption: str) -> list[dict]:
+        """An attached image, or why it is not shown, with its caption."""
+        below = [{"t": "LineBreak"}, {"t": "Emph", "c": text(caption)}] if caption else []
+        image = images.encoded(self.images[name])
+        if image is None:
+            why = "it is damaged, far too large, or no PNG, JPEG, GIF, WebP or BMP"
+            return [*text(f"[The image {name} is not shown: {why}.]"), *below]
+        return [pandoc.image(*image, caption or "a pasted image"), *below]
 
-    def link(self, inner: tuple[Node, ...], address: str, title: str) -> tuple[Node, ...]:
-        """The link's text, then its address unless that is the text. Only https addresses lead anywhere."""
-        if title or text_of(inner) != address:
-            inner = (*inner, text(f" ({address}{_quoted(title)})"))
-        return (Node("link", inner, detail=address),) if re.match(r"https://[^\s\\]+$", address) else inner
-
-    def image(self, words: str, address: str, title: str) -> tuple[Node, ...]:
-        """An attached picture; any other stays what was typed, and is not looked for."""
-        scheme, _, name = address.partition(":")
-        name = name if name in self.attachments else unquote(name)
-        if scheme != "attachment" or name not in self.attachments:
-            return (text(f"![{words}]({address}{_quoted(title)})"),)
-        self.noted += [address, name]
-        return self.picture(name, " ".join(part for part in (words, title) if part not in ("", name)))
-
-    def picture(self, name: str, told: str) -> tuple[Node, ...]:
-        """An attached picture and what is told about it; where it cannot be shown, its name and the reason."""
-        below = (Node("break"), Node("emphasis", (text(told),))) if told else ()
-        try:
-            data, kind = picture_file(self.attachments[name])
-        except Unusable as reason:
-            return (text(f"[The picture {name} is not shown: {reason}.]"), *below)
-        return (Node("picture", text=told or name, detail=kind, data=data), *below)
-
-    def other_pictures(self) -> tuple[Node, ...]:
-        """Attached pictures that no Markdown shows, such as those in an HTML tag."""
-        others = (name for name in self.attachments if name not in self.noted)
-        return tuple(Node("paragraph", self.picture(name, f"Attached: {name}")) for name in others)
-
-    def unseen(self, markdown: str, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-        """Lines with a word that no node says, as they were typed: Markdown shows no unused definition of a link."""
-        said = text_of(nodes) + "\n".join(self.noted)
+    def unseen(self, markdown: str, blocks: list[dict]) -> list[dict]:
+        """Lines with a word that no block shows, as they were typed: Markdown hides definitions that nothing uses."""
+        said = "".join(strings(blocks)) + "\n".join(self.noted)
         lines = [line for line in markdown.splitlines() if not all(word in said for word in _words(line))]
-        return (Node("part", (text("Also typed here:"),), detail="remark"), block("\n".join(lines))) if lines else ()
+        return [part("remark", pandoc.paragraph("Also typed here:")), code("\n".join(lines))] if lines else []
 
 
 def _words(line: str) -> list[str]:
-    return re.findall(r"[^\W\d_]{2,}", html.unescape(line))
+    """The words of a line but for labels of definitions, which Markdown never shows."""
+    return re.findall(r"[^\W\d_]{2,}", html.unescape(re.sub(r"\]\[[^\]]*\]|^\s*\[[^\]]*\]:", " ", line)))
 
 
 def _quoted(title: str) -> str:
     return f' "{title}"' if title else ""
-
-
-def _strings(content: object) -> Iterator[str]:
-    """All strings below some JSON."""
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict | list):
-        for inner in content.values() if isinstance(content, dict) else content:
-            yield from _strings(inner)

@@ -1,7 +1,6 @@
-"""Paint for the scenes: a pin-hole camera, light, noise, textured rectangles, shade and film.
+"""Paint for the scenes: noise, colors, light, the canvas, and textured rectangles.
 
-Lengths are metres, x to the right, y up, z forward from the camera's foot; light is linear, (N, 3) or (H, W, 3)
-float32, 1.0 being a white wall in full sun.
+Colors are linear reflectances and light is linear, (N, 3) or (H, W, 3) float32, 1.0 being a white wall in full sun.
 """
 
 from collections.abc import Callable
@@ -10,89 +9,16 @@ from functools import cache
 
 import numpy as np
 
-WIDTH, HEIGHT = 621, 188  # pixels, half of KITTI's
-FOCAL, CENTRE, HORIZON = 721.5 / 2, 609.6 / 2, 172.9 / 2  # pixels; KITTI's colour camera after rectification, halved
-CAMERA_HEIGHT = 1.65  # metres, as KITTI's car carries it
-NEAR, FAR = 0.8, 260.0  # metres; what lies outside is not painted
+from roadseg.scenes.camera import CAMERA_HEIGHT, CENTER, FAR, FOCAL, HEIGHT, NEAR, WIDTH, Camera
+
 OTHER, ROAD, BUILDINGS, CARS = range(4)
 TILE, PERIOD = 1024, 64  # pixels: side of the noise tile, a wavelength in it; the side is a power of two
 Texture = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | float]]
 
 
-# --- camera ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Where the road runs, seen from the car: all that turns metres into pixels and back."""
-
-    horizon: float  # row of a flat road's horizon
-    offset: float  # metres from the camera to the road's reference line, at the car
-    heading: float  # radians between car and road
-    curvature: float  # 1 / metres
-    crest: float  # 1 / metres; a hilltop ahead when negative, a dip when positive
-
-    def line(self, z):
-        """x of the road's reference line at distance z."""
-        return self.offset + self.heading * z + self.curvature * z * z / 2
-
-    def rise(self, z):
-        """Height of the ground at distance z."""
-        return self.crest * np.square(z) / 2
-
-    def place(self, lateral, z):
-        """Point (3,) on the ground, `lateral` metres right of the road's reference line."""
-        return np.array([self.line(z) + lateral, self.rise(z), z])
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """Columns and rows (N, 2) of points (N, 3) in front of the camera."""
-        x, y, z = points.T
-        return np.stack([CENTRE + FOCAL * x / z, self.horizon + FOCAL * (CAMERA_HEIGHT - y) / z], axis=1)
-
-    def distance(self, rows: np.ndarray) -> np.ndarray:
-        """Distance z (n,) of the ground that is seen at these rows; infinite above the ground's edge."""
-        z = np.geomspace(NEAR, FAR, 2000)
-        row = self.horizon + FOCAL * (CAMERA_HEIGHT - self.rise(z)) / z
-        seen = slice(0, int(row.argmin()) + 1)  # beyond a hilltop the ground hides itself
-        return np.interp(rows, row[seen][::-1], z[seen][::-1], left=np.inf).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Light:
-    """Sun and sky of a scene."""
-
-    sun: np.ndarray  # (3,) unit vector towards the sun
-    sunlight: np.ndarray  # (3,) colour
-    skylight: np.ndarray  # (3,) colour of the light in the shade
-    haze: np.ndarray  # (3,) colour of the air at the horizon
-    visibility: float  # metres after which haze has replaced 63 % of a thing's light
-
-    def on(self, normal, *, sunlit=1.0) -> np.ndarray:
-        """Light (3,) that a surface with this normal receives."""
-        direct = max(0.0, float(np.dot(normal, self.sun))) * sunlit
-        return self.sunlight * direct + self.skylight * (0.6 + 0.4 * normal[1])
-
-
-@dataclass
-class Canvas:
-    """What is painted so far."""
-
-    light: np.ndarray  # (H, W, 3) float32, linear
-    classes: np.ndarray  # (H, W) uint8
-
-    def cover(self, window, colour, alpha, kind: int) -> None:
-        """Lay colour (h, w, 3) over a window with alpha (h, w); where it is opaque the class becomes kind."""
-        under = self.light[window]
-        under += (colour - under) * alpha[..., None]
-        self.classes[window][alpha > 0.5] = kind
-
-
-# --- noise -----------------------------------------------------------------------------------------------------------
-
-
 @cache
 def noise_tile() -> np.ndarray:
-    """Noise (TILE * TILE,) of one octave, PERIOD pixels long, that repeats; mean 0, deviation 1."""
+    """Noise (TILE * TILE,) of one octave, PERIOD pixels long, that repeats; mean 0, standard deviation 1."""
     white = np.random.Generator(np.random.PCG64(7)).standard_normal((TILE, TILE))
     frequency = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)) * PERIOD
     smooth = np.fft.irfft2(np.fft.rfft2(white) * frequency * np.exp(-np.square(frequency)), s=(TILE, TILE))
@@ -107,7 +33,7 @@ def octave(x, y) -> np.ndarray:
 
 
 def fractal(x, y, wavelength: float, *, octaves: int, pixel=0.0) -> np.ndarray:
-    """Noise of several octaves, each half as long and 0.7 times as strong, faded out once a pixel swallows it."""
+    """Noise of several octaves, each half as long and 0.7 times as strong, faded out where a pixel is longer."""
     total = np.float32(0)
     for step in range(octaves):
         length = wavelength / 2**step
@@ -117,22 +43,97 @@ def fractal(x, y, wavelength: float, *, octaves: int, pixel=0.0) -> np.ndarray:
 
 
 def between(value, low, high, soft) -> np.ndarray:
-    """1 inside [low, high], 0 outside, with edges `soft` wide: a line painted without stairs."""
+    """1 inside [low, high], 0 outside, with edges `soft` wide: anti-aliasing."""
     return np.clip((value - low) / soft + 0.5, 0, 1) * np.clip((high - value) / soft + 0.5, 0, 1)
 
 
-def palette(*colours: str) -> np.ndarray:
-    """Reflectances (n, 3) of colours as painters write them, "#rrggbb"."""
-    return np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colours], np.float32) ** 2.2
+def palette(colors: str) -> np.ndarray:
+    """Reflectances (n, 3) of sRGB colors such as "#8a4a33 #6f4436"."""
+    return np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in colors.split()], np.float32) ** 2.2
 
 
-def mix(first, second, share) -> np.ndarray:
-    """Blend colours: `first` where share is 0, `second` where it is 1."""
+def mix(first, second, fraction) -> np.ndarray:
+    """Blend colors: `first` where the fraction is 0, `second` where it is 1."""
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
-    return first + (second - first) * np.asarray(share, np.float32)[..., None]
+    return first + (second - first) * np.asarray(fraction, np.float32)[..., None]
 
 
-# --- flat things -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Light:
+    """Sun and sky of a scene."""
+
+    sun: np.ndarray  # (3,) unit vector towards the sun
+    sunlight: np.ndarray  # (3,) color
+    skylight: np.ndarray  # (3,) color of the light in the shadow
+    haze: np.ndarray  # (3,) color of the air at the horizon
+    visibility: float  # meters after which haze has replaced 63 % of an object's light
+
+    def illuminate(self, normal, *, sunlit=1.0) -> np.ndarray:
+        """Light (3,) that a surface with this normal receives, a fraction `sunlit` of it in the sun."""
+        direct = max(0.0, float(np.dot(normal, self.sun))) * sunlit
+        return self.sunlight * direct + self.skylight * (0.6 + 0.4 * normal[1])
+
+    def add_haze(self, color, distance) -> np.ndarray:
+        """Color (..., 3) seen through this many meters of air."""
+        return mix(color, self.haze, 1 - np.exp(-distance / self.visibility))
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What is painted so far, as this camera sees it in this light."""
+
+    camera: Camera
+    light: Light
+    image: np.ndarray  # (H, W, 3) float32, linear light
+    classes: np.ndarray  # (H, W) uint8
+
+    def cover(self, box: tuple[int, int, int, int], color, alpha, class_index: int = OTHER) -> None:
+        """Lay color (h, w, 3) over a box with alpha (h, w); opaque pixels get the class."""
+        left, top, right, bottom = box
+        window = np.s_[top:bottom, left:right]
+        under = self.image[window]
+        under += (color - under) * alpha[..., None]
+        self.classes[window][alpha > 0.5] = class_index
+
+    def paint_rectangle(self, corner, along, up, texture: Texture, *, class_index: int = OTHER, sunlit=1.0) -> None:
+        """Paint the rectangle spanned by `along` and `up` from `corner`, all (3,) in meters.
+
+        `texture` maps meters along, meters up and the width of a pixel, each (N,), to reflectance (N, 3) and alpha.
+        """
+        box = bounding_box(self.camera.project(clip_near(corner + np.array([0 * along, along, along + up, up]))))
+        to_surface = np.column_stack([along, up, corner - (0, CAMERA_HEIGHT, 0)])
+        if box is None or abs(np.linalg.det(to_surface)) < 1e-6:
+            return
+        left, top, right, bottom = box
+        x = ((np.arange(left, right, dtype=np.float32) + 0.5 - CENTER) / FOCAL)[None, :]
+        y = ((self.camera.horizon - np.arange(top, bottom, dtype=np.float32) - 0.5) / FOCAL)[:, None]
+        planes = np.linalg.inv(to_surface).astype(np.float32)
+        a, b, w = (plane[0] * x + plane[1] * y + plane[2] for plane in planes)
+        w = np.where(w > 1 / FAR, w, np.inf)
+        alpha = edge_alpha(a / w, planes[0], planes[2], w) * edge_alpha(b / w, planes[1], planes[2], w)
+        inside = alpha > 0
+        if not inside.any():
+            return
+        depth = 1 / w[inside]
+        length, height = np.linalg.norm(along), np.linalg.norm(up)
+        normal = np.cross(along, up) / (length * height)
+        normal = normal * -np.sign(normal @ (corner - (0, CAMERA_HEIGHT, 0)) or 1)
+        s = np.clip(a[inside] * depth, 0, 1) * np.float32(length)
+        h = np.clip(b[inside] * depth, 0, 1) * np.float32(height)
+        reflectance, opacity = texture(s, h, depth / np.float32(FOCAL))
+        alpha[inside] *= opacity
+        color = np.zeros((*inside.shape, 3), np.float32)
+        color[inside] = self.light.add_haze(reflectance * self.light.illuminate(normal, sunlit=sunlit), depth)
+        self.cover(box, color, alpha, class_index)
+
+
+def bounding_box(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Left, top, right, bottom of the pixels (N, 2) inside the image, or None when there are none."""
+    if not len(pixels):
+        return None
+    (left, top), (right, bottom) = np.floor(pixels.min(0)), np.ceil(pixels.max(0))
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, HEIGHT)
+    return (int(left), int(top), int(right), int(bottom)) if left < right and top < bottom else None
 
 
 def clip_near(points: np.ndarray) -> np.ndarray:
@@ -146,93 +147,8 @@ def clip_near(points: np.ndarray) -> np.ndarray:
     return np.array(kept).reshape(-1, 3)
 
 
-def bounds(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Left, top, right, bottom of the pixels inside the picture, or None when there are none."""
-    if not len(pixels):
-        return None
-    (left, top), (right, bottom) = np.floor(pixels.min(0)), np.ceil(pixels.max(0))
-    left, top, right, bottom = max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, HEIGHT)
-    return (int(left), int(top), int(right), int(bottom)) if left < right and top < bottom else None
-
-
-def paint_rectangle(canvas, camera, light, corner, along, up, texture: Texture, *, kind=OTHER, sunlit=1.0) -> None:
-    """Paint the rectangle spanned by `along` and `up` from `corner`, all (3,).
-
-    `texture` maps metres along, metres up and a pixel's width in metres, each (N,), to reflectance (N, 3) and alpha.
-    """
-    box = bounds(camera.project(clip_near(corner + np.array([0 * along, along, along + up, up]))))
-    to_surface = np.column_stack([along, up, corner - (0, CAMERA_HEIGHT, 0)])
-    if box is None or abs(np.linalg.det(to_surface)) < 1e-6:
-        return
-    left, top, right, bottom = box
-    x = ((np.arange(left, right, dtype=np.float32) + 0.5 - CENTRE) / FOCAL)[None, :]
-    y = ((camera.horizon - np.arange(top, bottom, dtype=np.float32) - 0.5) / FOCAL)[:, None]
-    planes = np.linalg.inv(to_surface).astype(np.float32)
-    a, b, w = (plane[0] * x + plane[1] * y + plane[2] for plane in planes)
-    w = np.where(w > 1 / FAR, w, np.inf)
-    cover = edge_cover(a / w, planes[0], planes[2], w) * edge_cover(b / w, planes[1], planes[2], w)
-    inside = cover > 0
-    if not inside.any():
-        return
-    depth = 1 / w[inside]
-    length, height = np.linalg.norm(along), np.linalg.norm(up)
-    normal = np.cross(along, up) / (length * height)
-    normal = normal * -np.sign(normal @ (corner - (0, CAMERA_HEIGHT, 0)) or 1)
-    s, h = np.clip(a[inside] * depth, 0, 1) * np.float32(length), np.clip(b[inside] * depth, 0, 1) * np.float32(height)
-    colour, alpha = texture(s, h, depth / np.float32(FOCAL))
-    colour = mix(colour * light.on(normal, sunlit=sunlit), light.haze, 1 - np.exp(-depth / light.visibility))
-    cover[inside] *= alpha
-    full = np.zeros((*inside.shape, 3), np.float32)
-    full[inside] = colour
-    canvas.cover(np.s_[top:bottom, left:right], full, cover, kind)
-
-
-def edge_cover(share, plane, depth_plane, w) -> np.ndarray:
-    """How much of each pixel lies where share is 0 to 1, half a pixel of overlap included: neighbours leave no gap."""
-    across, down = ((plane[axis] - share * depth_plane[axis]) / (w * np.float32(FOCAL)) for axis in range(2))
+def edge_alpha(fraction, plane, depth_plane, w) -> np.ndarray:
+    """How much of each pixel lies where the fraction is 0 to 1, plus half a pixel: neighbors leave no gap."""
+    across, down = ((plane[axis] - fraction * depth_plane[axis]) / (w * np.float32(FOCAL)) for axis in range(2))
     pixel = np.hypot(across, down) + np.float32(1e-9)
-    return np.clip(np.minimum(share, 1 - share) / pixel + 1, 0, 1) * np.isfinite(w)
-
-
-# --- shade -----------------------------------------------------------------------------------------------------------
-
-
-def shade_of_box(corner, along, inward, height, sun, x, z) -> np.ndarray:
-    """Depth of the shade of a box on a parallelogram: the ray to the sun must cross it below its top."""
-    basis = np.linalg.inv(np.array([[along[0], inward[0]], [along[2], inward[2]]]))
-    direction = basis @ (sun[0] / sun[1], sun[2] / sun[1])  # a metre of height further up the ray
-    enter, leave = np.zeros(np.shape(x), np.float32), np.full(np.shape(x), height, np.float32)
-    for axis in range(2):
-        start = basis[axis, 0] * (x - corner[0]) + basis[axis, 1] * (z - corner[2])
-        step = direction[axis] if abs(direction[axis]) > 1e-6 else 1e-6
-        one, other = -start / step, (1 - start) / step
-        enter, leave = np.maximum(enter, np.minimum(one, other)), np.minimum(leave, np.maximum(one, other))
-    return np.clip((leave - enter) / 0.25, -1, 1.5)
-
-
-# --- film ------------------------------------------------------------------------------------------------------------
-
-
-def halve(picture: np.ndarray) -> np.ndarray:
-    """Average blocks of 2 x 2 pixels."""
-    return (picture[::2, ::2] + picture[1::2, ::2] + picture[::2, 1::2] + picture[1::2, 1::2]) / 4
-
-
-def expose(light: np.ndarray, brightness: float) -> np.float32:
-    """Exposure that gives a picture (h, w, 3) this mean brightness, 0 to 1, as a camera's automatic does."""
-    sample, exposure = light[::3, ::3], 1.0
-    for _ in range(8):
-        exposure *= (brightness / np.mean(np.clip(sample * exposure, 0, 1) ** (1 / 2.2))) ** 1.6
-    return np.float32(exposure)
-
-
-def develop(light: np.ndarray, rng: np.random.Generator, *, brightness: float) -> np.ndarray:
-    """Turn linear light (h, w, 3) into a picture (h, w, 3) uint8, with a camera's flaws."""
-    picture = np.minimum(light * expose(light, brightness), 1.6)
-    h, w = picture.shape[:2]
-    radius = np.hypot(np.linspace(-0.3, 0.3, h)[:, None], np.linspace(-1, 1, w)[None, :])
-    picture *= (1 - 0.18 * np.square(radius, dtype=np.float32))[..., None]
-    picture *= rng.normal(1, 0.025, 3).astype(np.float32)  # white balance
-    picture = np.clip(picture - rng.uniform(0.002, 0.008), 0, 1) ** np.float32(1 / rng.uniform(2.0, 2.35))
-    picture += np.float32(0.008) * rng.standard_normal(picture.shape, np.float32)
-    return np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(np.minimum(fraction, 1 - fraction) / pixel + 1, 0, 1) * np.isfinite(w)

@@ -1,1 +1,26 @@
-"""Panels to play with, each with a figure below it, and the U-Net as a diagram."""
+"""Panels to play with in a notebook, each above a figure that shows the same without a kernel; the U-Net as a diagram.
+
+threshold               move the threshold: mask, errors and scores (notebook 03, question 6)
+epochs                  move through the epochs of a training run (notebook 02)
+transposed_convolution  copies of the kernel, added up (notebooks 02 and 03, question 7)
+unet_levels             the feature maps of each level of a U-Net (notebook 02)
+unet_diagram            the layers of a network, drawn as a U (notebook 02)
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "threshold": "predictions",
+    "epochs": "predictions",
+    "transposed_convolution": "convolution",
+    "unet_levels": "feature_maps",
+    "unet_diagram": "diagram",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    """Import a widget on first use: some load TensorFlow."""
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,91 +1,40 @@
-"""What the experiments of notebook 03 need besides the runs: smaller pictures, four classes, thin lines, and measures.
+"""What the experiments of notebook 03 measure, and the thin lines that one of them needs.
 
-Arrays are as in `data`: images uint8 (n, H, W, 3), road and evaluated bool (n, H, W), unless a function says otherwise.
+Masks are bool (n, H, W), where True is road, unless a function says otherwise.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 import numpy as np
-from PIL import Image
+from scipy.ndimage import distance_transform_cdt
 
-from roadseg import kitti
-from roadseg.data import RoadData, resized
-from roadseg.errors import DataError, OptionError
-from roadseg.scenes import rendering as scenes
-
-NAMES = tuple(name.upper() for name in scenes.CLASSES)  # OTHER, ROAD, BUILDINGS, CARS: the order of the labels
-MARGIN = 0.02  # above the NO ROAD share: four times what the mean over half an epoch varies by chance
-LINES, NOISE = 3, 0.12  # thin lines a picture, and the spread of its noise: visible, and not by one pixel alone
+MARGIN = 0.02  # above the majority class: four times what the mean over half an epoch varies by chance
+LINES, NOISE = 3, 0.12  # thin lines an image, and the spread of its noise: visible, and not by one pixel alone
 
 
-@dataclass(frozen=True, eq=False)
-class FourClasses:
-    """Rendered scenes, each pixel with one of four classes (question 10).
+def steps_on_plateau(accuracy: np.ndarray, majority: float, *, window: int = 34) -> int:
+    """How many training steps pass before accuracy leaves the plateau of predicting the majority class (question 2).
 
-    images : uint8 (N, H, W, 3); classes : uint8 (N, H, W), places in NAMES; names : such as "um_000000", sorted.
+    accuracy : by step; its mean over the last `window` steps has to exceed `majority`, that class's fraction, by more
+    than chance. Returns the number of all steps where it never does.
     """
-
-    images: np.ndarray
-    classes: np.ndarray
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
+    mean = np.convolve(accuracy, np.full(window, 1 / window), "valid")
+    above = np.flatnonzero(mean > majority + MARGIN)
+    return int(above[0]) + window if len(above) else len(accuracy)
 
 
-def four_classes(size: tuple[int, int] = (128, 128), *, root: str | Path | None = None) -> FourClasses:
-    """The rendered scenes with their four classes, resized: images bilinear, classes nearest.
+def distance_to_edge(masks: np.ndarray, *, most: int = 32) -> np.ndarray:
+    """How far each pixel is from the border of the road: int (n, H, W), from 1 beside it to `most` and beyond.
 
-    Parameters
-    ----------
-    root : what `scenes.write` has made. None: the project's own scenes, rendered first where they are not there, as
-        when real KITTI is in use (once, about a minute).
-
-    Raises
-    ------
-    DataError : the folder holds no such scenes, or cannot be written.
+    Steps go to any of the eight neighbors (chessboard distance); the border of the image is no edge. Both sides count
+    alike, so that a pixel of road and its neighbor outside are both at 1.
     """
-    root = scenes.write(kitti.project_root() / "data" / "scenes") if root is None else Path(root)
-    folder = root / "training"
-    names = tuple(sorted(path.stem for path in (folder / "classes_2").glob("*.png")))
-    if not names:
-        raise DataError(f"{root}: expected scenes with classes in training/classes_2, found none; write them anew")
-
-    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
-        parts = (("image_2", Image.Resampling.BILINEAR), ("classes_2", Image.Resampling.NEAREST))
-        return tuple(resized(np.asarray(Image.open(folder / part / f"{name}.png")), size, how) for part, how in parts)
-
-    with ThreadPoolExecutor() as pool:
-        images, classes = (np.stack(parts) for parts in zip(*pool.map(read, names)))
-    return FourClasses(images, classes, names)
-
-
-def shrunk(data: RoadData, factor: int) -> RoadData:
-    """The same pictures smaller, for trainings of seconds: images averaged over blocks of factor x factor pixels, road
-    and evaluated taken from one pixel near the middle of each block, so that they stay yes or no.
-
-    Raises OptionError unless the factor divides height and width.
-    """
-    height, width = data.size
-    if factor < 1 or height % factor or width % factor:
-        raise OptionError(f"factor {factor}: expected a whole number that divides {height} and {width}, such as 2.")
-    blocks = data.images.reshape(len(data), height // factor, factor, width // factor, factor, 3)
-    middle = np.s_[:, factor // 2 :: factor, factor // 2 :: factor]
-    return replace(
-        data,
-        images=np.rint(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8),
-        road=data.road[middle],
-        evaluated=data.evaluated[middle],
-        fingerprint=f"{data.fingerprint}-{factor}",
-    )
+    distance = np.stack([sum(distance_transform_cdt(side, "chessboard") for side in (m, ~m)) for m in masks])
+    return np.where(distance < 0, most, np.minimum(distance, most))  # negative: there is no edge
 
 
 def thin_lines(count: int, *, size: int = 64, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures of lines one pixel wide in noise, and where the lines are: the hardest case for position (question 11).
+    """Images of lines one pixel wide in noise, and their masks: the hardest case for position (question 11).
 
     Returns float32 images (count, size, size, 3) in [0, 1], about 0.25 and on a line brighter by one half, and float32
     masks of 0 and 1 (count, size, size, 1). Half of the lines are steep, half flat.
@@ -102,64 +51,17 @@ def thin_lines(count: int, *, size: int = 64, seed: int = 0) -> tuple[np.ndarray
     return np.clip(noise + masks[..., None] / 2, 0, 1).astype(np.float32), masks[..., None]
 
 
-def standing(accuracy: np.ndarray, no_road: float, *, window: int = 34) -> int:
-    """The training step after which accuracy, a mean of the last `window` steps, first lies above the NO ROAD share by
-    more than chance; the number of steps where it never does (question 2)."""
-    mean = np.convolve(accuracy, np.full(window, 1 / window), "valid")
-    above = np.flatnonzero(mean > no_road + MARGIN)
-    return int(above[0]) + window if len(above) else len(accuracy)
+def most_correlated(features: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """The one of many feature maps (h, w, channels) that correlates best with a mask, bool (H, W) (question 11).
 
-
-def distance_to_edge(road: np.ndarray, *, most: int = 32) -> np.ndarray:
-    """How far each pixel is from the border of the road: uint8 (n, H, W), from 1 beside it to `most` and beyond.
-
-    Steps go to any of the eight neighbours (the chessboard's distance). The picture's own border is no edge. Both
-    sides count alike, so a pixel of road and its neighbour outside are both at 1.
-    """
-    distance = np.full(road.shape, most, np.uint8)
-    inside, outside = road, ~road
-    for step in range(1, most):
-        inside, outside = _eroded(inside), _eroded(outside)
-        distance[~(inside | outside) & (distance == most)] = step
-    return distance
-
-
-def on_grid(mask: np.ndarray, cell: int) -> np.ndarray:
-    """The mask as well as one decision for each cell x cell pixels can say it: the majority, bool (n, H, W)."""
-    count, height, width = mask.shape
-    share = mask.reshape(count, height // cell, cell, width // cell, cell).mean(axis=(2, 4))
-    return (share >= 0.5).repeat(cell, axis=1).repeat(cell, axis=2)
-
-
-def clearest(features: np.ndarray, road: np.ndarray) -> tuple[np.ndarray, float]:
-    """The one of many feature maps (h, w, channels) that goes along best with the road, bool (H, W), and how well.
-
-    H and w are multiples of h and w. Returns float (h, w), turned so that road is bright, and |correlation| in [0, 1]
-    with the road's share of each cell; maps that are constant are dead, and left out.
+    H and W are multiples of h and w: a map is compared with the fraction of road in each of its cells. Returns the
+    map, float (h, w), turned so that road is bright, and |correlation| in [0, 1]; constant maps are left out.
     """
     height, width, channels = features.shape
-    share = road.reshape(height, len(road) // height, width, -1).mean(axis=(1, 3)).ravel()
-    values = features.reshape(-1, channels).astype(np.float64)
-    values = (values - values.mean(0)) / np.maximum(values.std(0), 1e-9)
-    together = values.T @ (share - share.mean()) / max(share.std(), 1e-9) / len(share)
-    best = int(np.abs(together).argmax())
-    return np.sign(together[best]) * values[:, best].reshape(height, width), float(abs(together[best]))
-
-
-def confusion(true: np.ndarray, called: np.ndarray, classes: int) -> np.ndarray:
-    """How often each true class (row) is called each class (column): int64 (classes, classes)."""
-    pairs = true.ravel().astype(np.int64) * classes + called.ravel()
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def sharpness(images: np.ndarray) -> float:
-    """Mean absolute difference between neighbouring pixels of float images (n, H, W, channels): blur lowers it."""
-    return float(sum(np.abs(np.diff(images, axis=axis)).mean() for axis in (1, 2)))
-
-
-def _eroded(mask: np.ndarray) -> np.ndarray:
-    """The mask without the pixels that touch its outside, bool (n, H, W)."""
-    for axis in (1, 2):
-        padded = np.pad(mask, [(0, 0), *((1, 1) if axis == i else (0, 0) for i in (1, 2))], mode="edge")
-        mask = np.all([np.take(padded, range(k, k + mask.shape[axis]), axis) for k in range(3)], axis=0)
-    return mask
+    fraction = mask.reshape(height, len(mask) // height, width, -1).mean(axis=(1, 3)).ravel()
+    maps = [values for values in features.reshape(-1, channels).T.astype(np.float64) if np.ptp(values) > 0]
+    if not maps or np.ptp(fraction) == 0:
+        return np.zeros((height, width)), 0.0
+    correlations = [np.corrcoef(values, fraction)[0, 1] for values in maps]
+    best = int(np.abs(correlations).argmax())
+    return np.sign(correlations[best]) * maps[best].reshape(height, width), float(abs(correlations[best]))

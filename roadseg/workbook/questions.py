@@ -32,17 +32,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Rubric:
-    """What a grader looks for in a text: ideas that it should hold, and mistakes that are often made."""
+    """What a grader looks for in a text: ideas that it should hold, and common mistakes."""
 
     ideas: tuple[str, ...]
     mistakes: tuple[str, ...]
 
 
-def _table(name: str) -> dict:
-    return tomllib.loads((Path(__file__).parent / name).read_text("utf-8"))
-
-
-ITEMS: tuple[Item, ...] = tuple(Item(**row) for row in _table("questions.toml")["item"])
+FOLDER = Path(__file__).parent
+ITEMS = tuple(Item(**row) for row in tomllib.loads((FOLDER / "questions.toml").read_text("utf-8"))["item"])
 
 
 def item(name: str) -> Item:
@@ -54,10 +51,9 @@ def item(name: str) -> Item:
 
 
 @cache
-def rubrics() -> dict[str, Rubric]:
+def rubrics(path: Path = FOLDER / "rubric.toml") -> dict[str, Rubric]:
     """The rubric of each text, by id; empty where the copy was handed out without."""
-    try:
-        table = _table("rubric.toml")
-    except FileNotFoundError:
+    if not path.is_file():
         return {}
+    table = tomllib.loads(path.read_text("utf-8"))
     return {name: Rubric(tuple(row["ideas"]), tuple(row["mistakes"])) for name, row in table.items()}

@@ -1,31 +1,34 @@
-"""What a student sees in a notebook of the own progress: every answer's state, and reference answers beside one's own.
+"""What a student sees of their own progress in a notebook: the state of all answers, and the reference answers.
 
-Both read the notebooks' files, so they show what has been saved. Ticks are outputs of their cell: they stay in the
-notebook's file, and are found there again.
+Both read the notebooks' files, so they show what has been saved. The ideas that are ticked are an output of their cell:
+they stay in the notebook's file, and are found there again.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from IPython.display import Markdown, display
 
 from roadseg import plots
 from roadseg.errors import OptionError
-from roadseg.workbook import notebooks as workbook
-from roadseg.workbook import questions
+from roadseg.workbook.copies import TEXT_STUB
+from roadseg.workbook.files import read_notebook, text, worked_folder
+from roadseg.workbook.progress import read
+from roadseg.workbook.questions import ITEMS, item, rubrics
 
 MIME = "application/vnd.roadseg.ideas+json"
 
 
 def overview() -> None:
     """Show all tasks and questions as they stand in the saved notebooks: points, and whether each is done."""
-    own = workbook.own_notebook()
-    if own is None:
-        display(Markdown("*Opened in JupyterLab, this cell lists what is done and what is open, as last saved.*"))
+    folder = _own_folder()
+    if folder is None:
+        display(Markdown("*In your own copy, this cell lists what is done and what is open, as last saved.*"))
         return
     rows = {}
-    for entry in workbook.read(own.parent).entries:
+    for entry in read(folder).entries:
         kind = "" if entry.item.label.startswith("Task") else f", {entry.item.kind}"
         rows[entry.item.label + kind] = {"points": entry.item.points, "state": entry.state, "note": entry.remark}
     display(plots.table(rows, columns=("points", "state", "note")))
@@ -39,81 +42,78 @@ def compare(question: int) -> None:
     OptionError : a question that is not answered in text.
     """
     name = f"answer-{question}"
-    if name not in {item.id for item in questions.ITEMS if item.kind == "text"}:
+    if name not in {item.id for item in ITEMS if item.kind == "text"}:
         raise OptionError(f"question {question!r} has no text to compare: choose one that is answered in Markdown.")
-    own, rubric = workbook.own_notebook(), questions.rubrics().get(name)
+    folder, rubric = _own_folder(), rubrics().get(name)
     if rubric is None:
         display(Markdown("*The reference answer comes with the feedback.*"))
-    elif own is None:
-        display(
-            Markdown(f"*Opened in JupyterLab, this cell offers the reference and {len(rubric.ideas)} ideas to tick.*")
-        )
+    elif folder is None:
+        ideas = f"{len(rubric.ideas)} ideas to tick"
+        display(Markdown(f"*In your own copy, this cell offers the reference answer and {ideas}.*"))
     else:
-        _Comparison(name, own, rubric).show()
-
-
-class _Comparison:
-    """A button, then the reference answer and a box for each idea; what is ticked is an output below them."""
-
-    def __init__(self, name: str, path: Path, rubric: questions.Rubric):
-        import ipywidgets
-
-        self.name, self.path, self.ideas = name, path, rubric.ideas
-        self.ticked = _kept_ticks(name, path)
-        self.message = ipywidgets.Label()
-        self.button = ipywidgets.Button(
-            description="Compare with the reference answer", layout={"width": "max-content"}
-        )
-        self.button.on_click(lambda _: self.open())
-        self.boxes = [
-            ipywidgets.Checkbox(i in self.ticked, description=idea, indent=False, layout={"width": "auto"})
-            for i, idea in enumerate(self.ideas)
-        ]
-        for box in self.boxes:
-            box.observe(self._tick, "value")
-        self.panel = ipywidgets.VBox([self.button, self.message])
-
-    def show(self) -> None:
-        self.reference = display(Markdown(""), display_id=True)
-        display(self.panel)
-        self.below = display(self._told(), raw=True, display_id=True)
-        if self.ticked:
-            self.open()
-
-    def open(self) -> None:
-        """Show the reference, or say what has to come first."""
-        entry = next(entry for entry in workbook.read(self.path.parent).entries if entry.item.id == self.name)
-        if not entry.done:
-            why = f" ({entry.remark})" if entry.remark else ""
-            self.message.value = f"First write your answer, and save the notebook{why}."
-            return
-        self.reference.update(Markdown(f"**Reference.** {reference_answer(self.name).removeprefix('**Answer.** ')}"))
-        self.message.value = "Which of these ideas does your answer hold?"
-        self.panel.children = [self.message, *self.boxes]
-
-    def _tick(self, change: dict) -> None:
-        self.ticked = [i for i, box in enumerate(self.boxes) if box.value]
-        self.below.update(self._told(), raw=True)
-
-    def _told(self) -> dict:
-        text = f"{len(self.ticked)} of {len(self.ideas)} ideas ticked" if self.ticked else "No idea ticked yet"
-        return {"text/plain": text, MIME: {"name": self.name, "ticked": self.ticked}}
-
-
-def _kept_ticks(name: str, path: Path) -> list[int]:
-    """The ideas that were ticked when the notebook was last saved, by position."""
-    for cell in workbook.read_notebook(path)["cells"]:
-        for output in cell.get("outputs", ()):
-            kept = output.get("data", {}).get(MIME, {})
-            if kept.get("name") == name:
-                return list(kept["ticked"])
-    return []
+        _offer(name, folder, rubric.ideas)
 
 
 def reference_answer(name: str) -> str:
     """The worked notebook's answer, Markdown; a sentence where the worked notebooks are not here."""
-    path = workbook.worked_folder() / f"{questions.item(name).notebook}.ipynb"
-    for cell in workbook.read_notebook(path)["cells"]:
-        if cell["id"] == name and workbook.TEXT_STUB not in "".join(cell["source"]):
-            return "".join(cell["source"])
+    for cell in read_notebook(worked_folder() / f"{item(name).notebook}.ipynb")["cells"]:
+        if cell["id"] == name and TEXT_STUB not in text(cell):
+            return text(cell)
     return "The reference answer comes with the feedback."
+
+
+def _own_folder() -> Path | None:
+    """The folder of the notebook that runs this: Jupyter tells its file, otherwise it is where the kernel started.
+
+    None where no notebooks are there, and for a kernel that executes the worked notebooks without Jupyter.
+    """
+    session = os.environ.get("JPY_SESSION_NAME")
+    places = [Path(session).parent] if session else []
+    places += [Path.cwd()] if Path.cwd() != worked_folder() else []
+    return next((place for place in places if any(place.glob("[0-9][0-9]_*.ipynb"))), None)
+
+
+def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
+    """Show a button, which opens the reference answer and a box for each idea; what is ticked is an output below."""
+    import ipywidgets
+
+    kept = _kept_ticks(name, folder)
+    boxes = [
+        ipywidgets.Checkbox(i in kept, description=idea, indent=False, layout={"width": "auto"})
+        for i, idea in enumerate(ideas)
+    ]
+    message = ipywidgets.Label()
+    button = ipywidgets.Button(description="Compare with the reference answer", layout={"width": "max-content"})
+    panel = ipywidgets.VBox([button, message])
+
+    def open_reference(_=None) -> None:
+        entry = next(entry for entry in read(folder).entries if entry.item.id == name)
+        if entry.done:
+            answer = reference_answer(name).removeprefix("**Answer.** ")
+            reference.update(Markdown(f"**Reference.** {answer}"))
+            message.value = "Which of these ideas does your answer hold?"
+            panel.children = [message, *boxes]
+        else:
+            saved = entry.remark or entry.state
+            message.value = f"First write your answer and save the notebook; as last saved: {saved}."
+
+    def bundle() -> dict:
+        ticked = [i for i, box in enumerate(boxes) if box.value]
+        words = f"{len(ticked)} of {len(ideas)} ideas ticked" if ticked else "No idea of the reference ticked yet"
+        return {"text/plain": words, MIME: {"name": name, "ticked": ticked}}
+
+    button.on_click(open_reference)
+    reference = display(Markdown(""), display_id=True)
+    display({**panel._repr_mimebundle_(), "text/plain": "Run this cell to compare your answer."}, raw=True)
+    below = display(bundle(), raw=True, display_id=True)
+    for box in boxes:
+        box.observe(lambda _: below.update(bundle(), raw=True), "value")
+    if kept:
+        open_reference()
+
+
+def _kept_ticks(name: str, folder: Path) -> list[int]:
+    """The ideas that were ticked when the notebook was last saved, by position."""
+    cells = read_notebook(folder / f"{item(name).notebook}.ipynb")["cells"]
+    found = (output.get("data", {}).get(MIME) for cell in cells for output in cell.get("outputs", ()))
+    return next((ticks["ticked"] for ticks in found if ticks and ticks["name"] == name), [])

@@ -1,4 +1,4 @@
-"""The check of task 4: right networks in many styles pass, and each wrong one is told its own mistake.
+"""The check of task 4: right networks in many styles pass, each wrong one is told its own mistake, and grading agrees.
 
 Most versions are the source of a right one with something in it replaced, as a student would write it by mistake.
 """
@@ -6,7 +6,6 @@ Most versions are the source of a right one with something in it replaced, as a 
 import random
 import re
 import sys
-import time
 import tomllib
 import warnings
 from functools import cache, partial
@@ -14,15 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import first_of_each
 
-from roadseg import models
+from roadseg import checks, models
 from roadseg.backend import keras, tf
-from roadseg.checks import network as check_unet
+from roadseg.checks import network, unet_mistakes
 from roadseg.checks.result import NOT_WRITTEN
 
 layers = keras.layers
 FILTERS = (8, 16, 32, 64, 128)
-ADVICE = tomllib.loads(Path(check_unet.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ADVICE = tomllib.loads(Path(network.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+pytestmark = pytest.mark.slow
 
 SOURCE = """
 def convolution(x, count):
@@ -88,7 +90,7 @@ RIGHT = {
         (JOINED, "keras.ops.concatenate([x, skip], axis=-1)"),
         (HEAD, "keras.ops.sigmoid(layers.Conv2D(1, 1)(x))"),
     ),
-    "names, initialisers, regularisers": (
+    "names, initializers, regularizers": (
         ('padding="same", act', 'padding="SAME", kernel_initializer="he_normal", kernel_regularizer="l2", act'),
         ("strides=2, act", 'strides=(2, 2), padding="same", name=f"up{count}", act'),
         (POOL, 'layers.MaxPool2D((2, 2), strides=2, padding="same")(x)'),
@@ -131,15 +133,6 @@ RIGHT = {
 }
 
 
-@pytest.mark.parametrize("changes", RIGHT.values(), ids=RIGHT)
-def test_right_versions_pass(changes):
-    function = written(*changes)
-    result = check_unet.unet(function)
-    assert result.passed and result.cause is None, result
-    assert result.function is function
-    assert len(result.right) == 5 and "485,817 trainable parameters" in result.right[2]
-
-
 class UNet(keras.Model):
     """The U-Net as a class, some of it in TensorFlow's functions; the options make it wrong."""
 
@@ -180,7 +173,7 @@ class CompiledUNet(UNet):
 def in_two_models():
     """The way down is a model of its own, with five outputs."""
     whole = models.unet()
-    names = [*(f"encoder{level}_conv2" for level in range(1, 5)), "bottom_conv2"]
+    names = [*(f"encoder{level}_conv2" for level in range(1, 5)), "bottleneck_conv2"]
     down = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
     inputs = layers.Input((256, 256, 3))
     *skips, x = down(inputs)
@@ -192,38 +185,10 @@ def in_two_models():
 
 
 def compiled():
-    model = models.unet()
+    model = written()()
     model.compile("adam", "binary_crossentropy")
     return model
 
-
-@pytest.mark.parametrize("function", [UNet, CompiledUNet, in_two_models, compiled], ids=lambda made: made.__name__)
-def test_other_right_styles_pass(function):
-    result = check_unet.unet(function)
-    assert result.passed and result.function is function, result
-
-
-@pytest.mark.parametrize("make", [models.unet, UNet, lambda: keras.Sequential([models.unet()])])
-def test_a_model_passes_as_well_and_the_package_goes_on(make):
-    result = check_unet.unet(make())
-    assert result.passed and result.function is models.unet and not result.stands_in, result
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_arguments_without_defaults_are_given(number):
-    def one(input_shape):
-        return models.unet(input_shape)
-
-    def two(input_shape, filters):
-        return models.unet(input_shape, filters=filters)
-
-    result = check_unet.unet((one, two)[number - 1])
-    assert result.passed
-    assert result.function.args == ((256, 256, 3), FILTERS)[:number]
-    assert check_unet.unet(partial(two, filters=FILTERS)).passed
-
-
-# --- wrong -----------------------------------------------------------------------------------------------------------
 
 LINEAR = '        x = layers.Conv2D(count, 3, padding="same")(x)\n'
 SHARED = "    same = layers.Conv2D(64, 3, padding='same', activation='relu')\n    x = same(same(x))\n"
@@ -249,12 +214,11 @@ RAISES = """def raised(x, count):
 def build_unet"""
 FITTED = """m = keras.Model(inputs, outputs)
     m.compile("adam", "mse")
-    m.fit(keras.ops.zeros((8, 256, 256, 3)), keras.ops.zeros((8, 256, 256, 1)), epochs=9, verbose=0)
+    m.fit(keras.ops.zeros((1, 256, 256, 3)), keras.ops.zeros((1, 256, 256, 1)), verbose=0)
     return m"""
 
 WRONG = {
     # the function
-    "endless": [("    skips = []\n", "    while True:\n        skips = []\n")],
     "arguments_required": [(f"filters={FILTERS}", "*, filters")],
     "stub_left": [(RETURN, "raise NotImplementedError")],
     "name_missing": [(POOL, "MaxPooling2D(2)(x)")],
@@ -296,8 +260,8 @@ WRONG = {
     "fixed_batch": [("(input_shape)", "(input_shape, batch_size=4)")],
     "several_outputs": [(RETURN, "return keras.Model(inputs, [outputs, x])")],
     "disconnected": [(RETURN, "return keras.Model(layers.Input(input_shape), outputs)")],
-    "whole_picture": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.GlobalAveragePooling2D()(x))")],
-    "whole_picture: flat": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.Flatten()(x))")],
+    "whole_image": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.GlobalAveragePooling2D()(x))")],
+    "whole_image: flat": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.Flatten()(x))")],
     "output_shape": [(HEAD, f"layers.Reshape((256, 256))({HEAD})")],
     "no_layers": [(RETURN, "return keras.Model(inputs, inputs)")],
     "frozen_weights": [("count, 3, ", "count, 3, trainable=False, ")],
@@ -314,7 +278,7 @@ WRONG = {
     "channels_first: transposed": [("strides=2", 'strides=2, data_format="channels_first"')],
     "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
     "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
-    "input_changed: colours in another order": [("x = inputs", "x = inputs[..., ::-1]")],
+    "input_changed: colors in another order": [("x = inputs", "x = inputs[..., ::-1]")],
     "function_between": [(JOINED, f'layers.Activation("tanh")({JOINED})')],
     "order_differs": [(HEAD, WITH_INPUT)],
     # convolutions
@@ -345,7 +309,7 @@ WRONG = {
     "filters_not_divided": [(str(FILTERS), "(64, 128, 256, 512, 1024)")],
     "filters_scaled": [(str(FILTERS), "(16, 32, 64, 128, 256)")],
     "filters_constant": [(str(FILTERS), "(8, 8, 8, 8, 8)")],
-    "bottom_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
+    "bottleneck_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
     "filters_backwards": [(LEVELS, "zip(filters[:-1], reversed(skips))")],
     "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
     "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
@@ -424,22 +388,19 @@ WRONG = {
     "head_activation: exponential": [(HEAD, "keras.ops.exp(layers.Conv2D(1, 1)(x))")],
     "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
     "head_activation": [('"sigmoid"', '"relu"')],
+    # versions that nobody had seen when the check was written
+    "convolution_without_relu: the last of a level": [(DOWN, ONE + LINEAR + KEEP)],
+    "convolution_activation: by a layer": [
+        (CONVOLUTION, 'layers.PReLU("ones")(layers.Conv2D(count, 3, padding="same")(x))')
+    ],
+    "filters: one convolution": [(LAST, ONE + "        x = convolution(x, 2 * count)\n    outputs")],
+    "upsampling: a wider convolution": [(UP, CONVOLUTION.replace("(x)", "(layers.UpSampling2D(2)(x))"))],
+    "skip_missing: two of them": [(JOIN, "        if count not in (8, 16):\n    " + JOIN)],
+    "merged_otherwise: by a product": [(JOINED, "skip * x")],
+    "skip_wrong_level: the list is reversed already": [("skips.append(x)", "skips.insert(0, x)")],
+    "changed_after_sigmoid: from -1 to 1": [(HEAD, f"2 * {HEAD} - 1")],
+    "pooling_window: in steps of 1": [("MaxPooling2D(2)", "MaxPooling2D(2, strides=1, padding='same')")],
 }
-
-
-@cache
-def told(name: str):
-    """What the check says to a wrong version."""
-    return check_unet.unet(written(*WRONG[name]))
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if ":" in n else []) for n in WRONG])
-def test_wrong_versions_are_told_their_mistake(name, monkeypatch):
-    monkeypatch.setattr(check_unet, "SECONDS", 0.5 if name == "endless" else check_unet.SECONDS)
-    result = told(name)
-    assert result.cause == name.split(":")[0], result
-    assert not result.passed and result.function is models.unet
-    assert result.look and len(result.hints) >= 2 and "{" not in result.message.replace("{'size': 2}", "")
 
 
 class Unused(UNet):
@@ -479,6 +440,7 @@ class Careless(keras.Model):
 OTHERS = {
     "not_a_function": "build_unet",
     "simple_model": models.simple_model,
+    "package_model": models.unet,
     "no_skips": lambda: models.unet(skip_connections=False),
     "padding_valid": lambda: UNet(padding="valid"),
     "skip_wrong_level": lambda: UNet(skip=0),
@@ -494,20 +456,111 @@ OTHERS = {
 }
 
 
+def checked(candidate):
+    """What the check says, which grading agrees with on an image of its own."""
+    found = network.unet(candidate)
+    assert checks.points("build_unet", candidate, 14, seed=7) == pytest.approx(14 * found.fraction, abs=0.01), found
+    return found
+
+
+@pytest.mark.parametrize("changes", RIGHT.values(), ids=RIGHT)
+def test_right_versions_pass(changes):
+    function = written(*changes)
+    found = checked(function)
+    assert found.passed and found.cause is None and found.function is function, found
+
+
+class Block(layers.Layer):
+    """Two convolutions as a layer of one's own."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.parts = [layers.Conv2D(count, 3, padding="same", activation=tf.nn.relu) for _ in range(2)]
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def recursive(filters=FILTERS):
+    """Each level calls the next."""
+
+    def level(x, first, *deeper):
+        kept = Block(first)(x)
+        if not deeper:
+            return kept
+        up = layers.Conv2DTranspose(first, (2, 2), (2, 2))(level(layers.MaxPool2D((2, 2))(kept), *deeper))
+        return Block(first)(layers.concatenate([layers.ReLU()(up), layers.Identity()(kept)]))
+
+    inputs = keras.Input((256, 256, 3))
+    return keras.Model(inputs, layers.Conv2D(1, (1, 1), activation=tf.nn.sigmoid)(level(inputs, *filters)))
+
+
+@pytest.mark.parametrize(
+    "function", [UNet, CompiledUNet, in_two_models, compiled, recursive], ids=lambda made: made.__name__
+)
+def test_other_right_styles_pass(function):
+    assert checked(function).function is function
+
+
+@pytest.mark.parametrize("make", [written(), UNet, lambda: keras.Sequential([written()()])])
+def test_a_model_passes_as_well_and_stays_as_it_was(make):
+    model = make()
+    weights, nodes = [weight.copy() for weight in model.get_weights()], len(model._inbound_nodes)
+    found = network.unet(model)
+    assert found.passed and found.function is models.unet, found
+    assert all(np.array_equal(before, after) for before, after in zip(weights, model.get_weights()))
+    assert len(model._inbound_nodes) == nodes and not any("call" in vars(layer) for layer in model.layers)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_policy_of_mixed_precision_is_set_aside(policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        assert network.unet(written()).passed
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+def test_arguments_need_defaults():
+    def two(input_shape, filters):
+        return written()(input_shape, filters)
+
+    assert network.unet(two).cause == network.unet(partial(two, filters=FILTERS)).cause == "arguments_required"
+    assert checked(partial(two, (256, 256, 3), filters=FILTERS)).passed
+
+
+@cache
+def told(name: str):
+    """What the check says to a wrong version."""
+    return checked(written(*WRONG[name]))
+
+
+@pytest.mark.parametrize("name", first_of_each({name: name for name in WRONG}, lambda name: name.split(":")[0]))
+def test_wrong_versions_are_told_their_mistake(name):
+    found = told(name)
+    assert found.cause == name.split(":")[0], found
+    assert not found.passed and found.function is models.unet
+    assert found.look and len(found.hints) >= 2 and "{" not in found.message.replace("{'size': 2}", "")
+
+
 @pytest.mark.parametrize("cause", OTHERS)
 def test_other_wrong_styles_are_told_their_mistake(cause):
-    assert check_unet.unet(OTHERS[cause]).cause == cause
+    assert checked(OTHERS[cause]).cause == cause
 
 
-def test_a_wrong_model_is_told_its_mistake_too():
-    assert check_unet.unet(models.unet(skip_connections=False)).cause == "no_skips"
+def test_every_id_has_words_and_is_tried():
+    tried = {name.split(":")[0] for name in WRONG} | set(OTHERS) | {NOT_WRITTEN}
+    assert tried == set(ADVICE) - {"reasons"}
+    assert {name for name, *_ in unet_mistakes.MISTAKES} | {reason["cause"] for reason in ADVICE["reasons"]} <= tried
 
 
-def test_every_mistake_that_has_words_is_tried():
-    assert {name.split(":")[0] for name in WRONG} | set(OTHERS) | {NOT_WRITTEN} == set(ADVICE)
-
-
-# --- not written, and odd things -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "rows"), unet_mistakes.catalog(), ids=lambda part: part if isinstance(part, str) else ""
+)
+def test_no_network_of_the_catalog_is_right(name, rows):
+    assert network.differences(rows)
 
 
 def says_what_to_do():
@@ -517,8 +570,8 @@ def says_what_to_do():
 
 @pytest.mark.parametrize("stub", [None, ..., lambda: None, lambda: ..., says_what_to_do])
 def test_an_untouched_task_is_not_written(stub):
-    result = check_unet.unet(stub)
-    assert result.cause == NOT_WRITTEN and result.verdict == "not written yet" and result.hints
+    found = network.unet(stub)
+    assert found.cause == NOT_WRITTEN and found.verdict == "not written yet" and found.hints and not found.fraction
 
 
 class Unspeakable(Exception):
@@ -538,45 +591,46 @@ def unspeakable():
     ],
 )
 def test_odd_things_get_a_result(odd):
-    result = check_unet.unet(odd)
-    assert not result.passed and result.cause in ADVICE and result.message
+    found = network.unet(odd)
+    assert not found.passed and found.cause in ADVICE and found.message
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+def test_a_slip_costs_its_own_aspect_alone():
+    lost = {
+        "filters": "filters",
+        "convolution_without_relu": "activations",
+        "no_skips": "skips",
+        "no_sigmoid": "head",
+        "average_pooling": "levels",
+    }
+    for name, aspect in lost.items():
+        assert {part.name for part in told(name).aspects if not part.right} == {aspect}
+    assert sum(part.share for part in told("filters").aspects) == pytest.approx(1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("no_skips: channels kept", "529,457 trainable parameters, 43,640 too many"),
         ("filters_not_divided", "31,031,745 trainable parameters"),
-        ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\).*two channels"),
+        ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\)"),
         ("skip_missing", "missing at 256 x 256 on the way up"),
         ("skip_wrong_level", "at 32 x 32 on the way up was 256 x 256"),
         ("convolutions_missing", "everywhere on the way down: one instead of two"),
-        ("convolutions_missing: at the bottom", "at the bottom: none instead of two"),
+        ("convolutions_missing: at the bottom", "at the bottleneck: none instead of two"),
         ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
         ("convolution_activation", "GELU everywhere"),
         ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
         ("pooling_missing", "halved three times"),
         ("name_missing", "name 'MaxPooling2D' is not defined"),
-        ("joined_several: all", "at 32 x 32 on the way up"),
         ("transposed_skip", "the skip, of 32 x 32"),
-        ("pooled_again", "gives 16 x 16 there"),
-        ("padded_twice", "at 262 x 262 on the way down"),
         ("begins_late", r"shape \(256, 256, 8\)"),
         ("none_used", "'NoneType' object has no attribute 'append'"),
     ],
 )
 def test_messages_say_what_and_where(name, words):
-    assert re.search(words, told(name).message)
-
-
-def test_what_works_is_said():
-    right = told("no_sigmoid").right
-    assert len(right) == 5 and right[-2:] == tuple(check_unet.WORKS.values())
-    assert told("no_skips").right == (right[0], right[1], right[3])
-    assert told("name_missing").right == ()
+    assert re.search(words, told(name).message), told(name).message
 
 
 def test_the_line_that_stopped_is_shown():
@@ -584,22 +638,8 @@ def test_the_line_that_stopped_is_shown():
         inputs = layers.Input((256, 256, 3))
         return keras.Model(inputs, layers.Conv2D(8, kernel=3)(inputs))
 
-    result = check_unet.unet(build_unet)
-    assert result.cause == "build_raises" and "layers.Conv2D(8, kernel=3)(inputs)" in result.look
-
-
-@pytest.mark.parametrize("name", ["no_skips", "skip_wrong_level", "layer_reused", "build_raises"])
-def test_the_same_mistake_is_told_in_the_same_words(name):
-    again = check_unet.unet(written(*WRONG[name]))
-    assert repr(again) == repr(told(name)) and again.hints == told(name).hints
-
-
-def test_numbers_in_names_are_left_out_of_errors():
-    first, second = (check_unet.unet(Refusing).message for _ in range(2))
-    assert first == second and "`ValueError: refusing takes no picture`" in first
-
-
-# --- and nothing else ------------------------------------------------------------------------------------------------
+    found = network.unet(build_unet)
+    assert found.cause == "build_raises" and "layers.Conv2D(8, kernel=3)(inputs)" in found.look
 
 
 @pytest.mark.parametrize("name", ["softmax_over_one", "skip_wrong_level"])
@@ -609,51 +649,6 @@ def test_the_check_leaves_everything_as_it_was(name, capfd):
     before = random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        check_unet.unet(written(*WRONG[name]))
+        one, two = (network.unet(written(*WRONG[name])) for _ in range(2))
     assert (random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()) == before
-    assert capfd.readouterr() == ("", "") and not caught
-
-
-def test_a_given_model_stays_as_it_was():
-    model = models.unet()
-    weights = [weight.copy() for weight in model.get_weights()]
-    nodes, fit = len(model._inbound_nodes), keras.Model.fit
-    assert check_unet.unet(model)
-    assert all(np.array_equal(before, after) for before, after in zip(weights, model.get_weights()))
-    assert len(model._inbound_nodes) == nodes and keras.Model.fit is fit
-
-
-class Slow(keras.Model):
-    def call(self, image):
-        time.sleep(60)
-
-
-def test_one_limit_holds_for_all_that_the_readers_code_does(monkeypatch):
-    monkeypatch.setattr(check_unet, "SECONDS", 1.0)
-    monkeypatch.setattr(check_unet, "CROWD", 1.0)
-
-    def slow():
-        time.sleep(0.6)
-        return Slow()
-
-    check_unet.unet(models.unet)  # builds the network to compare with, once
-    began = time.monotonic()
-    assert check_unet.unet(slow).cause == "endless"
-    assert time.monotonic() - began < 1.6
-
-
-@pytest.mark.parametrize(("load", "crowd"), [(0, 1), (2, 1), (6, 3), (1000, check_unet.CROWD)])
-def test_a_busy_machine_has_more_time(load, crowd, monkeypatch):
-    monkeypatch.setattr(check_unet.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(check_unet.os, "getloadavg", lambda: (load, 0, 0), raising=False)
-    assert check_unet._crowd() == crowd
-    monkeypatch.delattr(check_unet.os, "getloadavg")
-    assert check_unet._crowd() == 1
-
-
-def test_three_seconds_are_plenty():
-    function = written()
-    check_unet.unet(function)  # builds the network to compare with, once
-    began = time.process_time()
-    check_unet.unet(function)
-    assert time.process_time() - began < 3
+    assert capfd.readouterr() == ("", "") and not caught and repr(one) == repr(two)

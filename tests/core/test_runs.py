@@ -1,146 +1,78 @@
-"""What a training leaves on disk: files that are whole or not there, reading them back, telling what is damaged."""
+"""What a training run leaves on disk: reading it back, damage, keys and finding, locks, the source of steps."""
 
-import os
+import json
+import multiprocessing
+import runpy
 import shutil
-import stat
-import threading
-from itertools import product
+import time
+from functools import partial
 from pathlib import Path
 
-import make_reference
 import numpy as np
 import pytest
 
-from roadseg import baselines, recipes, runs
-from roadseg.errors import RunError
-from roadseg.files import written_whole
-
-SETTINGS = {
-    "model": "simple",
-    "recipe": {"name": "reported", "learning_rate": 1e-3, "initializer": "glorot_uniform", "standardize": False},
-    "seed": 3,
-    "split": "course",
-    "epochs": 2,
-    "size": [8, 12],
-    "data": "0123456789abcdef",
-    "step": "fedcba9876543210",
-    "validation_names": ["um_000001", "uu_000002"],
-}
-CURVES = np.array([[1, 0.5, 0.8, 0.4, 0.82, 1e-3, 2.5], [2, 0.1 + 0.2, 1 / 3, 0.3, 0.9, 1e-3, 2.25]])
-STEPS = np.array([[i, 1 / i, 0.5] for i in range(1, 5)])
+from roadseg import data, recipes, runs, storage, training
+from roadseg.errors import OptionError, RunError
 
 
-def write_run(out: Path, *, ended: str = "2024-05-01T10:00:00+00:00", **changes) -> Path:
-    """A finished run, written by hand."""
-    settings = {**SETTINGS, **changes}
-    path = out / runs.key(settings)
-    (path / "predictions").mkdir(parents=True)
-    for epoch in (1, 2):
-        probability = np.full((2, 8, 12), 100 * epoch, np.uint8)
-        runs.write_arrays(path / "predictions" / f"epoch-0{epoch}.npz", compress=True, probability=probability)
-    runs.write_csv(path / "curves.csv", runs.CURVES, CURVES)
-    runs.write_csv(path / "steps.csv", runs.STEPS, STEPS)
-    for which in runs.WEIGHTS:
-        (path / f"{which}.weights.h5").write_bytes(which.encode())
-    weights = {which: runs.digest(path / f"{which}.weights.h5") for which in runs.WEIGHTS}
-    runs.write_json(path / "settings.json", settings)
-    finished = {"epochs": 2, "best_epoch": 2, "seconds": 4.75, "weights": weights, "ended": ended}
-    runs.write_json(path / "finished.json", finished)
-    return path
+@pytest.fixture(scope="module")
+def trained(roads, tmp_path_factory) -> runs.Run:
+    """A finished run of two epochs, not to be changed."""
+    recipe = recipes.get_recipe("reported", name="small", epochs=2)
+    return training.train("simple", recipe, roads, seed=3, out=tmp_path_factory.mktemp("runs"), log=lambda line: None)
 
 
 @pytest.fixture
-def path(tmp_path) -> Path:
-    return write_run(tmp_path / "runs")
+def path(trained, tmp_path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(trained.path, tmp_path / "runs" / trained.path.name))
 
 
-# --- whole files -----------------------------------------------------------------------------------------------------
+def change(path: Path, **entries) -> None:
+    """Change entries of a JSON file."""
+    runs.write_json(path, json.loads(path.read_text()) | entries)
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path):
-    target = tmp_path / "file"
-    target.write_bytes(b"old")
-    with written_whole(target) as file:
-        file.write(b"new")
-        file.flush()
-        assert target.read_bytes() == b"old"
-    assert target.read_bytes() == b"new" and list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("old", [None, b"old"])
-def test_an_exception_in_the_middle_leaves_the_old_file(tmp_path, error, old):
-    target = tmp_path / "file"
-    if old:
-        target.write_bytes(old)
-    with pytest.raises(error), written_whole(target) as file:
-        file.write(b"half")
-        raise error
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([old] if old else [])
-
-
-def test_whole_files_have_the_usual_permissions(tmp_path):
-    (tmp_path / "usual").touch()
-    with written_whole(tmp_path / "file") as file:
-        file.write(b"x")
-    assert len({stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}) == 1
-
-
-def test_tables_come_back_as_they_were(tmp_path):
-    runs.write_csv(tmp_path / "curves.csv", runs.CURVES, CURVES)
-    assert (tmp_path / "curves.csv").read_text().splitlines()[:2] == [
-        "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds",
-        "1,0.5,0.8,0.4,0.82,0.001,2.5",
-    ]
-    (tmp_path / "settings.json").touch()
-    curves = runs.Run(tmp_path).curves
-    np.testing.assert_array_equal(np.stack(list(curves.values()), axis=1), CURVES)
-
-
-# --- reading a run ---------------------------------------------------------------------------------------------------
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_reads_back(path):
-    run = runs.open_run(path)
-    assert (run.path, run.how, run.settings) == (path, "reused", SETTINGS)
-    assert run.title == "simple, reported, seed 3" and run.validation_names == ("um_000001", "uu_000002")
-    assert tuple(run.curves) == runs.CURVES and tuple(run.steps) == runs.STEPS
-    assert run.curves["accuracy"].tolist() == [0.8, 1 / 3] and run.steps["step"].tolist() == [1, 2, 3, 4]
-    assert (run.finished["best_epoch"], run.finished["seconds"]) == (2, 4.75)
-
-
-def test_predictions_by_epoch(path):
     run = runs.open_run(str(path))
-    assert [int(run.prediction(epoch)[0, 0, 0]) for epoch in (1, 2, -1)] == [100, 200, 200]
-    assert run.prediction().shape == (2, 8, 12) and run.prediction().dtype == np.uint8
+    assert (run.path, run.how, run.title) == (path, "reused", "simple, small, seed 3")
+    with np.load(path / "state.npz") as state:  # tables come back to the last digit
+        np.testing.assert_array_equal(np.stack(list(run.curves.values()), axis=1), state["curves"])
+        np.testing.assert_array_equal(np.stack(list(run.steps.values()), axis=1), state["steps"])
+        for i, weight in enumerate(run.model("best").get_weights()):
+            np.testing.assert_array_equal(weight, state[f"best_{i}"])
+    np.testing.assert_array_equal(run.prediction(), run.prediction(2))
+    assert run.prediction(1).shape == (len(run.validation_names), 32, 32)
     for epoch in (0, 3, -2):
-        with pytest.raises(RunError, match=rf"{path.name} has epochs 1 to 2; epoch {epoch} was asked for"):
+        with pytest.raises(RunError, match=f"1 to 2.* {epoch}"):
             run.prediction(epoch)
+    with pytest.raises(RunError, match="'final'"):
+        run.model("final")
 
 
-def test_what_is_no_run(path, tmp_path):
-    with pytest.raises(RunError, match=rf"there is no run at {tmp_path / 'none'}: train one with `python -m roadseg"):
-        runs.open_run(tmp_path / "none")
-    (tmp_path / "pictures").mkdir()
-    with pytest.raises(RunError, match=rf"{tmp_path / 'pictures'} is no run: name one of the folders in runs"):
-        runs.open_run(tmp_path / "pictures")
-    with pytest.raises(RunError, match="there is no run at"):
-        runs.open_run(path / "settings.json")
+def test_what_is_no_finished_run(path, tmp_path):
+    (tmp_path / "images").mkdir()
+    for other in (tmp_path / "none", tmp_path / "images", path / "settings.json"):
+        with pytest.raises(RunError, match=str(other)):
+            runs.open_run(other)
     (path / "finished.json").unlink()
-    with pytest.raises(RunError, match=rf"the run {path} has not finished: the same training command resumes it"):
+    with pytest.raises(RunError, match=f"{path} has not finished"):
         runs.open_run(path)
 
 
-def truncate(path):
+def half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path):
-    path.write_bytes(b"")
 
 
 def scribble(path):
     path.write_bytes(b"\xff\xfe{[,\0\n")
+
+
+def endless(path):
+    path.write_text("[" * 200_000)
 
 
 def other_content(path):
@@ -148,69 +80,71 @@ def other_content(path):
     if path.suffix == ".npz":
         np.savez(path, other=np.zeros(3))
     else:
-        path.write_text({".json": '["other"]\n', ".csv": "step,value\n1,2\n"}[path.suffix])
+        path.write_text({".json": '{"epochs": 2}\n'}.get(path.suffix, "step,value\n1,2\n"))
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, truncate, empty, scribble, other_content])
-@pytest.mark.parametrize(
-    ("file", "read"),
-    [
-        ("settings.json", lambda run: run.settings),
-        ("finished.json", lambda run: run.finished),
-        ("curves.csv", lambda run: run.curves),
-        ("steps.csv", lambda run: run.steps),
-        ("predictions/epoch-02.npz", lambda run: run.prediction()),
-    ],
-)
-def test_a_damaged_file_is_named_with_its_remedy(path, file, read, damage):
+READ = {
+    "settings.json": lambda run: run.settings,
+    "finished.json": lambda run: run.finished,
+    "curves.csv": lambda run: run.curves,
+    "steps.csv": lambda run: run.steps,
+    "predictions/epoch-02.npz": lambda run: run.prediction(),
+    "last.weights.h5": lambda run: run.model(),
+}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, half, scribble, endless, other_content])
+@pytest.mark.parametrize("file", READ)
+def test_a_damaged_file_is_named(path, file, damage):
     damage(path / file)
     left = sorted(path.rglob("*"))
-    with pytest.raises(RunError) as error:
-        read(runs.Run(path))
-    message = str(error.value)
-    assert message.startswith(f"{path / file} is missing or damaged") and "\n" not in message
-    assert message.endswith(f": delete the run {path} and train again.")
-    assert sorted(path.rglob("*")) == left
-
-
-@pytest.mark.parametrize("file", ["settings.json", "finished.json", "curves.csv"])
-@pytest.mark.parametrize("damage", [truncate, empty, scribble, other_content])
-def test_a_run_with_damaged_tables_does_not_open(path, file, damage):
-    damage(path / file)
-    with pytest.raises(RunError, match=rf"{file} is missing or damaged.*: delete the run"):
-        runs.open_run(path)
-
-
-def lose_line(path):
-    lines = (path / "curves.csv").read_text().splitlines(keepends=True)
-    (path / "curves.csv").write_text("".join(lines[:-1]))
-
-
-@pytest.mark.parametrize("lost", ["steps.csv", "last.weights.h5", "best.weights.h5", "predictions/epoch-01.npz", None])
-def test_a_run_that_lost_files_or_lines_does_not_open(path, lost):
-    (path / lost).unlink() if lost else lose_line(path)
-    with pytest.raises(RunError, match=rf"the run {path} has lost files or lines: delete it and train again"):
-        runs.open_run(path)
-
-
-def test_no_shortened_table_opens(path):
-    whole = (path / "curves.csv").read_bytes()
-    for length in range(len(whole)):
-        (path / "curves.csv").write_bytes(whole[:length])
-        with pytest.raises(RunError, match="delete"):
+    with pytest.raises(RunError, match=f"{path / file} .*{path}") as error:
+        READ[file](runs.Run(path))
+    assert "\n" not in str(error.value) and sorted(path.rglob("*")) == left
+    if file.endswith(("json", "curves.csv")):
+        with pytest.raises(RunError):
             runs.open_run(path)
 
 
-def test_any_changed_byte_of_a_prediction_is_told_or_harmless(path):
-    file = path / "predictions" / "epoch-01.npz"
-    whole, told = file.read_bytes(), 0
-    for position in range(len(whole)):
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("finished.json", {"epochs": "2"}),
+        ("finished.json", {"epochs": 10**12}),
+        ("finished.json", {"ended": 3}),
+        ("settings.json", {"epochs": 3}),
+        ("settings.json", {"recipe": 3}),
+        ("settings.json", {"validation_names": None}),
+    ],
+)
+def test_a_crafted_run_does_not_open_and_is_not_found(path, file, changes):
+    wanted = runs.open_run(path).settings
+    change(path / file, **changes)
+    with pytest.raises(RunError, match=str(path)):
+        runs.open_run(path)
+    assert runs.find(wanted, out=path.parent) is None
+
+
+@pytest.mark.parametrize("lost", ["steps.csv", "last.weights.h5", "predictions/epoch-01.npz", "a line"])
+def test_a_run_that_has_lost_files_or_lines_does_not_open(path, lost):
+    if lost == "a line":
+        (path / "curves.csv").write_text("".join((path / "curves.csv").read_text().splitlines(keepends=True)[:2]))
+    else:
+        (path / lost).unlink()
+    with pytest.raises(RunError, match=str(path)):
+        runs.open_run(path)
+
+
+def test_a_changed_bit_of_a_prediction_is_found_or_harmless(path):
+    file, found = path / "predictions" / "epoch-01.npz", 0
+    whole, prediction = file.read_bytes(), runs.read_prediction(path, 1)
+    for position in range(0, len(whole), 7):
         file.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
         try:
-            assert (runs.read_prediction(path, 1) == 100).all()
+            np.testing.assert_array_equal(runs.read_prediction(path, 1), prediction)
         except RunError:
-            told += 1
-    assert told > len(whole) / 2
+            found += 1
+    assert found > len(whole) / 14
 
 
 class Trap:
@@ -220,199 +154,133 @@ class Trap:
         self.path = path
 
     def __reduce__(self):
-        return open, (str(self.path), "w")
+        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("file", ["predictions/epoch-01.npz", "state.npz"])
 def test_nothing_is_unpickled(path, tmp_path, file):
-    trap = np.array([Trap(tmp_path / "sprung")], object)
-    np.savez(path / file, allow_pickle=True, probability=trap)
-    with pytest.raises(RunError, match=r"is missing or damaged .*: delete the run"):
+    np.savez(path / file, allow_pickle=True, probability=np.array([Trap(tmp_path / "sprung")], object))
+    with pytest.raises(RunError, match=file):
         runs.read_arrays(path / file)
     assert not (tmp_path / "sprung").exists()
-    with np.load(path / file, allow_pickle=True) as kept:
-        kept["probability"].item().close()
+    with np.load(path / file, allow_pickle=True) as arrays:
+        arrays["probability"]
     assert (tmp_path / "sprung").exists()  # so the trap works
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
+# --- whole files -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> tuple[Path, list[np.ndarray]]:
-    """A weights file of the simple model, and what is in it."""
-    from roadseg import models
-    from roadseg.backend import keras
-
-    keras.utils.set_random_seed(7)
-    model = models.build("simple", size=(8, 12))
-    path = tmp_path_factory.mktemp("weights") / "model.weights.h5"
-    model.save_weights(path)
-    return path, model.get_weights()
-
-
-def with_weights(path: Path, file: Path) -> runs.Run:
-    """The run with these weights after the last epoch."""
-    shutil.copy(file, path / "last.weights.h5")
-    finished = runs.open_run(path).finished
-    finished["weights"]["last"] = runs.digest(file)
-    runs.write_json(path / "finished.json", finished)
-    return runs.open_run(path)
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    try:
+        with storage.atomic_write(target) as file:
+            file.write(b"new")
+            file.flush()
+            assert target.read_bytes() == b"old"
+            if error:
+                raise error
+    except (ValueError, KeyboardInterrupt):
+        pass
+    assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
 
 
-def test_the_model_comes_back_with_its_weights(path, weights):
-    file, values = weights
-    model = with_weights(path, file).model()
-    assert model.input_shape == (None, 8, 12, 3)
-    for found, expected in zip(model.get_weights(), values):
-        np.testing.assert_array_equal(found, expected)
+# --- keys, finding, folders ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, truncate, empty, scribble])
-def test_weights_are_checked_against_their_digest(path, weights, damage):
-    run = with_weights(path, weights[0])
-    damage(path / "last.weights.h5")
-    with pytest.raises(RunError, match=rf"last\.weights\.h5 is missing or .*: delete {path} and train again"):
-        run.model()
-    with pytest.raises(RunError, match="no weights are called 'final': choose best or last"):
-        run.model("final")
+def test_the_key_is_readable_and_changes_with_each_ingredient(trained):
+    settings = trained.settings
+    values = ("unet", {**settings["recipe"], "learning_rate": 1e-4}, 4, "blocks", 3, [12, 8], "other", "other")
+    keys = {runs.key({**settings, name: value}) for name, value in zip(runs.KEY, values, strict=True)}
+    assert runs.key(settings) == trained.path.name and trained.path.name.startswith("simple-small-seed3-")
+    assert len(keys | {trained.path.name}) == 1 + len(runs.KEY)
+    assert runs.key({**settings, "versions": {}, "machine": {}, "started": "", "source": ""}) == trained.path.name
 
 
-# --- keys, finding, folders, locks -----------------------------------------------------------------------------------
-
-
-def test_the_key_is_readable_and_changes_with_each_ingredient():
-    changes = {
-        "model": "unet",
-        "recipe": {**SETTINGS["recipe"], "learning_rate": 1e-4},
-        "seed": 4,
-        "split": "blocks",
-        "epochs": 3,
-        "size": [12, 8],
-        "data": "another",
-        "step": "another",
-    }
-    assert set(changes) == set(runs.KEY)
-    keys = [runs.key({**SETTINGS, name: value}) for name, value in changes.items()]
-    assert len({runs.key(SETTINGS), *keys}) == 1 + len(changes)
-    assert runs.key(SETTINGS).startswith("simple-reported-seed3-") and keys[0].startswith("unet-reported-seed3-")
-    others = {"versions": {"numpy": "3"}, "machine": {"cores": 99}, "started": "later", "source": "elsewhere"}
-    assert runs.key({**dict(reversed(SETTINGS.items())), **others}) == runs.key(SETTINGS)
-
-
-def test_find_prefers_the_newest_whoever_wrote_its_step(tmp_path):
-    write_run(tmp_path, step="one", ended="2024-05-01T10:00:00+00:00")
-    newest = write_run(tmp_path, step="two", ended="2024-05-03T10:00:00+00:00")
-    write_run(tmp_path, step="three", ended="2024-05-02T10:00:00+00:00")
-    assert runs.find(SETTINGS, out=tmp_path).path == newest
-
-
-@pytest.mark.parametrize("change", [{"seed": 33}, {"data": "other"}, {"epochs": 1}, {"split": "blocks"}])
-def test_find_takes_no_run_of_other_settings(tmp_path, change):
-    write_run(tmp_path)
-    assert runs.find({**SETTINGS, **change}, out=tmp_path) is None
-
-
-@pytest.mark.parametrize("file", ["settings.json", "finished.json", "curves.csv"])
-@pytest.mark.parametrize("damage", [Path.unlink, truncate, other_content])
-def test_find_passes_over_damaged_runs(tmp_path, file, damage):
-    whole, damaged = (write_run(tmp_path, step=step, ended=f"2024-05-0{step}T10:00:00+00:00") for step in "12")
-    damage(damaged / file)
-    assert runs.find(SETTINGS, out=tmp_path).path == whole
+def test_find_takes_the_newest_whole_run_whoever_wrote_its_step(path):
+    settings, out = runs.open_run(path).settings, path.parent
+    newest, damaged = (Path(shutil.copytree(path, f"{path}-{name}")) for name in ("newest", "damaged"))
+    for other in (newest, damaged):
+        change(other / "settings.json", step="other")
+        change(other / "finished.json", ended="9999-12-31T00:00:00+00:00")
+    half(damaged / "curves.csv")
+    assert runs.find(settings, out=out).path == newest
+    shutil.rmtree(newest)
+    assert runs.find(settings, out=out).path == path
+    for changes in ({"seed": 33}, {"data": "other"}, {"epochs": 1}, {"split": "blocks"}):
+        assert runs.find({**settings, **changes}, out=out) is None
+    assert [run.path for run in runs.find_all({"split": "course"}, "simple-*", out=out)] == [path]
 
 
 def test_the_folder_of_runs(tmp_path, monkeypatch):
-    assert runs.folder(tmp_path / "deep" / "out") == tmp_path / "deep" / "out"
-    assert runs.folder() == tmp_path / "runs"
+    assert runs.make_folder(tmp_path / "deep" / "out").is_dir() and runs.make_folder() == tmp_path / "runs"
     monkeypatch.delenv("ROADSEG_RUNS")
     monkeypatch.setenv("ROADSEG_HOME", str(tmp_path / "deep"))
-    assert runs.folder() == tmp_path / "deep" / "runs" and runs.folder().is_dir()
-
-
-def test_a_folder_of_runs_that_cannot_be_written(tmp_path, monkeypatch):
+    assert runs.make_folder() == tmp_path / "deep" / "runs"
     (tmp_path / "file").write_text("in the way")
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(RunError, match=rf"the runs folder {path} cannot be written .*set ROADSEG_RUNS to a folder"):
-            runs.folder(path)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(RunError, match=r"\(no permission to write\): make it writable, or set ROADSEG_RUNS"):
-        runs.folder(tmp_path / "locked")
-    assert (tmp_path / "file").read_text() == "in the way"
+    with pytest.raises(RunError, match=f"{tmp_path / 'file'}.*ROADSEG_RUNS"):
+        runs.make_folder(tmp_path / "file")
 
 
-def test_a_lock_lets_one_in_at_a_time(tmp_path):
-    said, entered = [], threading.Event()
-
-    def enter():
-        with runs.locked(tmp_path / "run", say=lambda text: said.append(text) or waiting.set()):
-            entered.set()
-
-    waiting, other = threading.Event(), threading.Thread(target=enter)
-    with runs.locked(tmp_path / "run", say=pytest.fail):
-        other.start()
-        assert waiting.wait(20) and not entered.is_set()
-    other.join(20)
-    assert entered.is_set()
-    assert said == ["Another process is training run; waiting for it, to reuse what it makes."]
+# --- locks -----------------------------------------------------------------------------------------------------------
 
 
-# --- reference results -----------------------------------------------------------------------------------------------
+def train_in_process(folder, out, queue):
+    """In another process: train, and report how it went."""
+    roads, log = data.load(folder, size=(32, 32), cache=False), []
+    recipe = recipes.get_recipe("reported", name="small", epochs=4)
+    wait = lambda progress: time.sleep(0.3)  # noqa: E731  long enough for the other process to find the lock
+    queue.put((training.train("simple", recipe, roads, out=out, log=log.append, callback=wait).how, log))
 
 
-@pytest.fixture(scope="module")
-def reference() -> list[dict]:
-    return runs.reference()["runs"]
+@pytest.mark.slow
+def test_of_two_processes_one_trains_and_the_other_reuses(road_folder, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [context.Process(target=train_in_process, args=(road_folder, tmp_path, queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    (reused, log), (trained, _) = sorted(queue.get(timeout=500) for _ in processes)
+    for process in processes:
+        process.join()
+    assert (reused, trained) == ("reused", "trained") and 1 <= len(log) <= 2
 
 
-def test_reference_holds_all_that_the_notebooks_plot(reference):
-    keys = {(entry["model"], entry["recipe"]["name"], entry["seed"]) for entry in reference}
-    models, names = ("simple", "unet", "unet-no-skip"), ("reported", "assigned", "fast")
-    as_long = {recipe.name for recipe in make_reference.AS_LONG}
-    kinds = {*product(models, names), *product(["simple"], as_long)}
-    assert as_long == {"reported-14", "assigned-14"}
-    assert keys == {(model, name, seed) for model, name in kinds for seed in (0, 1, 2)}
-    assert set(runs.reference()["baselines"]) == set(baselines.BASELINES)
-    assert [entry["seed"] for entry in runs.reference()["from scenes alone"]] == [0, 1]
-    tried = {(entry["recipe"]["name"], entry["seed"]) for entry in runs.reference()["tried"]}
-    names = {recipes.named(recipe).name for recipe in make_reference.TRIED}
-    assert tried == {(name, seed) for name in names for seed in (0, 1, 2)} and {"adam", "muon", "fast", "best"} < names
+# --- source of steps -------------------------------------------------------------------------------------------------
 
 
-def test_what_was_tried_is_what_the_recipes_say():
-    meant = {recipe.name: recipes.settings(recipe) for recipe in map(recipes.named, make_reference.TRIED)}
-    for entry in runs.reference()["tried"]:
-        name, recipe = entry["recipe"]["name"], entry["recipe"]
-        assert (entry["model"], entry["split"], entry["epochs"]) == ("unet", "blocks", recipe["epochs"])
-        assert recipe == meant[name]
-        for scores in (entry["scores"], entry["mirrored"]):
-            assert set(scores) == {"um", "umm", "uu", "all"} and 0.8 < scores["all"]["max_f"] < 1
+def defined(path: Path, source: str):
+    """The function `step` of a file with this source."""
+    path.write_text(source)
+    return runpy.run_path(str(path))["step"]
 
 
-def test_reference_results_are_whole(reference):
-    keys = [(entry["model"], entry["recipe"]["name"], entry["seed"]) for entry in reference]
-    assert keys and len(set(keys)) == len(keys)
-    assert {model for model, _, _ in keys} <= {"simple", "unet", "unet-no-skip"}
-    for entry in reference:
-        assert set(entry["curves"]) == set(runs.CURVES) - {"seconds"}
-        assert all(len(column) == entry["epochs"] for column in entry["curves"].values())
-        assert all(np.isfinite(column).all() for column in entry["curves"].values())
-        assert entry["curves"]["epoch"] == list(range(1, entry["epochs"] + 1))
-        as_in_the_course = entry["recipe"]["name"].endswith("-14")
-        assert (entry["split"], entry["train_count"]) == (("course", 225) if as_in_the_course else ("blocks", 200))
+def test_the_digest_of_a_source_ignores_comments_docstrings_and_layout(tmp_path):
+    plain = defined(tmp_path / "a.py", "def step(x):\n    return x + 1\n")
+    same = defined(
+        tmp_path / "b.py", 'if True:\n  def step(\n      x):\n    """Add."""\n    return (x  # one\n  + 1)\n'
+    )
+    other = defined(tmp_path / "c.py", "def step(x):\n    return x + 2\n")
+    assert runs.source_digest(plain) == runs.source_digest(same) != runs.source_digest(other)
+    assert runs.source_digest(plain, other) != runs.source_digest(other, plain)
+    assert runs.source_digest(partial(plain, 1)) == runs.source_digest(plain)
 
 
-def test_reference_results_tell_scores_versions_and_machine(reference):
-    for entry in reference:
-        assert set(entry["scores"]) == {"um", "umm", "uu", "all"}
-        for row in entry["scores"].values():
-            assert {"accuracy", "f1", "iou", "max_f", "average_precision"} <= set(row)
-            assert all(value is None or 0 <= value <= 1 for value in row.values())
-        assert {"tensorflow", "keras", "numpy", "python", "roadseg"} <= set(entry["versions"])
-        assert set(entry["machine"]) == {"system", "processor", "cores"}
+STYLES = {
+    "lambda": "step = lambda x: x + {}\n",
+    "object": "class Adder:\n    def __call__(self, x):\n        return x + {}\n\nstep = Adder()\n",
+}
 
 
-def test_reference_runs_of_one_recipe_come_by_seed():
-    assert [entry["seed"] for entry in runs.reference_runs("unet", "fast")] == [0, 1, 2]
-    assert {entry["recipe"]["name"] for entry in runs.reference_runs("simple", "assigned")} == {"assigned"}
-    with pytest.raises(RunError, match="no reference runs of unet, slow"):
-        runs.reference_runs("unet", "slow")
+@pytest.mark.parametrize("source", STYLES.values(), ids=STYLES)
+def test_steps_of_any_style_have_a_digest(tmp_path, source):
+    one, two = (runs.source_digest(defined(tmp_path / f"{i}.py", source.format(i))) for i in (1, 2))
+    assert one != two
+
+
+@pytest.mark.parametrize("function", [print, eval("lambda x: x")], ids=["built-in", "typed"])
+def test_no_digest_without_a_definition(function):
+    with pytest.raises(OptionError):
+        runs.source_digest(function)

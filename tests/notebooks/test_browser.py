@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from roadseg.workbook import notebooks as workbook
+from roadseg import workbook
 from roadseg.workbook import review
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -218,14 +218,14 @@ def open_enlarged(page, folder: Path, notebook: str, theme: str, *, imports: str
 
 
 CONTRAST = """card => {
-    const luminance = colour => {
-        const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).map(v => v / 255)
+    const luminance = color => {
+        const [r, g, b] = color.match(/[0-9.]+/g).map(Number).map(v => v / 255)
             .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
         return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
     const behind = element => {
-        const colour = getComputedStyle(element).backgroundColor;
-        return /, 0\\)$/.test(colour) && element.parentElement ? behind(element.parentElement) : colour;
+        const color = getComputedStyle(element).backgroundColor;
+        return /, 0\\)$/.test(color) && element.parentElement ? behind(element.parentElement) : color;
     };
     const texts = [...card.querySelectorAll("*")].filter(element =>
         [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim().length > 1));

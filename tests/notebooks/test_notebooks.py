@@ -33,7 +33,7 @@ def test_valid_and_small(path):
 def test_one_title_with_a_verb_and_what_it_is_about(path):
     text = [cell.source for cell in cells(path, "markdown")]
     assert sum(len(re.findall(r"^# ", source, flags=re.M)) for source in text) == 1
-    for promise in ("**You will**", "**You will learn**", "**You need**", "**It runs**"):
+    for promise in ("**You will**", "**You will learn**", "**You need**", "**Running time:**"):
         assert promise in " ".join(text[0].split())
     assert "## What you did" in text[-1] and "**To try alone:**" in text[-1]
 

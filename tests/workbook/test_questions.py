@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from roadseg import workbook
 from roadseg.errors import OptionError
-from roadseg.workbook import notebooks as workbook
 from roadseg.workbook import questions
 
 
@@ -26,25 +26,21 @@ def cells():
     return found
 
 
-def test_the_points_add_up_to_100():
-    assert sum(item.points for item in questions.ITEMS) == 100
-    assert all(item.points > 0 for item in questions.ITEMS)
-
-
-def test_there_are_fourteen_questions_and_five_tasks_in_order():
-    labels = list(dict.fromkeys(item.label for item in questions.ITEMS))
+def test_five_tasks_and_fourteen_questions_carry_100_points():
+    labels = list(dict.fromkeys(item.label for item in workbook.ITEMS))
     assert labels == [f"Task {n}" for n in range(1, 6)] + [f"Question {n}" for n in range(1, 15)]
+    assert sum(item.points for item in workbook.ITEMS) == 100 and all(item.points > 0 for item in workbook.ITEMS)
 
 
 def test_each_item_is_of_a_known_kind_and_has_what_its_kind_needs():
-    for item in questions.ITEMS:
+    for item in workbook.ITEMS:
         assert item.kind in questions.KINDS and item.title and item.text
         assert bool(item.words) == (item.kind == "text") and bool(item.defines) == (item.kind != "text"), item.id
 
 
 def test_the_notebooks_hold_exactly_these_cells_with_these_points(cells):
     expected = {}
-    for item in questions.ITEMS:
+    for item in workbook.ITEMS:
         expected[item.id] = (item.notebook, item.points if item.kind == "text" else None)
         if item.kind != "text":
             expected[f"check-{item.id}"] = (item.notebook, item.points)
@@ -52,7 +48,7 @@ def test_the_notebooks_hold_exactly_these_cells_with_these_points(cells):
 
 
 def test_what_can_be_graded_has_the_right_type(cells):
-    for item in questions.ITEMS:
+    for item in workbook.ITEMS:
         own = cells[item.id][1]
         assert own["cell_type"] == ("markdown" if item.kind == "text" else "code")
         assert role(own)["solution"] and role(own)["grade"] == (item.kind == "text")
@@ -64,26 +60,19 @@ def test_what_can_be_graded_has_the_right_type(cells):
 def test_the_questions_are_worded_as_in_the_notebook():
     cells = workbook.read_notebook(workbook.worked_folder() / "03_written_questions.ipynb")["cells"]
     asked = re.findall(r"^\*([^*].*)\*$", "\n".join("".join(c["source"]) for c in cells), re.M)
-    texts = [item.text for item in questions.ITEMS if item.label.startswith("Question")]
-    assert asked == texts
+    assert asked == [item.text for item in workbook.ITEMS if item.label.startswith("Question")]
 
 
 def test_each_text_and_nothing_else_has_a_rubric():
-    assert set(questions.rubrics()) == {item.id for item in questions.ITEMS if item.kind == "text"}
-    for rubric in questions.rubrics().values():
+    assert set(workbook.rubrics()) == {item.id for item in workbook.ITEMS if item.kind == "text"}
+    for rubric in workbook.rubrics().values():
         assert len(rubric.ideas) >= 2 and len(rubric.mistakes) >= 1
 
 
-def test_a_copy_without_rubrics_works(monkeypatch):
-    def missing(name):
-        raise FileNotFoundError(name)
-
-    questions.rubrics.cache_clear()
-    monkeypatch.setattr(questions, "_table", missing)
-    assert questions.rubrics() == {}
-    questions.rubrics.cache_clear()
+def test_a_copy_without_rubrics_works(tmp_path):
+    assert workbook.rubrics(tmp_path / "rubric.toml") == {}
 
 
-def test_an_unknown_item_is_told_with_the_known_ones():
+def test_an_unknown_item_is_refused_with_the_known_ones():
     with pytest.raises(OptionError, match=r"'answer-15'.*answer-14"):
-        questions.item("answer-15")
+        workbook.item("answer-15")

@@ -1,0 +1,37 @@
+"""Random changes to a batch in `tf.data`, drawn anew in every epoch: image, mask and weight change together.
+
+Tensors: image float32 (n, H, W, 3) in [0, 1]; mask and weight float32 (n, H, W, 1) of 0 and 1. `draw` int64 (2,) is the
+seed of TensorFlow's stateless random numbers: the same draw makes the same changes, so a resumed run sees what an
+uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+from roadseg.backend import tf
+
+
+def random_flip(image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor, *, draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Mirror about half of the samples left to right: image, mask and weight share one random draw."""
+    flip = tf.random.stateless_uniform([tf.shape(image)[0], 1, 1, 1], draw) < 0.5
+    return tuple(tf.where(flip, tf.reverse(part, [2]), part) for part in (image, mask, weight))
+
+
+def color_jitter(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tensor:
+    """Change brightness and contrast (each by up to 40 %) and white balance (up to 10 %) of each image.
+
+    strength : in [0, 1], multiplies these limits."""
+
+    def factor(kind: int, channels: int, limit: float) -> tf.Tensor:
+        own_draw = draw + tf.constant([0, kind * 1_000_003], tf.int64)  # far from that of any other batch
+        spread = limit * strength
+        return tf.random.stateless_uniform([tf.shape(image)[0], 1, 1, channels], own_draw, 1 - spread, 1 + spread)
+
+    mean = tf.reduce_mean(image, [1, 2], keepdims=True)
+    contrasted = (image - mean) * factor(1, 1, 0.4) + mean
+    return tf.clip_by_value(contrasted * factor(2, 1, 0.4) * factor(3, 3, 0.1), 0, 1)
+
+
+def half_resolution(image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Half of the height and width, which must be even: means of 2 x 2 pixels of the image, one of each four pixels of
+    mask and weight, which stay 0 or 1. The first epochs of progressive resizing train on these."""
+    return tf.nn.avg_pool2d(image, 2, 2, "VALID"), mask[:, 1::2, 1::2], weight[:, 1::2, 1::2]

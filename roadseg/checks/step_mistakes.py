@@ -1,0 +1,300 @@
+"""The catalog of tasks 1 and 2: wrong steps as students write them, each a right step with some of its lines changed.
+
+To teach the check a new mistake, write it down here, under the aspect that it breaks first, and its message in
+`steps.toml` under the same id. `number` stands in a changed line for what a student may choose freely, such as a
+factor; its value is taken from what the student's step did, by the function named behind the lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from roadseg.backend import keras, tf
+from roadseg.checks.judge import LOSS, added
+from roadseg.checks.probe import Step
+
+RIGHT = {
+    "train_step": """
+def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
+    with tf.GradientTape() as tape:
+        probability = model(image, training=True)
+        loss = loss_fn(mask, probability)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    running_loss.update_state(loss)
+    running_accuracy.update_state(mask, probability)
+    return probability
+""",
+    "val_step": """
+def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
+    probability = model(image, training=False)
+    loss = loss_fn(mask, probability)
+    running_loss.update_state(loss)
+    running_accuracy.update_state(mask, probability)
+    return probability
+""",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Mistake:
+    """A wrong step. aspect : the first that it breaks; number : what gives its free number, from two lists of steps."""
+
+    id: str
+    name: str
+    aspect: str
+    source: str
+    number: Callable[[list, list], float | None] | None = None
+
+    @cached_property
+    def names(self) -> dict:
+        """The names that its code sees; the function is one of them."""
+        names = {"tf": tf, "keras": keras, "np": np, "number": None}
+        exec(compile(self.source, f"<{self.id}>", "exec"), names)
+        return names
+
+    def step(self, number: float | None = None) -> Callable:
+        """The wrong step, with a value for its free number."""
+        self.names["number"] = number
+        return self.names[self.name]
+
+
+# --- free numbers, from the student's trials and Keras's -------------------------------------------------------------
+
+
+def gradients(step: Step) -> dict[str, np.ndarray]:
+    """What the optimizer was given, by the name of the weight; what has no gradient is not in it."""
+    pairs = [pair for given, names in step.noted("apply") if given for pair in zip(names, given)]
+    return {name: gradient for name, gradient in pairs if isinstance(gradient, np.ndarray)}
+
+
+def flat(step: Step) -> np.ndarray:
+    """All gradients in one row."""
+    return np.concatenate([np.zeros(0), *(gradient.ravel() for gradient in gradients(step).values())])
+
+
+def gradient_factor(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
+    """By how much the gradients of the first step exceed Keras's, where there are as many."""
+    found, right = flat(seen[0][0]), flat(wanted[0][0])
+    return float(found @ right / (right @ right)) if found.shape == right.shape else None
+
+
+def loss_factor(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
+    """By how much the running loss of the first step exceeds Keras's."""
+    found, right = (added(steps[0][0], LOSS) for steps in (seen, wanted))
+    return float(found[0] / found[1] / right[0] * right[1]) if found[1] else None
+
+
+def largest_gradient(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
+    """The largest number in the gradients of the steep loss."""
+    return float(np.abs(flat(seen[1][0])).max(initial=0)) if seen[1] else None
+
+
+def gradient_norm(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
+    """The length of the gradients of the steep loss."""
+    return float(np.linalg.norm(flat(seen[1][0]))) if seen[1] else None
+
+
+def longest_gradient(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
+    """The length of the longest gradient of a weight, with the steep loss."""
+    lengths = [float(np.linalg.norm(gradient)) for gradient in gradients(seen[1][0]).values()] if seen[1] else []
+    return max(lengths, default=None)
+
+
+# --- the catalog: id, lines as (right, wrong) pairs, and what gives the free number --------------------------------
+
+MODEL, LOSS_LINE = "model(image, training=True)", "        loss = loss_fn(mask, probability)\n"
+CALL, WEIGHTS = "loss_fn(mask, probability)", "model.trainable_variables"
+TAPE, PREDICT = "    with tf.GradientTape() as tape:\n", "        probability = model(image, training=True)\n"
+GRADIENTS = "    gradients = tape.gradient(loss, model.trainable_variables)\n"
+APPLY = "    optimizer.apply_gradients(zip(gradients, model.trainable_variables))\n"
+PAIRS, TARGET = "zip(gradients, model.trainable_variables)", "tape.gradient(loss"
+UPDATE_LOSS, TOLD = "    running_loss.update_state(loss)\n", "running_loss.update_state(loss)"
+UPDATE_ACCURACY, COMPARED = "    running_accuracy.update_state(mask, probability)\n", "update_state(mask, probability)"
+RETURN = "    return probability\n"
+LAYER_BY_LAYER = """        probability = image
+        for layer in model.layers[1:]:
+            probability = layer(probability, {})
+"""
+ONE_BY_ONE = """    for one, truth in zip(image[:, None], mask[:, None]):
+        with tf.GradientTape() as tape:
+            probability = model(one, training=True)
+            loss = loss_fn(truth, probability)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        running_loss.update_state(loss)
+        running_accuracy.update_state(truth, probability)
+    return model(image)
+"""
+
+
+def paired(other: str) -> tuple[str, str]:
+    """The change that gives the optimizer other gradients."""
+    return PAIRS, f"zip({other}, model.trainable_variables)"
+
+
+BOTH: dict[str, list[tuple]] = {  # for both steps
+    "loss": [
+        ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.binary_crossentropy(mask, probability))")),
+        ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.mean_squared_error(mask, probability))")),
+        ("loss_arguments_swapped", (CALL, "loss_fn(probability, mask)")),
+        ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask), tf.reduce_mean(probability))")),
+        ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask, [1, 2]), tf.reduce_mean(probability, [1, 2]))")),
+        ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask, 0), tf.reduce_mean(probability, 0))")),
+        ("pixels_left_out", (CALL, "loss_fn(mask[:, 8:], probability[:, 8:])")),
+        ("part_of_batch", (CALL, "loss_fn(mask[0], probability[0])")),
+        ("prediction_changed", (CALL, "loss_fn(mask, 1 - probability)")),
+        ("mask_changed", (CALL, "loss_fn(1 - mask, probability)")),
+        ("mask_changed", (CALL, "loss_fn(mask / 255, probability)")),
+        ("loss_of_rounded", (CALL, "loss_fn(mask, tf.round(probability))")),
+        ("sigmoid_twice", (CALL, "loss_fn(mask, tf.sigmoid(probability))")),
+        ("loss_weighted", (CALL, "loss_fn(mask, probability, sample_weight=1 + mask)")),
+    ],
+    "running loss": [
+        ("loss_weighted", (CALL, "tf.reduce_mean(loss_fn.call(mask, probability) * (1 + mask[..., 0]))")),
+        ("metrics_not_updated", (UPDATE_LOSS, ""), (UPDATE_ACCURACY, "")),
+        ("running_loss_not_updated", (UPDATE_LOSS, "")),
+        ("metrics_reset", (UPDATE_LOSS, "    running_loss.reset_state()\n" + UPDATE_LOSS)),
+        ("metrics_reset", (UPDATE_LOSS, UPDATE_LOSS + "    running_loss.reset_state()\n")),
+        ("metrics_reset", (RETURN, "    running_loss.reset_state()\n    running_accuracy.reset_state()\n" + RETURN)),
+        ("metrics_swapped", (TOLD, "running_loss.update_state(running_accuracy.result())")),
+        (
+            "metrics_swapped",
+            (TOLD, "running_loss.update_state(mask, probability)"),
+            (UPDATE_ACCURACY, "    running_accuracy.update_state(loss)\n"),
+        ),
+        ("metric_updated_twice", (UPDATE_LOSS, UPDATE_LOSS + UPDATE_LOSS)),
+        ("running_loss_scaled", (TOLD, "running_loss.update_state(number * loss)"), loss_factor),
+        ("running_loss_scaled", (TOLD, "running_loss.update_state(loss * len(image))")),
+        ("running_loss_scaled", (TOLD, "running_loss.update_state(loss / len(image))")),
+        ("running_loss_scaled", (TOLD, "running_loss.update_state(tf.reduce_sum(loss_fn.call(mask, probability)))")),
+        ("running_loss_weighted", (TOLD, "running_loss.update_state(loss, sample_weight=len(image) ** 2)")),
+    ],
+    "running accuracy": [
+        ("running_accuracy_not_updated", (UPDATE_ACCURACY, "")),
+        ("metrics_reset", (UPDATE_ACCURACY, "    running_accuracy.reset_state()\n" + UPDATE_ACCURACY)),
+        ("metrics_reset", (UPDATE_ACCURACY, UPDATE_ACCURACY + "    running_accuracy.reset_state()\n")),
+        ("metric_updated_twice", (UPDATE_ACCURACY, UPDATE_ACCURACY + UPDATE_ACCURACY)),
+        ("accuracy_arguments_swapped", (COMPARED, "update_state(probability, mask)")),
+        ("accuracy_needs_both", (COMPARED, "update_state(probability)")),
+        ("metrics_swapped", (COMPARED, "update_state(loss)")),
+    ],
+}
+TRAINING: dict[str, list[tuple]] = {
+    "prediction": [
+        ("not_in_training_mode", (", training=True", "")),
+        ("not_in_training_mode", (MODEL, "model.call(image)")),
+        ("image_by_image", (MODEL, "tf.concat([model(one[None], training=True) for one in image], 0)")),
+        ("image_by_image", (RIGHT["train_step"].split(":\n", 1)[1], ONE_BY_ONE)),
+        ("part_of_batch", (MODEL, "model(image[:1], training=True)")),
+        ("other_prediction", (PREDICT, LAYER_BY_LAYER.format("training=layer is model.layers[1]"))),
+        ("other_prediction", (PREDICT, LAYER_BY_LAYER.format("training=False"))),
+        ("predicts_twice", (CALL, "loss_fn(mask, model(image, training=True))")),
+        ("predicts_twice", (UPDATE_LOSS, "    probability = model(image, training=True)\n" + UPDATE_LOSS)),
+    ],
+    "loss": [
+        *BOTH["loss"],
+        ("loss_not_computed", (RIGHT["train_step"].split(":\n", 1)[1], "    return model(image, training=True)\n")),
+    ],
+    "update": [
+        ("tape_used_up", (GRADIENTS, GRADIENTS + GRADIENTS)),
+        ("tape_arguments_swapped", ("(loss, model.trainable_variables)", "(model.trainable_variables, loss)")),
+        ("gradients_of_other_things", ("(loss, model.trainable_variables)", "(loss, image)")),
+        ("gradients_of_other_things", ("(loss, model.trainable_variables)", "(loss, model)")),
+        (
+            "gradients_of_other_things",
+            (TAPE, TAPE + "        tape.watch(image)\n"),
+            ("(loss, model.trainable_variables)", "(loss, image)"),
+        ),
+        ("gradients_of_other_things", ("(loss, model.trainable_variables)", "(loss, probability)")),
+        ("gradient_of_no_tensor", (TARGET, "tape.gradient(running_loss")),
+        ("gradient_of_no_tensor", (TARGET, "tape.gradient(loss_fn")),
+        ("gradient_of_no_tensor", (TARGET, "tape.gradient('loss'")),
+        ("gradient_of_no_tensor", (f"loss = {CALL}", f"loss = running_loss.update_state({CALL})"), (UPDATE_LOSS, "")),
+        ("prediction_outside_tape", (TAPE + PREDICT, PREDICT[4:] + TAPE)),
+        (
+            "prediction_outside_tape",
+            (TAPE + PREDICT + LOSS_LINE, PREDICT[4:] + LOSS_LINE[4:] + TAPE + "        pass\n"),
+        ),
+        ("loss_outside_tape", (LOSS_LINE, LOSS_LINE[4:])),
+        ("gradient_path_cut", (CALL, "loss_fn(mask, probability.numpy())")),
+        ("gradient_path_cut", (CALL, "loss_fn(mask, probability).numpy()")),
+        ("gradient_path_cut", (TARGET, "tape.gradient(loss.numpy()")),
+        ("gradient_path_cut", (TARGET, "tape.gradient(float(loss)")),
+        ("gradient_of_no_tensor", (TARGET, "tape.gradient(running_loss.result()")),
+        ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
+        ("gradients_not_applied", (APPLY, "")),
+        ("optimizer_not_used", (APPLY, "    keras.optimizers.SGD(0.1)" + APPLY.removeprefix("    optimizer"))),
+        (
+            "optimizer_not_used",
+            (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(number * gradient)\n"),
+        ),
+        ("pairs_swapped", (PAIRS, "zip(model.trainable_variables, gradients)")),
+        ("frozen_weights_trained", (WEIGHTS, "model.weights")),
+        ("frozen_weights_trained", (WEIGHTS, "model.variables")),
+        ("some_weights_left_out", (WEIGHTS, "model.trainable_variables[:1]")),
+        ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
+        ("applied_twice", (APPLY, APPLY + APPLY)),
+        ("applied_piecewise", (APPLY, f"    for pair in {PAIRS}:\n        optimizer.apply_gradients([pair])\n")),
+        ("gradients_not_paired", (PAIRS, "gradients")),
+        ("gradients_not_paired", (PAIRS, "gradients, model.trainable_variables")),
+        ("gradients_not_paired", ("apply_gradients", "apply")),
+        ("gradients_mispaired", paired("gradients[::-1]")),
+        ("gradient_of_probability", (TARGET, "tape.gradient(probability")),
+        ("wrong_sign", paired("[-each for each in gradients]")),
+        ("wrong_sign", (f"loss = {CALL}", f"loss = -{CALL}")),
+        ("loss_summed", (CALL, "tf.reduce_sum(loss_fn.call(mask, probability))")),
+        ("loss_summed", (CALL, "tf.reduce_sum(loss_fn.call(mask, probability)) / len(image)")),
+        ("loss_scaled", (f"loss = {CALL}", f"loss = number * {CALL}"), gradient_factor),
+        ("loss_scaled", paired("[number * each for each in gradients]"), gradient_factor),
+        ("loss_scaled", (f"loss = {CALL}", f"loss = {CALL} / len(image)")),
+        ("loss_scaled", (f"loss = {CALL}", f"loss = {CALL} * len(image)")),
+        ("loss_scaled", paired("[each / len(image) for each in gradients]")),
+        (
+            "gradients_clipped",
+            paired("[tf.clip_by_value(each, -number, number) for each in gradients]"),
+            largest_gradient,
+        ),
+        ("gradients_clipped", paired("tf.clip_by_global_norm(gradients, number)[0]"), gradient_norm),
+        ("gradients_clipped", paired("[tf.clip_by_norm(each, number) for each in gradients]"), longest_gradient),
+        ("loss_weighted", (CALL, "tf.reduce_mean(loss_fn.call(mask, probability) * (1 + mask[..., 0]))")),
+        ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.sqrt(loss)\n")),
+        ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = loss ** 2\n")),
+        ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.math.log(loss)\n")),
+    ],
+    "running loss": BOTH["running loss"],
+    "running accuracy": [
+        *BOTH["running accuracy"],
+        ("predicts_twice", (UPDATE_LOSS, "    probability = model(image, training=False)\n" + UPDATE_LOSS)),
+        ("predicts_twice", (UPDATE_LOSS, "    probability = model(image)\n" + UPDATE_LOSS)),
+    ],
+}
+VALIDATION: dict[str, list[tuple]] = {
+    "prediction": [
+        ("in_training_mode", ("training=False", "training=True")),
+        ("part_of_batch", ("model(image", "model(image[:2]"), ("(mask, ", "(mask[:2], ")),
+    ],
+    **BOTH,
+}
+
+
+def _written(name: str, aspect: str, entry: tuple) -> Mistake | None:
+    """The mistake that an entry describes."""
+    source, number = RIGHT[name], None
+    for part in entry[1:]:
+        if callable(part):
+            number = part
+        else:
+            assert part[0] in source or part[0].strip() in source, f"{entry[0]}: nothing to change: {part[0]}"
+            source = source.replace(*part)
+    return Mistake(entry[0], name, aspect, source, number)
+
+
+CATALOG: dict[str, tuple[Mistake, ...]] = {
+    name: tuple(_written(name, aspect, entry) for aspect, entries in groups.items() for entry in entries)
+    for name, groups in (("train_step", TRAINING), ("val_step", VALIDATION))
+}

@@ -1,0 +1,144 @@
+"""Set up a course, collect, grade, give feedback (for teachers).
+
+example:
+  python -m roadseg course setup
+"""
+
+import argparse
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from roadseg.cli.start import open_jupyterlab
+from roadseg.course import workflow
+from roadseg.course.workflow import CourseError
+from roadseg.errors import OptionError
+from roadseg.storage import project_root
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the steps, each with its own options."""
+    steps = parser.add_subparsers(dest="step", metavar="STEP", required=True)
+    added = {}
+    for name, step in STEPS.items():
+        text = (step.__doc__ or "").strip()
+        added[name] = steps.add_parser(name, help=text.rstrip("."), description=text)
+        if name != "setup":
+            added[name].add_argument("--course", type=Path, metavar="COURSE", help="its folder (default: course)")
+    added["setup"].add_argument("course", nargs="?", type=Path, metavar="COURSE", help="folder (default: course)")
+    added["collect"].add_argument("folder", type=Path, metavar="FOLDER", help="folder with the zips, at any depth")
+    added["open"].add_argument("--lab", nargs=argparse.REMAINDER, default=[], metavar="OPTION", help="for JupyterLab")
+    grading = added["grade"]
+    grading.add_argument("students", nargs="*", metavar="STUDENT", help="only these, even if they have been graded")
+    grading.add_argument("--jobs", type=int, metavar="N", default=1, help="submissions at a time, two cores each (1)")
+    text = f"for a submission (default {workflow.SECONDS}); what has not run by then is graded by hand"
+    grading.add_argument("--seconds", type=int, metavar="N", default=workflow.SECONDS, help=text)
+
+
+def run(options: Namespace) -> int:
+    """Run the step that was named."""
+    return STEPS[options.step](options)
+
+
+def _folder(options: Namespace) -> Path:
+    return (options.course or project_root() / "course").absolute()
+
+
+def setup(options: Namespace) -> int:
+    """Make or renew the course folder, and the archive to hand out."""
+    course = _folder(options)
+    workflow.set_up_course(course)
+    print(f"Hand out {course / workflow.ARCHIVE}. The next steps:")
+    flag = f" --course {options.course}" if options.course else ""
+    for name, step in list(STEPS.items())[1:]:
+        usage = f"{name} FOLDER" if name == "collect" else name
+        print(f"  python -m roadseg course {usage:15}{flag} {step.__doc__}")
+    return 0
+
+
+def collect(options: Namespace) -> int:
+    """Copy the notebooks out of the zips that were handed in."""
+    from roadseg.course.collect import SubmissionError, collect_submissions
+
+    outcomes = collect_submissions(options.folder, _folder(options))
+    for student, outcome in outcomes.items():
+        print(f"{student}: {outcome}")
+    return int(any(isinstance(outcome, SubmissionError) for outcome in outcomes.values()))
+
+
+def grade(options: Namespace) -> int:
+    """Grade code, numbers and choices of everything new or changed."""
+    least = workflow.SECONDS_TO_FINISH + 1
+    if options.jobs < 1 or options.seconds < least:
+        found = f"--jobs {options.jobs} --seconds {options.seconds}"
+        raise OptionError(f"{found}: expected at least 1 job and {least} seconds.")
+    course = _folder(options)
+    students = workflow.students_to_grade(course, options.students)
+    workflow.prepare_data_and_runs(course)
+
+    def grade_one(student: str) -> str:
+        started = time.monotonic()
+        try:
+            remarks = workflow.grade_submission(student, course, seconds=options.seconds)
+            outcome = _summary(workflow.read_points(course)[student])
+        except CourseError as error:
+            outcome, remarks = f"not graded: {error}", []
+        return "\n  ".join([f"{student}: {outcome} ({time.monotonic() - started:.0f} s)", *remarks])
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for lines in pool.map(grade_one, students):
+            print(lines, flush=True)
+    ungraded = workflow.students_to_grade(course, [])
+    print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")
+    return int(not set(students).isdisjoint(ungraded))
+
+
+def _summary(points: dict) -> str:
+    """The points of a submission in one line, and how many answers are ungraded."""
+    graded = {item: value for item, value in points.items() if value is not None}
+    text = f"{sum(graded.values()):g} of {sum(item.points for item in graded)} points"
+    ungraded = len(points) - len(graded)
+    return f"{text}, {ungraded} answers to grade by hand" if ungraded else text
+
+
+def open_formgrader(options: Namespace) -> int:
+    """Open nbgrader's formgrader, to grade texts below their rubrics."""
+    course = _folder(options)
+    workflow.require_course(course)
+    os.chdir(course)
+    first = "--LabApp.default_url=/formgrader"
+    return open_jupyterlab(first, *options.lab, environment=workflow.nbgrader_environment())
+
+
+def feedback(options: Namespace) -> int:
+    """Make a page of feedback for each student and notebook."""
+    course = _folder(options)
+    print(f"The pages are in {workflow.make_feedback(course)}.")
+    _print_ungraded(course)
+    return 0
+
+
+def points(options: Namespace) -> int:
+    """Write a table of all points."""
+    course = _folder(options)
+    print(f"The table is {workflow.write_points(course)}.")
+    _print_ungraded(course)
+    return 0
+
+
+def _print_ungraded(course: Path) -> None:
+    """Print who has answers that are still to be graded by hand."""
+    if students := [student for student, given in workflow.read_points(course).items() if None in given.values()]:
+        print(f"Still to grade by hand (python -m roadseg course open): {', '.join(students)}.")
+
+
+STEPS = {
+    "setup": setup,
+    "collect": collect,
+    "grade": grade,
+    "open": open_formgrader,
+    "feedback": feedback,
+    "points": points,
+}

@@ -1,0 +1,71 @@
+"""Say which road images are found; download, verify or render some.
+
+example:
+  python -m roadseg data --render data/more_scenes --seed 1
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from roadseg.errors import DataError, OptionError
+from roadseg.storage import project_root
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add one action or none, and the seed of rendered scenes."""
+    action = parser.add_mutually_exclusive_group()
+    text = "download KITTI road (495 MB) into the data folder, unpack and verify it"
+    action.add_argument("--download", choices=["kitti"], help=text)
+    text = "compare each file of KITTI road with its published digest (without DIR: of the KITTI road that is found)"
+    action.add_argument("--verify", nargs="?", const="", metavar="DIR", help=text)
+    action.add_argument("--render", metavar="DIR", help="render 289 scenes in KITTI's layout into a new folder")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the scenes: another seed, other streets (default 0)")
+
+
+def run(options: Namespace) -> int:
+    """Download, verify or render images; without an option, show which are found. 1 where files are damaged."""
+    from roadseg import download, scenes
+
+    if options.seed is not None and options.render is None:
+        raise OptionError("--seed belongs to --render: add --render DIR, or leave --seed out.")
+    if options.download:
+        folder = download.download(project_root() / "data")
+        print(f"{folder} holds KITTI road, and each file is as published.")
+    elif options.verify is not None:
+        return _verify(options.verify)
+    elif options.render is not None:
+        seed = options.seed or 0
+        folder = scenes.write(options.render, seed=seed, progress=_print_count if sys.stderr.isatty() else None)
+        print(f"{folder} holds the scenes of seed {seed}. To work with them, set ROADSEG_DATA to this folder.")
+    else:
+        location = download.locate()
+        print(f"{location.reason}\nUsed: {location.path}")
+        if location.to_render:
+            print("The scenes are rendered when they are first needed, in about a minute.")
+        print("\n".join(["Looked, in this order, at:", *(f"  {place}" for place in location.searched)]))
+    return 0
+
+
+def _verify(folder: str) -> int:
+    """Print what differs from the published files; return 1 where files are missing or damaged."""
+    from roadseg import download
+
+    if not folder:
+        location = download.locate()
+        if location.kind != "kitti":
+            searched = ", ".join(location.searched[:3])
+            remedy = "unset ROADSEG_DATA" if location.chosen else "download it"
+            raise DataError(f"no KITTI road to verify in {searched}: {remedy}, or name its folder after --verify.")
+        folder = location.path
+    found = download.verify(Path(folder))
+    for group in ("missing", "damaged", "unknown"):
+        for name in getattr(found, group):
+            print(f"{group:8} {name}")
+    print(f"{folder}: {found}.")
+    return 0 if found.ok else 1
+
+
+def _print_count(done: int, count: int) -> None:
+    """Renew the line that counts the rendered scenes."""
+    print(f"\r{done} of {count} scenes", end="\n" if done == count else "", file=sys.stderr, flush=True)

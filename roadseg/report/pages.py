@@ -1,0 +1,151 @@
+"""A tree of pandoc's as one HTML file that loads nothing, and as a PDF: A4, fonts embedded, text that can be copied.
+
+Pandoc writes both; their looks are in report.html, a template of pandoc's, and in report.typ, which typst reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from unicodedata import bidirectional
+
+import matplotlib
+import typst
+
+from roadseg.errors import RoadsegError
+from roadseg.report import pandoc
+from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, part, replaced, strings
+
+ATTEMPTS = 5  # characters without a font, what cannot be set, and both again
+LAST_RESORT = "Last Resort High-Efficiency"
+HERE = Path(__file__).parent
+FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu: Greek, Cyrillic, arrows; Last Resort: boxes
+
+
+class TypesetError(RoadsegError):
+    """Typst cannot set the report."""
+
+
+def html(blocks: Sequence[dict], *, title: str) -> str:
+    """A whole HTML file. A formula that pandoc cannot read is shown as it was typed."""
+    options = ("--to=html5", "--mathml", "--standalone", f"--template={HERE / 'report.html'}")
+    return pandoc.write(blocks, *options, f"--metadata=pagetitle:{title}")
+
+
+def pdf(blocks: Sequence[dict], *, title: str, author: str = "", timestamp: int = 0) -> bytes:
+    """A whole PDF/A-2u file, which says that it was made at `timestamp`, in seconds since 1970.
+
+    What typst cannot set is shown as it was typed. A character that no font here has is a box with a sign of its
+    script; a line at the end names these characters. Raises TypesetError.
+    """
+    lacking, standard = set(), "a-2u"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        press = _Press(Path(folder), title, author, timestamp)
+        for _ in range(ATTEMPTS):
+            try:
+                return press.printed([*blocks, *_explained(lacking)], standard=standard)
+            except (typst.TypstError, PandocError) as error:
+                reason, found = error, _lacking(error)
+            if found - lacking:
+                lacking |= found
+                press.inputs["fonts"] = json.dumps([*press.fonts.families(), LAST_RESORT])  # after all others
+                press.add_fonts("LastResort*.ttf")
+            elif found:  # Matplotlib before 3.11 has no such font
+                standard = "1.7"
+            else:
+                blocks = replaced(list(blocks), press.mended)
+    raise TypesetError(f"the PDF cannot be set: {str(reason).splitlines()[0]}") from reason
+
+
+class _Press:
+    """Typst, which reads fonts and the files of one folder."""
+
+    def __init__(self, folder: Path, title: str, author: str, timestamp: int):
+        self.folder, self.timestamp = folder, timestamp
+        self.inputs = {"title": cleaned(title), "author": cleaned(author), "fonts": "[]"}
+        (folder / "fonts").mkdir()
+        self.add_fonts("DejaVuSans*.ttf")
+
+    def add_fonts(self, names: str) -> None:
+        """Add some of Matplotlib's fonts to those of the system and of typst."""
+        for font in FONTS.glob(names):
+            shutil.copy(font, self.folder / "fonts")
+        self.fonts = typst.Fonts(font_paths=[str(self.folder / "fonts")])
+
+    def printed(self, blocks: list[dict], *, standard: str = "1.7") -> bytes:
+        """A PDF file. Raises TypstError and PandocError."""
+        body = pandoc.write(replaced(blocks, self.for_typst), "--to=typst")
+        main = self.folder / "main.typ"
+        main.write_text((HERE / "report.typ").read_text("utf-8") + body, "utf-8")
+        options = {"root": str(self.folder), "font_paths": self.fonts, "sys_inputs": self.inputs}
+        return typst.compile(str(main), pdf_standards=standard, timestamp=self.timestamp, **options)
+
+    def for_typst(self, node: dict) -> list[dict] | None:
+        """Parts and images in typst's own language; all words as strings, which typst never reads as code."""
+        match node:
+            case {"t": "Str", "c": words}:
+                return [_raw("Inline", f"#{_literal(words)};")]
+            case {"t": "Div", "c": [[_, [kind], _], inner]}:
+                letter = re.search(r"[^\W\d_]", "".join(strings(inner)))  # the first one decides, as in HTML
+                direction = "rtl" if letter and bidirectional(letter[0]) in ("R", "AL") else "ltr"
+                start = _raw("Block", f"#{kind}[#set text(dir: {direction})")
+                return [start, *replaced(inner, self.for_typst), _raw("Block", "]")]
+            case {"t": "Image", "c": [_, alt, [address, _]]}:
+                head, content = address.split(";base64,")
+                data = base64.b64decode(content)
+                name = f"{hashlib.sha256(data).hexdigest()[:16]}.{head.removeprefix('data:image/')}"
+                (self.folder / name).write_bytes(data)
+                return [_raw("Inline", f'#box(image("{name}", alt: {_literal("".join(strings(alt)))}));')]
+        return None
+
+    def mended(self, node: dict) -> list[dict] | None:
+        """As it was typed, a formula that typst cannot set, or a part that fails without its formulas, too."""
+        match node:
+            case {"t": "Math", "c": [_, tex]}:
+                alone, typed = {"t": "Para", "c": [node]}, {"t": "Code", "c": [NO_ATTRIBUTES, f"${tex}$"]}
+                return [node if self.can_set([alone]) else typed]
+            case {"t": "Div", "c": [attributes, inner]} if not self.can_set([node]):
+                inner = replaced(inner, self.mended)
+                inner = inner if self.can_set(inner) else [code("".join(strings(inner)))]
+                return [{"t": "Div", "c": [attributes, inner]}]
+            case {"t": "Div"}:
+                return [node]
+        return None
+
+    def can_set(self, blocks: list[dict]) -> bool:
+        """Whether blocks alone make a file, apart from characters that no font has."""
+        try:
+            return bool(self.printed(blocks))
+        except (typst.TypstError, PandocError):
+            return False
+
+
+def _literal(words: str) -> str:
+    """A string in typst's language, which shares JSON's escapes; control characters are gone before."""
+    return json.dumps(cleaned(words), ensure_ascii=False)
+
+
+def _raw(where: str, source: str) -> dict:
+    return {"t": f"Raw{where}", "c": ["typst", source]}
+
+
+def _lacking(error: Exception) -> set[str]:
+    """The characters that typst says no font has."""
+    named = re.findall(r'the text `"(.+?)"` could not be displayed', getattr(error, "diagnostic", ""), re.DOTALL)
+    return set(re.sub(r"\\u\{([0-9a-f]+)\}", lambda code: chr(int(code[1], 16)), "".join(named)))
+
+
+def _explained(characters: set[str]) -> list[dict]:
+    """A remark about characters without a font; the digit in an emoji of a key has one."""
+    named = [f"U+{ord(character):04X}" for character in sorted(characters) if not character.isascii()]
+    if not named:
+        return []
+    codes = ", ".join(named[:20]) + (f" and {len(named) - 20} more" if len(named) > 20 else "")
+    words = f"No font on this computer has {codes}: a box stands for each. The HTML file has the characters."
+    return [part("remark", pandoc.paragraph(words))]

@@ -1,0 +1,124 @@
+"""Blank copies of the worked notebooks, which are the one source.
+
+A blank copy has no solutions (between the markers that nbgrader uses), answers, hidden tests and outputs; the figures
+that a task aims at move into the text above it. It remembers in its metadata how each cell was when it was handed out.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from pathlib import Path
+
+from roadseg.workbook.files import (
+    default_folder,
+    digest,
+    handed_out,
+    is_locked,
+    read_notebook,
+    role,
+    text,
+    worked_notebooks,
+    write_notebook,
+)
+
+CODE_STUB = "pass  # your code goes here, in place of this line"
+TEXT_STUB = "**Your answer:** write it here, in place of this line."
+SOLUTION = re.compile(r"(?ms)^([ \t]*)[^\n]*### BEGIN SOLUTION.*?(?:### END SOLUTION[^\n]*$|\Z)")
+HIDDEN = re.compile(r"(?ms)\n?^[^\n]*### BEGIN HIDDEN TESTS.*?(?:### END HIDDEN TESTS[^\n]*$|\Z)")
+EXPECTED = "expected-figure"  # tag of the cell whose figure a blank copy keeps, to aim at
+AIM = "**To aim at:** the worked workbook's figure."
+
+
+def start(folder: Path | None = None) -> list[str]:
+    """Make the blank copies that are missing in a folder, and say what was done, a line a notebook.
+
+    A notebook that is there is never written to. Where the workbook has changed since it was made, the line says which
+    cells.
+
+    Raises
+    ------
+    NotebookError : the folder cannot be written, or there are no notebooks to copy.
+    """
+    folder, lines = folder or default_folder(), []
+    for source in worked_notebooks():
+        made, path = blank(read_notebook(source)), folder / source.name
+        if path.exists():
+            lines.append(f"{path.name}: yours, left as it is{_changes(read_notebook(path), made)}")
+        else:
+            write_notebook(path, made)
+            lines.append(f"{path.name}: a blank copy, new")
+    return lines
+
+
+def _changes(own: dict, made: dict) -> str:
+    """What has changed in the workbook since a copy was made, as the end of a sentence."""
+    then, now = handed_out(own), handed_out(made)
+    if not then or then == now:
+        return ""
+    differ = ", ".join(name for name in {**now, **then} if then.get(name) != now.get(name))
+    return f". The workbook has changed since, in the cells {differ}: to get the new one, rename yours and start again"
+
+
+def blank(worked: dict) -> dict:
+    """A blank copy of a worked notebook; of a blank one, the same again."""
+    made = copy.deepcopy(worked)
+    above = None  # the text cell above
+    for cell, original in zip(made["cells"], worked["cells"]):
+        source = text(cell)
+        if role(cell).get("solution") and cell["cell_type"] == "markdown":
+            source = TEXT_STUB
+        source = HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", source))
+        cell["source"] = source.splitlines(keepends=True)
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+        elif not role(cell):
+            above = cell
+        if EXPECTED in cell["metadata"].get("tags", ()) and above:
+            _attach_figure(above, original)
+        _lock(cell)
+    cells = {cell["id"]: digest(cell) for cell in made["cells"]}
+    made["metadata"]["roadseg"] = {"cells": cells, "locked": [c["id"] for c in made["cells"] if is_locked(c)]}
+    return made
+
+
+def _attach_figure(above: dict, worked: dict) -> None:
+    """Put the first image that a worked cell shows into the text above it."""
+    for output in worked["outputs"]:
+        for kind in output.get("data", {}).keys() & {"image/png", "image/jpeg"}:
+            name = f"{worked['id']}.{kind.removeprefix('image/')}"
+            content = "".join(output["data"][kind]).replace("\n", "")
+            above.setdefault("attachments", {})[name] = {kind: content}
+            caption = "".join(output["data"].get("text/plain", "")).split("\n")[0].translate(str.maketrans("[]", "()"))
+            above["source"] = f"{text(above)}\n\n{AIM}\n\n![{caption}](attachment:{name})".splitlines(keepends=True)
+            return
+
+
+def _lock(cell: dict) -> None:
+    """What nbgrader does when it hands a cell out: no deleting, no editing of locked ones, and a checksum."""
+    own = role(cell)
+    if not own:
+        return
+    cell["metadata"]["deletable"] = False
+    if is_locked(cell):
+        cell["metadata"]["editable"] = False
+    if own.get("grade") or own.get("solution"):
+        # nbgrader's own checksum of a cell, by which it sees that nothing was answered
+        flags = [bool(own.get("grade")), bool(own.get("solution")), is_locked(cell)]
+        parts = [text(cell), cell["cell_type"], *map(str, flags), own["grade_id"]]
+        parts += [str(float(own["points"]))] if own.get("grade") else []
+        checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
+        own.update(checksum=checksum, cell_type=cell["cell_type"])
+
+
+def filled(made: dict, worked: dict) -> dict:
+    """A blank copy with the worked notebook's solutions, answers and hidden tests put back: its sources again."""
+    full = copy.deepcopy(made)
+    originals = {cell["id"]: cell for cell in worked["cells"]}
+    for cell in full["cells"]:
+        if role(cell):
+            cell["source"] = originals[cell["id"]]["source"]
+        elif cell.pop("attachments", None):
+            cell["source"] = text(cell).split(f"\n\n{AIM}")[0].splitlines(keepends=True)
+    return full

@@ -1,0 +1,128 @@
+"""The doctor: what it finds, what it says to do, and its estimate."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from roadseg.cli import doctor, main
+from roadseg.recipes import RECIPES
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+WITHOUT_NUMPY = (
+    "import sys; sys.modules.update(numpy=None); from roadseg.__main__ import main; sys.exit(main(['doctor']))"
+)
+
+
+@pytest.fixture
+def examine(monkeypatch, capsys):
+    """Runs the doctor, which measures nothing: its exit status, and its lines by the names that they start with."""
+    monkeypatch.setattr(doctor, "seconds_per_step", {"simple": 0.1, "unet": 0.3}.get)
+
+    def run() -> tuple[int, dict[str, str]]:
+        status = main(["doctor"])
+        findings = re.findall(r"^  (\S.*?)  +(.*(?:\n +-> .*)?)$", capsys.readouterr().out, re.MULTILINE)
+        return status, dict(findings)
+
+    return run
+
+
+def test_all_that_is_needed_is_found(examine, monkeypatch, tmp_path):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    status, found = examine()
+    assert status == 0
+    for name in ("tensorflow", "keras", "numpy", "jupyterlab"):
+        assert found[name] == metadata.version(name)
+    assert found["cores"] == str(os.cpu_count())
+    assert found["project"] == str(tmp_path) and found["oneDNN"] == "on"
+    assert found["folder"].startswith(str(tmp_path / "runs"))
+    assert "about 3 min" in found["01_simple_model"]  # 2 x 816 steps of 0.1 s
+
+
+def test_bad_data_and_runs_are_essential(examine, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ROADSEG_DATA", str(tmp_path / "gone"))
+    assert examine()[0] == 1
+    monkeypatch.delenv("ROADSEG_DATA")
+    monkeypatch.setenv("ROADSEG_RUNS", str(tmp_path / "file"))
+    status, found = examine()
+    assert status == 1 and str(tmp_path / "file") in found["not examined"]
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(("package", "status"), [("keras", 1), ("jupyterlab", 0)])
+@pytest.mark.parametrize("version", [None, "0.1"])
+def test_a_package_to_install_is_named(examine, monkeypatch, package, status, version):
+    def other_version(name):
+        if name != package:
+            return metadata.distribution(name).version
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(doctor.metadata, "version", other_version)
+    found_status, found = examine()
+    assert found_status == status
+    assert re.fullmatch(rf"{version or 'missing'}\n +-> .*pip install -r requirements.txt", found[package])
+
+
+def test_without_numpy_the_doctor_still_works():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_NUMPY], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.count("-> install what is missing: python -m pip install -r requirements.txt") >= 1
+    assert {"cores", "memory"} <= {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+
+
+def test_an_incomplete_run_is_named(examine, tmp_path):
+    (tmp_path / "runs" / "half").mkdir(parents=True)
+    (tmp_path / "runs" / "half" / "settings.json").write_text("{}")
+    status, found = examine()
+    assert status == 0 and str(tmp_path / "runs" / "half") in found["half"]
+
+
+def test_the_estimate_respects_the_epochs_limit(examine, monkeypatch):
+    monkeypatch.setenv("ROADSEG_EPOCHS", "6")
+    status, found = examine()
+    assert status == 0 and found["ROADSEG_EPOCHS"] == "6"
+    assert "about 1 min" in found["01_simple_model"]  # 2 x 6 x 68 steps of 0.1 s
+    monkeypatch.setenv("ROADSEG_EPOCHS", "none")
+    assert examine()[0] == 1
+
+
+def test_the_estimate_counts_each_run_once_in_order():
+    minutes = doctor.estimate({"simple": 60 / 816, "unet": 180 / 816})
+    assert minutes["00_road_data"] == (0, 0)
+    assert minutes["01_simple_model"] == pytest.approx((2, 2))
+    assert minutes["02_unet"] == pytest.approx((9, 10))
+    assert minutes["03_written_questions"] == pytest.approx((2700 / 816, 2700 / 816 + 10))  # its experiments alone
+    small = round(RECIPES["fast"].progressive_resizing * 10)
+    fast = 3 * (10 - small + small / 3) / 12
+    assert minutes["04_going_further"] == pytest.approx((2 * fast, 2 * fast + 3))
+    assert doctor.estimate({"simple": 1, "unet": 1}, epochs_limit=1)["01_simple_model"][0] == pytest.approx(136 / 60)
+
+
+def test_the_doctors_runs_are_those_of_the_notebooks():
+    found = {}
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        found[path.stem] = set(re.findall(r'\btrain\(\s*"([\w-]+)",\s*"(\w+)"', code))
+    assert found == {notebook: {run[:2] for run in needed} for notebook, needed in doctor.NOTEBOOK_RUNS.items()}
+
+
+def test_a_step_is_measured():
+    assert doctor.seconds_per_step("simple", size=(32, 32), steps=1) > 0
+
+
+@pytest.mark.slow
+def test_a_step_is_measured_where_operations_are_deterministic():
+    code = "from roadseg.cli import doctor; print(doctor.seconds_per_step('simple', size=(32, 32), steps=1))"
+    environment = {**os.environ, "TF_DETERMINISTIC_OPS": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert float(done.stdout) > 0

@@ -1,0 +1,236 @@
+"""What this course adds to nbgrader: which cells run, which are put back, and what graders see."""
+
+import copy
+import json
+import textwrap
+import time
+
+import nbformat
+import pytest
+from handed_in import GRADED, blank, cell_of, delete, make_course, perfect, set_own_jupyter
+
+from roadseg.course.needs import find_names, needed_cells
+from roadseg.course.workflow import ASSIGNMENT
+from roadseg.workbook import questions
+
+nbgrader_utils = pytest.importorskip("nbgrader.utils")
+nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")
+grading = pytest.importorskip("roadseg.course.grading")
+
+# nbclient 0.11 asks for the time in a way that Python 3.12 warns about
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
+
+# --- which cells grading needs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "used", "made"),
+    [
+        ("a = 1\nc = a + b", {"b"}, {"a", "c"}),
+        ("def f(x):\n    y = helper(x)\n    return [y * k for i in x]", {"helper", "k"}, {"f"}),
+        ("def f():\n    global count\n    count = 1", set(), {"count", "f"}),
+        ("class Net(keras.Model):\n    size = n", {"keras", "n"}, {"Net"}),
+        ("import numpy as np\nfrom roadseg import data", set(), {"np", "data"}),
+        ("from helpers import *", set(), {"*"}),
+        ("rows['a'] = value", {"rows", "value"}, {"rows"}),
+        ("layers.extra[0] = layer", {"layers", "layer"}, {"layers"}),
+        ("show(figure)", {"show", "figure"}, set()),
+        ("%matplotlib inline\nx = 1", {"get_ipython"}, {"x"}),
+        ("%%time\nx = f()", {"f"}, {"x"}),
+        ("if (n := len(x)):\n    pass", {"len", "x"}, {"n"}),
+        ("this is no Python", set(), set()),
+    ],
+)
+def test_names_that_code_uses_and_makes(source, used, made):
+    assert find_names(source)[:2] == (used, made)
+
+
+def test_only_what_the_answers_build_on_is_needed():
+    cells = [
+        "import numpy as np",  # 0
+        "run = train('unet')",  # 1: for minutes, and for nothing that is graded
+        "def helper(x):\n    return scale * np.abs(x)",  # 2
+        "scale = 1",  # 3
+        "scale += 1",  # 4: changes what the helper uses
+        "def answer(x):\n    return helper(x)",  # 5: the answer
+        "figure = plot(run)",  # 6
+        "assert answer(-1) == 2",  # 7: its test
+        "scale = 7",  # 8: too late to matter
+    ]
+    assert needed_cells(cells, {5, 7}) == {0, 2, 3, 4, 5, 7}
+    assert needed_cells(cells, set()) == set()
+    assert needed_cells([*cells[:6], "from tricks import *", *cells[7:]], {5, 7}) == {0, 2, 3, 4, 5, 6, 7}
+    assert needed_cells(["found = []", "found.append(1)", "len(found)"], {2}) == {0, 1, 2}
+    assert needed_cells(["import plots", "plots.show(figure)", "plots.style"], {2}) == {0, 2}  # changes no module
+
+
+@pytest.mark.parametrize("name", GRADED)
+def test_the_answers_of_a_perfect_notebook_need_its_imports_only(name):
+    cells = perfect()[name]["cells"]
+    code = ["".join(cell["source"]) if cell["cell_type"] == "code" else "" for cell in cells]
+    graded = {i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and "nbgrader" in cell["metadata"]}
+    assert [cells[i]["id"] for i in needed_cells(code, graded) - graded] == ["imports"]
+
+
+# --- cells that are put back ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restore(tmp_path):
+    """Restores the cells of notebook 03 as it was handed in."""
+    course = make_course(tmp_path / "course")
+    preprocessor = grading.RestoreCells(handed_out=str(course / "release" / ASSIGNMENT))
+
+    def restored(notebook: dict) -> nbformat.NotebookNode:
+        place = {"nbgrader": {"notebook": "03_written_questions"}}
+        found, _ = preprocessor.preprocess(nbformat.reads(json.dumps(notebook), as_version=4), place)
+        nbgraderformat.MetadataValidator().validate_nb(found)
+        nbformat.validate(found)
+        return found
+
+    return restored
+
+
+def by_grade_id(notebook: dict) -> dict[str, dict]:
+    """The cells that nbgrader knows, by its names for them."""
+    roles = [(cell["metadata"].get("nbgrader", {}), cell) for cell in notebook["cells"]]
+    return {role["grade_id"]: cell for role, cell in roles if role}
+
+
+def test_missing_cells_are_put_back_blank_in_their_places(restore):
+    original = perfect()["03_written_questions"]
+    notebook = copy.deepcopy(original)
+    gone = ["imports", "answer-1", "check-answer-3", "answer-4", "answer-14"]
+    delete(notebook, *gone, "q3-check")  # the last is not needed
+    found = restore(notebook)
+    expected = [cell["id"] for cell in original["cells"] if cell["id"] not in ("answer-4", "q3-check")]
+    assert [cell.id for cell in found.cells] == expected  # answer-4 carries no points, its test does
+    untouched = by_grade_id(found)["answer-1"]
+    assert nbgrader_utils.compute_checksum(untouched) == untouched.metadata.nbgrader.checksum  # so it earns no points
+    assert [remark.split()[0] for remark in found.metadata.roadseg_grading] == gone
+
+
+def test_an_empty_notebook_gets_the_graded_cells_and_their_imports(restore):
+    notebook = perfect()["03_written_questions"]
+    graded = [cell["id"] for cell in notebook["cells"] if cell["metadata"].get("nbgrader", {}).get("grade")]
+    assert [cell.id for cell in restore({**notebook, "cells": []}).cells] == ["imports", *graded]
+
+
+def test_of_duplicate_answers_the_first_that_was_worked_on_counts(restore):
+    notebook = blank()["03_written_questions"]
+    own = copy.deepcopy(cell_of(notebook, "answer-7"))
+    own.update(id="pasted", source=["Scatter and add."])
+    notebook["cells"].insert(0, own)
+    notebook["cells"].append({**copy.deepcopy(own), "id": "again", "source": ["Another."]})
+    found = restore(notebook)
+    assert by_grade_id(found)["answer-7"].source == "Scatter and add."
+    assert [cell.source for cell in found.cells if cell.id == "again"] == ["Another."]
+
+
+def test_metadata_that_was_lost_or_changed_is_restored(restore):
+    original = perfect()["03_written_questions"]
+    notebook = copy.deepcopy(original)
+    del cell_of(notebook, "answer-1")["metadata"]["nbgrader"]
+    cell_of(notebook, "check-answer-3")["metadata"]["nbgrader"].update(points=50, grade=False)
+    cell_of(notebook, "imports")["metadata"]["nbgrader"] = {"grade_id": "answer-99", "grade": True}
+    cell_of(notebook, "q3-check")["metadata"].update(nbgrader="nonsense", roadseg_by_hand="Please.")
+    found = restore(notebook)
+    assert [cell.metadata for cell in found.cells] == [cell["metadata"] for cell in original["cells"]]
+    assert [cell.source for cell in found.cells] == ["".join(cell["source"]) for cell in original["cells"]]
+    assert found.metadata.roadseg_grading == []
+
+
+def test_a_notebook_of_an_older_format_keeps_its_answers(restore):
+    """Colab saves format 4.0, where cells have no ids."""
+    notebook = perfect()["03_written_questions"]
+    answer = "".join(cell_of(notebook, "answer-1")["source"])
+    for cell in notebook["cells"]:
+        cell["metadata"]["id"] = cell.pop("id")
+    found = restore({**notebook, "nbformat_minor": 0})
+    assert found.metadata.roadseg_grading == []
+    assert by_grade_id(found)["answer-1"].source == answer
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def code(source: str, name: str = "") -> nbformat.NotebookNode:
+    """A code cell that has run, an answer or a test if it has a name."""
+    cell = nbformat.v4.new_code_cell(source, outputs=[nbformat.v4.new_output("stream", text="as the student saw it")])
+    if name:
+        cell.metadata.nbgrader = {"grade_id": name, "grade": name.startswith("check"), "solution": False}
+    return cell
+
+
+@pytest.fixture
+def run_needed(monkeypatch, tmp_path):
+    """Runs what is needed of a notebook of these cells."""
+    set_own_jupyter(monkeypatch, tmp_path)
+
+    def run(*cells: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
+        notebook = nbformat.v4.new_notebook(cells=list(cells), metadata={"roadseg_grading": []})
+        grading.ExecuteNeeded(kernel_name="python3", **options).preprocess(notebook, {"metadata": {"path": "."}})
+        return notebook
+
+    return run
+
+
+def outcome(cell: nbformat.NotebookNode) -> str:
+    """What came of a cell: passed, failed, untouched, or by hand where the teacher is to decide."""
+    if "roadseg_by_hand" in cell.metadata:
+        return "by hand"
+    if any(output.output_type == "error" for output in cell.outputs):
+        return "failed"
+    return "untouched" if cell.outputs else "passed"
+
+
+@pytest.mark.slow
+def test_what_is_not_needed_does_not_run_and_failures_are_judged(run_needed):
+    found = run_needed(
+        code("import time\ntime.sleep(600)"),
+        code("two = 2"),
+        code("answer = 2 * two", "answer"),
+        code("assert answer == 4", "check-right"),
+        code("assert answer == 5", "check-wrong"),
+        code("own = undefined", "answer-2"),
+        code("assert own == 2", "check-2"),
+        code("run = open('a run that the grader does not have')"),
+        code("steps = run.count", "answer-3"),
+        code("assert steps == 2", "check-3"),
+    )
+    expected = ["untouched", "passed", "passed", "passed", "failed", "failed", "failed", "failed", "failed", "by hand"]
+    assert [outcome(cell) for cell in found.cells] == expected
+    assert found.metadata.roadseg_grading == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("answer", "outcomes", "remarks"),
+    [
+        ("while True: pass", ["passed", "failed", "passed"], []),  # the interrupt ends it: it costs its own points only
+        ("os._exit(1)", ["passed", "failed", "by hand"], ["check-1"]),
+        (
+            "while True:\n    try:\n        sum(range(10**12))\n    except:\n        pass",
+            ["passed", "failed", "by hand"],
+            ["check-1"],
+        ),
+    ],
+)
+def test_an_answer_that_never_ends_or_kills_its_kernel(run_needed, answer, outcomes, remarks):
+    function = "import os\ndef answer():\n" + textwrap.indent(answer, "    ")
+    found = run_needed(code(function, "answer"), code("answer()", "check-1"), code("pass", "check-2"), timeout=2)
+    assert [outcome(cell) for cell in found.cells] == outcomes
+    assert [remark.split()[0] for remark in found.metadata.roadseg_grading] == remarks
+
+
+def test_after_the_time_of_a_submission_nothing_runs(run_needed):
+    found = run_needed(code("x = 1"), code("assert x == 1", "check-1"), until=time.time() - 1)
+    assert outcome(found.cells[1]) == "by hand"
+
+
+def test_a_rubric_holds_points_ideas_mistakes_and_the_reference_answer():
+    item, rubric = questions.item("answer-7"), questions.rubrics()["answer-7"]
+    text = grading.rubric_text(item, "**Answer.** Scatter and add.")
+    assert f"{item.label}, {item.points} points" in text and "\n\nScatter and add.\n\n" in text
+    assert all(f"- {line}" in text for line in (*rubric.ideas, *rubric.mistakes))

@@ -1,0 +1,254 @@
+"""A course from setup to points, with five submissions; and the errors on the way."""
+
+import csv
+import importlib.util
+import io
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from handed_in import (
+    GRADED,
+    POINTS,
+    PROJECT,
+    TEXTS,
+    blank,
+    cell_of,
+    command,
+    delete,
+    hand_in,
+    make_course,
+    perfect,
+    set_own_jupyter,
+    set_source,
+    submitted,
+    worked,
+)
+
+from roadseg import workbook
+from roadseg.course import workflow
+from roadseg.course.workflow import ASSIGNMENT, CourseError
+from roadseg.errors import OptionError
+from roadseg.workbook import questions
+
+nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")
+nbgrader_utils = pytest.importorskip("nbgrader.utils")
+
+
+@pytest.fixture
+def course(tmp_path) -> Path:
+    return make_course(tmp_path / "course")
+
+
+# --- the worked notebooks ---------------------------------------------------------------------------------------------
+
+
+def test_points_are_those_of_the_questions_and_add_up_to_100():
+    names = [path.stem for path in (PROJECT / "notebooks").glob("0*.ipynb")]
+    roles = [cell["metadata"].get("nbgrader", {}) for name in names for cell in worked(name)["cells"]]
+    graded = {role["grade_id"].removeprefix("check-"): role["points"] for role in roles if role.get("grade")}
+    assert graded == POINTS
+    assert sum(graded.values()) == 100
+
+
+@pytest.mark.parametrize("name", GRADED)
+def test_nbgrader_accepts_worked_and_blank_notebooks_and_knows_untouched_answers(name):
+    made = nbformat.from_dict(workbook.blank(worked(name)))
+    for notebook in (nbformat.from_dict(worked(name)), made):
+        nbgraderformat.MetadataValidator().validate_nb(notebook)
+    for cell in made.cells:
+        if "nbgrader" in cell.metadata:
+            cell.source = "".join(cell.source)
+            assert cell.metadata.nbgrader.checksum == nbgrader_utils.compute_checksum(cell)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [["collect", "in"], ["grade"], ["open"], ["feedback"], ["points"]])
+def test_every_step_requires_a_course(step, tmp_path):
+    with pytest.raises(CourseError, match=re.escape(str(tmp_path / "nowhere"))):
+        command(*step, "--course", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "found"),
+    [
+        (["collect", "nowhere"], CourseError, "nowhere"),
+        (["grade"], CourseError, "course collect"),
+        (["grade", "ada", "bob"], CourseError, "ada, bob"),
+        (["grade", "--jobs", "0"], OptionError, "--jobs 0"),
+        (["grade", "--seconds", "15"], OptionError, "--seconds 15"),
+        (["feedback"], CourseError, "course grade"),
+    ],
+)
+def test_a_step_that_cannot_start_says_why(step, error, found, course):
+    with pytest.raises(error, match=found):
+        command(*step, "--course", course)
+
+
+def test_without_nbgrader_setup_says_how_to_install_it_and_makes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CourseError, match="nbgrader"):
+        workflow.set_up_course(tmp_path / "course")
+    assert not (tmp_path / "course").exists()
+
+
+def test_a_course_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "course").write_text("in the way")
+    with pytest.raises(CourseError, match=re.escape(str(tmp_path / "course"))):
+        command("setup", tmp_path / "course")
+
+
+@pytest.mark.slow
+def test_where_nbgrader_fails_its_log_is_named_and_the_teachers_settings_stay(course, tmp_path, monkeypatch):
+    set_own_jupyter(monkeypatch, tmp_path)
+    (course / "nbgrader_config.py").write_text("raise SystemExit(3)")
+    with pytest.raises(CourseError, match=re.escape(str(course / "logs" / "generate_assignment.txt"))):
+        command("setup", course)
+    assert (course / "nbgrader_config.py").read_text() == "raise SystemExit(3)"
+
+
+def test_by_default_the_course_folder_is_in_the_project(tmp_path, course):
+    hand_in(tmp_path / "in" / "ada.zip", blank())
+    assert command("collect", tmp_path / "in") == 0
+    assert submitted(tmp_path / "course", "ada")
+
+
+# --- a whole course ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory, road_folder) -> dict:
+    """A course from setup to points, with five submissions: its folder, all that was printed, and the points."""
+    folder = tmp_path_factory.mktemp("course")
+    for student, books in submissions().items():
+        hand_in(folder / "in" / f"{student}.zip", books)
+    course, printed = folder / "course", io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        set_own_folders(patch, folder, road_folder)
+        patch.setattr(sys, "stdout", printed)
+        assert command("setup", course) == 0
+        with open(course / "nbgrader_config.py", "a") as settings:
+            settings.write("c.ExecuteNeeded.timeout = 90  # other tests may run beside this one\n")
+        assert command("collect", folder / "in", "--course", course) == 0
+        assert command("grade", "--jobs", "2", "--seconds", "600", "--course", course) == 0
+        assert command("feedback", "--course", course) == 0
+        assert command("points", "--course", course) == 0
+    return {"course": course, "printed": printed.getvalue(), "points": points_of(course)}
+
+
+def set_own_folders(monkeypatch, folder: Path, road_folder: Path) -> None:
+    """A few small images, no runs, and nobody's Jupyter settings."""
+    set_own_jupyter(monkeypatch, folder)
+    for name, value in (("HOME", folder), ("DATA", road_folder), ("CACHE", folder / "cache"), ("RUNS", folder / "own")):
+        monkeypatch.setenv(f"ROADSEG_{name}", str(value))
+
+
+def submissions() -> dict[str, dict[str, dict]]:
+    """Five students, by what their submissions show; the third has a number for a name, as many have."""
+    found = {name: perfect() for name in ("perfect", "blank", "8103", "deleted", "endless")}
+    found["blank"] = blank()
+    for name, source in (
+        ("answer-3", "steps_per_epoch = 70"),
+        ("answer-4", "steps_in_all = 810"),
+        ("answer-8", "trainable_parameters = 529_457"),
+    ):
+        set_source(found["8103"]["03_written_questions"], name, source)
+    delete(found["deleted"]["01_simple_model"], "val_step")
+    delete(found["deleted"]["02_unet"], "check-build_unet")
+    delete(found["deleted"]["03_written_questions"], "answer-7", "answer-4")
+    head = "".join(cell_of(blank()["01_simple_model"], "train_step")["source"][:1])
+    set_source(found["endless"]["01_simple_model"], "train_step", f"{head}    while True:\n        pass")
+    return found
+
+
+def points_of(course: Path) -> dict[str, dict[str, float | None]]:
+    """The table of points: by student and item, None where nobody has graded."""
+    found: dict[str, dict[str, float | None]] = {}
+    for row in csv.DictReader((course / "points.csv").read_text("utf-8").splitlines()):
+        found.setdefault(row["student"], {})[row["id"] or "total"] = float(row["points"]) if row["points"] else None
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("student", "other"),
+    [
+        ("perfect", {}),
+        ("blank", dict.fromkeys(POINTS, 0.0)),
+        ("8103", {"answer-3": 0.0, "answer-4": 0.0, "answer-8": 0.0}),
+        ("deleted", {"val_step": 0.0, "answer-7": 0.0, "answer-4": 0.0}),
+        ("endless", {"train_step": 0.0}),
+    ],
+)
+def test_points_of_each_item(graded, student, other):
+    """Full points for all but texts, which wait for the teacher, apart from those named."""
+    expected = {name: None if name in TEXTS else float(points) for name, points in POINTS.items()} | other
+    assert graded["points"][student] == {**expected, "total": sum(points or 0 for points in expected.values())}
+
+
+@pytest.mark.slow
+def test_the_teacher_sees_points_deleted_cells_and_who_is_ungraded(graded):
+    lines = graded["printed"].splitlines()
+    (perfect_line,) = (line for line in lines if re.match(r"perfect: .* s\)$", line))
+    assert re.findall(r"\d+", perfect_line)[:3] == ["47", "47", "13"]  # points, of so many, texts to grade
+    deleted = [line.split()[:2] for line in lines if line.endswith("deleted")]
+    assert deleted == [
+        ["01_simple_model:", "val_step"],
+        ["02_unet:", "check-build_unet"],
+        ["03_written_questions:", "answer-4"],
+        ["03_written_questions:", "answer-7"],
+    ]
+    assert lines[-1].endswith(": 8103, deleted, endless, perfect.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GRADED)
+def test_the_release_and_the_blank_copies_agree(graded, name):
+    """All but the figures to aim at, which a blank copy keeps."""
+    release = workbook.read_notebook(graded["course"] / "release" / ASSIGNMENT / f"{name}.ipynb")
+    made = workbook.blank(worked(name))
+    assert len(release["cells"]) == len(made["cells"])
+    for theirs, ours in zip(release["cells"], made["cells"]):
+        assert theirs["metadata"] == ours["metadata"]
+        assert "".join(theirs["source"]) == "".join(ours["source"]).split(f"\n\n{workbook.AIM}")[0]
+        assert not theirs.get("outputs") and not ours.get("outputs")
+
+
+@pytest.mark.slow
+def test_graders_and_students_see_the_rubric_above_each_text(graded):
+    course = graded["course"]
+    for name in GRADED:
+        page = (course / "feedback" / "perfect" / ASSIGNMENT / f"{name}.html").read_text("utf-8")
+        book = nbformat.read(course / "autograded" / "perfect" / ASSIGNMENT / f"{name}.ipynb", as_version=4)
+        for above, cell in zip(book.cells, book.cells[1:]):
+            if (item := cell.metadata.get("nbgrader", {}).get("grade_id")) in TEXTS:
+                assert all(idea in above.source for idea in questions.rubrics()[item].ideas)
+                assert f"{questions.item(item).label}, {POINTS[item]} points" in page
+    assert len(list(course.glob(f"feedback/*/{ASSIGNMENT}/*.html"))) == 5 * len(GRADED)
+
+
+@pytest.mark.slow
+def test_grading_again_takes_what_has_changed_and_keeps_what_the_teacher_gave(graded, road_folder, monkeypatch, capsys):
+    from nbgrader.api import Gradebook
+
+    course = graded["course"]
+    set_own_folders(monkeypatch, course.parent, road_folder)
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
+        for notebook in gradebook.find_submission(ASSIGNMENT, "perfect").notebooks:
+            for grade in notebook.grades:
+                if grade.needs_manual_grade:
+                    grade.manual_score, grade.needs_manual_grade = grade.max_score, False
+        gradebook.db.commit()
+    command("points", "--course", course)
+    assert points_of(course)["perfect"] == {**POINTS, "total": 100}
+    assert workflow.students_to_grade(course, []) == []
+    assert command("grade", "--course", course) == 0
+    (remark,) = workflow.grade_submission("blank", course, seconds=0.5)  # stopped, then graded without running anything
+    assert str(course / "logs" / "blank.txt") in remark
+    command("points", "--course", course)
+    assert points_of(course)["perfect"]["total"] == 100
+    assert points_of(course)["blank"] == {name: 0 if name in TEXTS else None for name in POINTS} | {"total": 0}

@@ -1,0 +1,398 @@
+"""Answers: all that was typed is in HTML and in a PDF that is read back, and none of it is active."""
+
+import base64
+import io
+import random
+import re
+import unicodedata
+import zlib
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+from pypdf import PdfReader
+
+from roadseg.report import markdown, pages, pandoc
+
+MATHML = "math semantics mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mtable"
+MATHML += " mtr mtd mphantom mpadded menclose mstyle annotation"
+ELEMENTS = {  # of a page, with their attributes besides style, which the page's policy allows
+    **dict.fromkeys(
+        [
+            "html",
+            "head",
+            "title",
+            "style",
+            "body",
+            "main",
+            "p",
+            "pre",
+            "code",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "em",
+            "strong",
+            "del",
+            "br",
+            "hr",
+            "ul",
+            "li",
+        ],
+        (),
+    ),
+    **dict.fromkeys(["blockquote", "table", "thead", "tbody", "tr", "th", "td", "figure", "figcaption"], ()),
+    **dict.fromkeys(MATHML.split(), None),  # any that are not `on...` or an address
+    **{
+        "div": ("class", "dir", "id"),
+        "section": ("class", "dir"),
+        "span": ("class", "id"),
+        "pre": ("class",),
+        "code": ("class",),
+    },
+    **{"a": ("href", "id", "aria-hidden", "tabindex", "class"), "img": ("src", "alt"), "ol": ("type", "start")},
+    **{"html": ("lang",), "meta": ("charset", "http-equiv", "content", "name"), "figcaption": ("aria-hidden",)},
+}
+IMAGE = r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+"
+
+
+class Page(HTMLParser):
+    """An HTML file as a reader meets it; `wrong` is whatever must not be in one."""
+
+    def __init__(self, page: str):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.said, self.wrong, self.links = [], [], [], []
+        self.feed(page)
+        self.words = squeezed("".join(self.said))
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        named = dict(attributes)
+        allowed = ELEMENTS.get(tag, ())
+        known = all(
+            n == "style" or (not re.match("on|href|src", n) if allowed is None else n in allowed) for n in named
+        )
+        loads = "src" in named and not re.fullmatch(IMAGE, named["src"])
+        leads = not named.get("href", "https://").startswith(("http://", "https://", "#cb"))
+        if tag not in ELEMENTS or not known or loads or leads or "url" in named.get("style", ""):
+            self.wrong.append((tag, attributes))
+        if named.get("href", "#").startswith("http"):
+            self.links.append(named["href"])
+
+    def handle_endtag(self, tag):
+        if tag in ("style", "annotation"):
+            self.tags.append(f"/{tag}")
+
+    def handle_data(self, words):
+        if self.tags[-1:] not in (["style"], ["annotation"]):  # the TeX of a formula is there, unseen
+            self.said.append(words)
+
+    def handle_comment(self, words):
+        self.wrong.append(("comment", words))
+
+
+def squeezed(words: str) -> str:
+    """Text without white space, with the plain letters of mathematical ones: lines break elsewhere in each file."""
+    return re.sub(r"[\s\ufe0e]", "", unicodedata.normalize("NFKC", words))
+
+
+def pages_of(file: bytes) -> str:
+    """All text of a PDF but the line at the foot of each page."""
+    texts = (page.extract_text() for page in PdfReader(io.BytesIO(file)).pages)
+    return "\n".join(re.sub(r"[^\n]*\d of \d+\s*$", "", text) for text in texts)
+
+
+def both(*cells: str, attachments=None) -> tuple[Page, str]:
+    """The HTML page and the squeezed text of the PDF for some cells."""
+    blocks = [pandoc.part("answer", *markdown.read(cell, attachments)) for cell in cells]
+    return Page(pages.html(blocks, title="T")), squeezed(pages_of(pages.pdf(blocks, title="T")))
+
+
+def image(kind: str = "PNG", *, size=(40, 20), color="#0072B2", mode="RGB", **options) -> str:
+    """An image as a notebook keeps it."""
+    file = io.BytesIO()
+    Image.new(mode, size, color).save(file, kind, **options)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def noise(side: int) -> str:
+    """A large image in base64."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (side, side), random.Random(0).randbytes(3 * side * side)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# --- what is typed is there ------------------------------------------------------------------------------------------
+
+SAME = {  # shown as it is typed
+    "letters": "Umlaute äöüß ÄÖÜ, naïve, Łódź, ŝ, İı, αβγ Σ Ω, Привет, ё",
+    "signs": "→ ⇒ ↔ ≤ ≠ ≈ ∞ ∑ √ ∈ ✓ ✗ “quoted” ‘so’ – — … € § ½ 10 °C",
+    "money": "It costs $5 and $6.",
+    "not Markdown": "snake_case_name, 1 < 2 && 3 > 2, $HOME and $PATH",
+    "dashes": "a -- b --- c ... 'd' \"e\"",
+    "typst's own": '#import "@preview/x" #{1+1} = a / b: c // d /* e */ @f <g> ~',
+    "a long word": "x" * 300,
+    "malformed formula": r"so $\frac{a$ and $$\unknowncommand{b}$$ and $\sqrt[$.",
+    "formula that would hide a part": r"$%$ and $\tag{3} x$",
+}
+OTHER = {  # shown as something else
+    "words": ("Most pixels are *no road*, **so** it is ~~low~~ high.", "Most pixels are no road, so it is low high."),
+    "code": ("`x_1 * y_2` and\n\n```python\nreturn a ** 2  # <b>\n```", "x_1 * y_2 and return a ** 2  # <b>"),
+    "long code": ("`" + "y" * 300 + "`", "y" * 300),
+    "table": ("| name | F1 |\n|:--|--:|\n| U-Net | 0.91 |\n| *simple* | `0.76` |", "name F1 U-Net 0.91 simple 0.76"),
+    "table below a line": ("So:\n| name | F1 |\n|--|--|\n| U-Net | 0.91 |", "So: name F1 U-Net 0.91"),
+    "typst in a table": ("| = a | 5. b |\n|--|--|\n| - c | **+ d** |", "= a 5. b - c + d"),
+    "row that is too long": ("| a | b |\n|--|--|\n| one |\n| two | three | four |", "four"),
+    "nested lists": ("- outer\n  - inner\n    1. first\n    2. second\n       - deepest", "deepest"),
+    "tasks": ("- [ ] open\n- [x] closed", "☐ open"),
+    "line starts": ("x\n= y  \n1\\. z\n+ z", "x = y 1. z"),
+    "escapes": (r"2 \* 3 \_ \# \$x\$", "2 * 3 _ # $x$"),
+    "entities": ("&lt;b&gt; &amp; &eacute; &#x41;<br>B", "<b> & é A B"),
+    "unused definition": ('See.\n\n[other]: https://example.org "a title"', '[other]: https://example.org "a title"'),
+    "footnote": ("A claim[^1].\n\n[^1]: the note", "the note"),
+    "language that is none": ("```Because most pixels are no road\nyes\n```", "Because most pixels are no road"),
+    "controls": ("a\x00b \x1b[31m \ufeffc\ud800 d\x85e\u2028f \u202egnirts\u202c", "�[31m c� d e f gnirts"),
+    "formula": (r"the loss $-\log p_i$ of $x \in [0, 1]$", "the loss − log"),
+    "formulas in brackets": (r"\(alpha\) and \\(beta\\) and \[gamma\]", "alpha and beta and gamma"),
+    "displayed": ("$$\nL = \\frac{1}{N}\n- y\n+ z\n$$", "L ="),
+    "environment": ("\\begin{align}\nu &= v \\\\\nw &= t\n\\end{align}", "u = v"),
+    "two lines": ("$$ab \\\\ cd$$", "ab cd"),
+    "color and size": (r"$\textcolor{red}{u} = {\rm IoU} \large w \label{eq} \cap v$", "u = IoU w ∩ v"),
+    "dollar in code": ("`a $x$ b`", "a $x$ b"),
+    "formula in a table": ("| a |\n|--|\n| $|w|$ |", "|w|"),
+    "wide table": (
+        "|" + "|".join(f"precision{i}" for i in range(15)) + "|\n" + "|--" * 15 + "|",
+        "precision0 precision1",
+    ),
+}
+NASTY = {  # shown as it is typed, at least every word
+    "script": "<script>alert(1)</script> so <b>bold</b>",
+    "tags": "<img src=x onerror=alert(1)>\n\n<iframe src='https://example.org'></iframe>",
+    "block": '<div onclick="f()">\n*kept*\n</div>\n\n<style>body{display:none}</style>',
+    "comment": "before <!-- hidden --> <?php echo 1 ?> <![CDATA[ text ]]> after",
+    "end": "</main></body></html><script>f()</script>",
+    "images from elsewhere": "![remote](https://example.org/x.png) ![](/etc/passwd) ![secret](../secret.png)",
+    "images of files": "![](file:///etc/passwd) ![](data:image/svg+xml,<svg/onload=f()>)",
+    "links": "[click](javascript:alert(1)) [one](data:text/html,<script>f()</script>) [two](file:///etc/passwd)",
+    "attributes": "# head {#id .class onclick=f()}\n\n`<b>`{=html} and `#f()`{=typst} [@someone, p. 3]",
+    "raw": '```{=html}\n<script>f()</script>\n```\n\n```{=typst}\n#read("/etc/passwd")\n```',
+    "metadata": "---\ntitle: taken over\nheader-includes: <script>\n---\n\n!include /etc/passwd",
+    "formula html": r"$\href{javascript:alert(1)}{x}$ $\text{<script>f()</script>}$",
+    "formula typst": r'$\text{"} #read("/etc/passwd") \text{"}$ $\input{/etc/passwd}$ $\text{#read("/etc/passwd")}$',
+    "address": '[x](https://example.org/"onmouseover="f())',
+}
+
+
+@pytest.fixture(scope="module")
+def said() -> tuple[Page, str]:
+    """All of them in one report."""
+    return both(*SAME.values(), *(typed for typed, _ in OTHER.values()), *NASTY.values())
+
+
+@pytest.mark.parametrize("name", [*SAME, *OTHER])
+def test_what_is_typed_is_in_both(said, name):
+    page, paper = said
+    expected = squeezed(SAME.get(name) or OTHER[name][1])
+    assert expected in page.words and expected in paper
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_what_could_be_active_is_text(said, name):
+    for word in re.findall(r"[^\s`:#*\[\](){}!-]{2,}", NASTY[name]):
+        assert squeezed(word).strip("\\") in said[0].words, word
+        assert squeezed(word).strip("\\") in said[1], word
+
+
+def test_nothing_is_active(said):
+    page, paper = said
+    assert not page.wrong and not {"script", "iframe", "b", "img", "svg"} & set(page.tags)
+    assert "root:" not in page.words + paper
+    assert {"math", "table", "pre", "code", "li"} <= set(page.tags)
+
+
+def test_what_looks_hidden_and_is_not_is_remarked_once(said):
+    page, _ = said
+    hiding = ("row that is too long", "unused definition", "footnote", "language that is none")
+    assert page.words.count("Alsotypedhere") == len(hiding)
+
+
+def test_links():
+    page, paper = both("[one](https://one.org/a?b=c&d=e 'title') https://three.org/x_y [four](ftp://four.org)")
+    assert page.links == ["https://one.org/a?b=c&d=e", "https://three.org/x_y"]
+    assert 'one(https://one.org/a?b=c&d=e"title")https://three.org/x_yfour(ftp://four.org)' in page.words == f"T{paper}"
+
+
+@pytest.mark.parametrize(
+    "typed, kind, tex",
+    [
+        ("$x_1$", "Inline", "x_1"),
+        ("a $ p $ b", "Inline", "p"),
+        ("**$x$**", "Inline", "x"),
+        (r"\\(x\\)", "Inline", "x"),
+        (r"$a_{\$}$", "Inline", r"a_{\$}"),
+        ("$$\nx\n- y\n$$", "Display", "x - y"),
+        (r"- \[x\]", "Display", "x"),
+        ("| a |\n|--|\n| $P(a|b)$ |", "Inline", r"P(a\vert b)"),
+        (r"\begin{align*}x\end{align*}", "Display", r"\begin{align*}x\end{align*}"),
+    ],
+)
+def test_formulas_as_jupyterlab_finds_them(typed, kind, tex):
+    assert f"{{'t': 'Math', 'c': [{{'t': '{kind}Math'}}, {tex!r}]}}" in str(markdown.read(typed))
+
+
+@pytest.mark.parametrize(
+    "typed", ["`$x$`", "``a ` $x$``", "```\n$x$\n```", "~~~\n$x$\n", "$x\n\ny$", "a $", "$$", r"\$x\$"]
+)
+def test_dollars_that_are_no_formula(typed):
+    assert "Math" not in str(markdown.read(typed))
+
+
+@pytest.mark.parametrize("typed", ["> " * 500 + "deep", "\n".join(f"{'  ' * i}- item" for i in range(60))])
+def test_what_is_too_deep_is_shown_as_it_was_typed(typed):
+    page, paper = both(typed)
+    assert squeezed(typed) in page.words and squeezed(typed) in paper
+
+
+def test_where_pandoc_fails_the_answer_is_shown_as_it_was_typed(monkeypatch):
+    monkeypatch.setattr(pandoc, "SECONDS", 0.0001)
+    blocks = markdown.read("*words* and $x$ ![](attachment:a.png)", {"a.png": {"image/png": image()}})
+    assert blocks[0] == pandoc.code("*words* and $x$ ![](attachment:a.png)")
+    assert str(blocks).count("'Image'") == 1
+
+
+def test_a_formula_that_typst_cannot_set_costs_no_other(monkeypatch):
+    monkeypatch.setattr(markdown, "_TEX", ())
+    write = pandoc.write
+    monkeypatch.setattr(pandoc, "write", lambda *given: write(*given).replace("$alpha$", "$unknown$"))
+    _, paper = both("one $\\alpha$ and $\\beta$\n\n- $\\alpha$ in a list\n\n| $\\gamma$ |\n|--|\n| 中 |")
+    assert "one$\\alpha$andβ" in paper and "$\\alpha$inalist" in paper and "γ" in paper and "U+4E2D" in paper
+
+
+def test_characters_without_a_font_are_named():
+    page, paper = both("a \U00012345 b, 1\ufe0f\u20e3 for well done")
+    assert "\U00012345" in page.words and "\U00012345" in paper and "welldone" in paper
+    assert "U+12345" in paper and "U+0031" not in paper and "U+" not in page.words
+
+
+def test_right_to_left():
+    page, paper = both("الشبكة U-Net تتعلم")
+    assert "U-Net" in paper and "U+" not in paper and "الشبكة" in page.words and "div" in page.tags
+
+
+def test_a_long_table_runs_over_pages():
+    rows = "".join(f"| {i} | number {i} |\n" for i in range(200))
+    file = pages.pdf(markdown.read(f"| a | b |\n|--|--|\n{rows}"), title="T")
+    assert len(PdfReader(io.BytesIO(file)).pages) > 2 and "number 199" in pages_of(file)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "typed, name",
+    [
+        ("Before ![image.png](attachment:image.png) after", "image.png"),
+        ("Before ![](attachment:%C3%BC%20b.png) after", "ü b.png"),
+        ('Before <img src="attachment:a.png" width="9"> after', "a.png"),
+        ("Before and after", "a.png"),
+        ("Before ![](data:image/png;base64,{}) after", ""),
+        ("Before\n\n<center><img width=9 src='data:image/png;base64,{}'/></center>\n\nafter", ""),
+        ("Before ![][image1] after\n\n[image1]: <data:image/png;base64,{}>", ""),
+    ],
+)
+def test_a_pasted_image_is_in_both(typed, name):
+    cell = typed.replace("{}", image(size=(41, 20)))
+    blocks = markdown.read(cell, {name: {"image/png": image(size=(41, 20))}} if name else None)
+    page = Page(pages.html(blocks, title="T"))
+    images = [shown for sheet in PdfReader(io.BytesIO(pages.pdf(blocks, title="T"))).pages for shown in sheet.images]
+    assert page.tags.count("img") == len(images) == 1 and not page.wrong and "base64" not in page.words
+    assert images[0].image.size == (41, 20) and "Before" in page.words and "after" in page.words
+    assert "image.png" not in page.words and "Alsotyped" not in page.words
+
+
+def test_large_images():
+    content = noise(1700)
+    assert len(content) > 10_000_000
+    blocks = markdown.read(f"![noise](data:image/png;base64,{content}) and `data:image/png;base64,{content}`")
+    page = Page(pages.html(blocks, title="T"))
+    assert page.tags.count("img") == 2 and "noise" in page.words and len(page.words) < 200
+    assert "noise" in pages_of(pages.pdf(blocks, title="T"))
+
+
+def test_captions():
+    page, paper = both('![my curves](attachment:a.png "at 1e-3")', attachments={"a.png": {"image/png": image()}})
+    assert "mycurves.at1e-3" in page.words and "mycurves.at1e-3" in paper
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+BOMB = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", (40_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00")
+BOMB += chunk(b"IDAT", zlib.compress(bytes(1_000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "content", ["PHN2ZyBvbmxvYWQ9ImYoKSIvPg==", image()[:60], "not base64", "", base64.b64encode(BOMB).decode()]
+)
+def test_images_that_cannot_be_shown_are_named(content):
+    page, paper = both("![told](attachment:a.png)", attachments={"a.png": {"image/png": content}})
+    assert "a.pngisnotshown" in page.words and "a.pngisnotshown" in paper and "told" in paper
+    assert "img" not in page.tags
+
+
+def test_images_are_encoded_again():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a secret place"  # turned by 90 degrees; a description
+    given = {
+        "large.png": {"image/png": image(size=(3200, 100))},
+        "turned.jpg": {"image/jpeg": image("JPEG", exif=exif)},
+        "clear.webp": {"image/webp": image("WEBP", mode="RGBA", color=(255, 0, 0, 0))},
+    }
+    shown = re.findall(r"base64,([^']+)", str(markdown.read("", given)))
+    large, turned, clear = (Image.open(io.BytesIO(base64.b64decode(content))) for content in shown)
+    assert large.size == (1600, 50) and turned.size == (20, 40) and not turned.getexif()
+    assert min(clear.convert("RGB").getpixel((0, 0))) > 250
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_files_say_of_themselves():
+    blocks = [pandoc.heading(2, "One"), *markdown.read("![](attachment:a.png)", {"a.png": {"image/png": image()}})]
+    title, author = 'A </title> "#read()', "Jürgen"
+    page = pages.html(blocks, title=title)
+    reader = PdfReader(io.BytesIO(pages.pdf(blocks, title=title, author=author, timestamp=1_700_000_000)))
+    assert '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:;' in page
+    assert page.count("</title>") == 1 and not re.search(r"@import|url\(|<link|<script", page)
+    assert (reader.metadata.title, reader.metadata.author) == (title, author)
+    assert reader.metadata.creation_date.year == 2023 and reader.outline[0].title == "One"
+    assert b"pdfaid" in reader.xmp_metadata.stream.get_data()
+
+
+FRAGMENTS = (
+    *("\n", "\n\n", "    ", "- ", "1. ", "> ", "# ", "```", "~~~\n", "`", "``", "$", "$$", r"\(", r"\)", r"\[", r"\]"),
+    *("\\", r"\begin{align}", r"\end{align}", "*", "**", "_", "~~", "|", "|--|--|\n", "---\n", "[", "![", "](a)"),
+    *("](https://x.org)", "<b>", "</b>", "<script>", "<!--", "-->", "<![CDATA[", "<?", "&amp;", "&#x41;", "{=html}"),
+    *(":::", "[^1]: ", "@c", "#f()", "//", "/*", "é", "α", "Ж", "中", "😀", "\x00", "\ufeff", "\ud800", "\r\n", "x^2"),
+    *(r"\frac{", "}", "{", "%", "'", '"', "https://a.org/b?c", "<img src=", "data:image/png;base64,AAAA", "<br>"),
+)
+
+
+@pytest.mark.slow
+def test_no_word_of_any_mixture_gets_lost():
+    draw = random.Random(7)
+    words, cells = [], []
+    for _ in range(100):
+        mixture = []
+        for _ in range(draw.randint(3, 40)):
+            words.append("".join(draw.choices("abcdefghijklmnop", k=8)))
+            mixture.append(draw.choice((words[-1], *draw.choices(FRAGMENTS, k=2))))
+            words = words if mixture[-1] == words[-1] else words[:-1]
+        cells.append("".join(mixture))
+    page, paper = both(*cells)
+    assert len(words) > 300 and not page.wrong
+    assert not [word for word in words if word not in page.words or word not in paper]

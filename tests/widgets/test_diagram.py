@@ -1,0 +1,182 @@
+"""The diagram of a network: levels, sizes and skip connections as its graph has them."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Annotation
+
+from roadseg import models, widgets
+from roadseg.backend import keras
+from roadseg.errors import OptionError
+from roadseg.widgets.levels import levels
+
+layers = keras.layers
+
+
+def own_unet(*, skips: tuple[int, ...] = (0, 1)):
+    """A student's: no names, activations as layers of their own, enlarged without weights, some skips."""
+    x = inputs = keras.Input((32, 32, 3))
+    kept = []
+    for filters in (4, 8):
+        x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(filters, 3, padding="same")(x)))
+        kept.append(x)
+        x = layers.AveragePooling2D(2)(x)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    for level, filters in ((1, 8), (0, 4)):
+        x = layers.UpSampling2D(2)(x)
+        x = layers.Conv2D(filters, 2, padding="same", activation="relu")(x)
+        if level in skips:
+            x = layers.Concatenate()([x, kept[level]])
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+    x = layers.Conv2D(1, 1)(x)
+    return keras.Model(inputs, layers.Activation("sigmoid")(x))
+
+
+NETWORKS = {
+    "U-Net": models.unet,
+    "without skips": lambda: models.unet(skip_connections=False),
+    "small": lambda: models.unet((32, 64, 3), filters=(4, 16), classes=4, standardize=True),
+    "deep": lambda: models.unet((64, 64, 3), filters=(2, 3, 4, 5, 6, 7, 300)),
+    "simple model": models.simple_model,
+    "own": lambda: own_unet(skips=(1,)),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    return NETWORKS[request.param]()
+
+
+def arrows(figure, *, dashed: bool) -> list[tuple]:
+    """(start, end, color) of the arrows."""
+    found = [text for text in figure.axes[0].texts if isinstance(text, Annotation) and text.arrow_patch]
+    chosen = [text for text in found if (text.arrow_patch.get_linestyle() not in ("-", "solid")) == dashed]
+    return [(text.xyann, text.xy, to_hex(text.arrow_patch.get_edgecolor())) for text in chosen]
+
+
+def words(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+
+
+def legend(figure) -> dict[str, str]:
+    """Color by what the legend says."""
+    return {line.get_label(): to_hex(line.get_color()) for line in figure.legends[0].legend_handles}
+
+
+def test_levels_hold_all_layers_and_parameters(network):
+    parts = levels(network)
+    assert [layer for part in parts for layer in part.layers] == network.layers
+    assert sum(part.parameters for part in parts) == network.count_params()
+    assert parts[-1].shape == network.output_shape[1:]
+
+
+def test_levels_of_the_assignments_network():
+    parts = {part.name: part for part in levels(models.unet())}
+    encoder, decoder = ([f"{name} {n}" for n in range(1, 5)] for name in ("encoder", "decoder"))
+    assert list(parts) == [*encoder, "bottleneck", *decoder[::-1], "head"]
+    assert parts["encoder 2"].shape == (128, 128, 16) and parts["decoder 4"].shape == (32, 32, 64)
+    assert [parts[name].row for name in ("encoder 1", "bottleneck", "decoder 1", "head")] == [0, 4, 0, 0]
+    assert parts["bottleneck"].parameters == 9 * 64 * 128 + 128 + 9 * 128 * 128 + 128
+
+
+def test_a_dashed_arrow_for_each_concatenation(network):
+    figure = widgets.unet_diagram(network)
+    skips = arrows(figure, dashed=True)
+    assert len(skips) == sum(isinstance(layer, layers.Concatenate) for layer in network.layers)
+    assert all(start[1] == end[1] and start[0] < end[0] for start, end, _ in skips)  # level, from left to right
+    title = figure.get_suptitle()
+    assert title.endswith("1 skip connection" if len(skips) == 1 else f"{len(skips) or 'no'} skip connections")
+    assert figure.get_label().endswith("Skip connections: none.") == (not skips)
+
+
+@pytest.mark.parametrize("skips", [(), (0,), (0, 1)])
+def test_skip_connections_are_read_from_the_graph(skips):
+    figure = widgets.unet_diagram(own_unet(skips=skips))
+    assert len(arrows(figure, dashed=True)) == len(skips)
+    for level in (0, 1):
+        assert (f"encoder {level + 1} to decoder {level + 1}" in figure.get_label()) == (level in skips)
+    assert ("8 + 8" in words(figure)) == (1 in skips)
+
+
+def test_every_level_has_its_size_and_parameters(network):
+    figure = widgets.unet_diagram(network)
+    for part in levels(network):
+        height, width, channels = part.shape
+        assert f"{part.name}\n{height} × {width}\n{part.parameters:,} parameters" in words(figure)
+        assert f"{part.name} {height} × {width} × {channels}, {part.parameters:,}" in figure.get_label()
+    assert f"{network.count_params():,} parameters" in figure.get_suptitle()
+
+
+def test_boxes_are_as_large_as_the_roots_of_sides_and_channels():
+    boxes = [(patch.get_width(), patch.get_height()) for patch in widgets.unet_diagram(models.unet()).axes[0].patches]
+    tallest, lowest = max(height for _, height in boxes), min(height for _, height in boxes)
+    assert np.isclose(tallest / lowest, np.sqrt(256 / 16))
+    widest = max(width for width, _ in boxes)
+    at_bottleneck = sorted({round(width / widest, 6) for width, height in boxes if np.isclose(height, lowest)})
+    np.testing.assert_allclose(at_bottleneck, [np.sqrt(64 / 128), 1], rtol=1e-5)
+    # a level: its input and two convolutions; a decoder level's input is two boxes side by side; head and image
+    assert len(boxes) == 5 * 3 + 4 * 4 + 1
+
+
+def test_solid_arrows_go_right_down_and_up_in_the_colors_of_the_legend(network):
+    figure = widgets.unet_diagram(network)
+    steps = arrows(figure, dashed=False)
+    rows = [part.row for part in levels(network)]
+    signs = [(np.sign(end[0] - start[0]), np.sign(end[1] - start[1])) for start, end, _ in steps]
+    turns = np.sign(np.diff(rows)).tolist()
+    assert signs.count((0, -1)) == turns.count(1) and signs.count((0, 1)) == turns.count(-1)
+    assert set(signs) <= {(1, 0), (0, -1), (0, 1)}
+    assert {color for *_, color in steps} <= set(legend(figure).values())
+
+
+def test_kernels_of_one_and_three_pixels_are_told_apart():
+    figure = widgets.unet_diagram(models.unet())
+    colors, steps = legend(figure), arrows(figure, dashed=False)
+    three, one = "convolution 3 × 3, ReLU", "convolution 1 × 1, sigmoid"
+    assert list(colors)[:2] == [three, "max pooling 2 × 2"] and len(colors) == 5
+    assert "transposed convolution 2 × 2, stride 2, ReLU" in colors and colors[one] != colors[three]
+    assert sum(color == colors[one] for *_, color in steps) == 1
+
+
+def test_all_text_is_on_the_page(network):
+    figure = widgets.unet_diagram(network)
+    figure.canvas.draw()
+    page = figure.bbox
+    for text in (*figure.axes[0].texts, *figure.legends[0].get_texts()):
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+
+
+def test_words_do_not_overlap():
+    figure = widgets.unet_diagram(models.unet())
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def classifier():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(inputs)))
+
+
+def any_size():
+    inputs = keras.Input((None, None, 3))
+    return keras.Model(inputs, layers.Conv2D(1, 1)(inputs))
+
+
+def smaller_twice():
+    x = inputs = keras.Input((8, 8, 3))
+    for _ in range(2):
+        x = layers.UpSampling2D(2)(layers.MaxPooling2D(2)(x))
+    return keras.Model(inputs, x)
+
+
+def concatenated_by_a_function():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, keras.ops.concatenate([inputs, layers.Conv2D(1, 1)(inputs)], axis=-1))
+
+
+@pytest.mark.parametrize("made", [classifier, any_size, smaller_twice, concatenated_by_a_function, lambda: None])
+def test_other_networks_are_refused(made):
+    with pytest.raises(OptionError, match="model: expected"):
+        widgets.unet_diagram(made())

@@ -1,0 +1,341 @@
+"""Panels: what they show in every state, against other ways to compute it; the sliders; the text that is compared."""
+
+import io
+import re
+from base64 import b64decode
+from dataclasses import replace
+from html import unescape
+
+import ipywidgets
+import numpy as np
+import pytest
+from matplotlib import colormaps
+from matplotlib.colors import to_rgb
+from PIL import Image
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
+
+from roadseg import metrics, models, plots, runs, widgets
+from roadseg.backend import keras
+from roadseg.errors import OptionError, RunError
+from roadseg.widgets import convolution, feature_maps, predictions
+from roadseg.widgets import panel as panels
+from roadseg.widgets.levels import levels
+
+EPOCHS = 3
+SCORES = {
+    "accuracy": accuracy_score,
+    "precision": precision_score,
+    "recall": recall_score,
+    "F1": f1_score,
+    "IoU": jaccard_score,
+}
+
+
+def write_run(path, roads, *, seed=0) -> runs.Run:
+    """A run of three epochs on the last five images whose predictions get better, and are never quite right."""
+    rng = np.random.default_rng(seed)
+    (path / "predictions").mkdir(parents=True)
+    settings = {name: kind() for name, kind in runs.SETTINGS.items()} | {
+        "validation_names": roads.names[-5:],
+        "data": roads.fingerprint,
+    }
+    runs.write_json(path / "settings.json", settings)
+    table = np.column_stack([np.arange(1, EPOCHS + 1), rng.random((EPOCHS, len(runs.CURVES) - 1))])
+    runs.write_csv(path / "curves.csv", runs.CURVES, table)
+    for epoch in range(1, EPOCHS + 1):
+        certainty = 0.2 * epoch
+        probability = certainty * roads.masks[-5:] + (1 - certainty) * rng.random(roads.masks[-5:].shape)
+        eight_bits = np.rint(255 * probability).astype(np.uint8)
+        runs.write_arrays(path / "predictions" / runs.prediction_name(epoch), probability=eight_bits)
+    return runs.Run(path)
+
+
+@pytest.fixture
+def run(tmp_path, roads):
+    return write_run(tmp_path / "run", roads)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A small U-Net with its initial weights."""
+    keras.utils.set_random_seed(0)
+    return models.unet((32, 32, 3), filters=(4, 8, 16))
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the calls would show: panel, figure and caption of each."""
+    calls = []
+    for module in (predictions, convolution, feature_maps):
+        monkeypatch.setattr(module, "show", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(plots, "show", lambda figure, caption: calls.append((None, figure, caption)))
+    return calls
+
+
+def sliders(panel) -> dict:
+    """The sliders of a panel by their labels."""
+    return {slider.description: slider for slider in panel.children[0].children}
+
+
+def page(panel) -> str:
+    return panel.children[1].value
+
+
+def image(panel) -> np.ndarray:
+    """The image in a page."""
+    return np.asarray(Image.open(io.BytesIO(b64decode(re.search("base64,([^']+)'", page(panel))[1]))))
+
+
+def table(panel) -> dict[str, list[str]]:
+    """The table in a page: cells by the first cell of their row."""
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", page(panel))]
+    return {name: cells for name, *cells in rows}
+
+
+def words(panel) -> str:
+    return unescape(re.sub("<[^>]+>", "", page(panel)))
+
+
+@pytest.mark.parametrize("value", [0.2, 0.5, 0.6000000000000001])
+def test_threshold_gives_the_scores_of_all_images(value, run, roads, shown):
+    widgets.threshold(run, roads)
+    ((panel, _, _),) = shown
+    sliders(panel)["threshold"].value = value
+    valid = roads.valid[-5:]
+    truth, predicted = roads.masks[-5:][valid], (run.prediction() / 255 >= round(value, 2))[valid]
+    found = table(panel)
+    assert found["all validation images"] == list(SCORES)
+    assert found[f"threshold {value:.2f}"] == [f"{score(truth, predicted):.3f}" for score in SCORES.values()]
+    sweep = metrics.threshold_sweep(run.prediction(), roads.masks[-5:], roads.valid[-5:])
+    assert found[f"best F1 (MaxF), at {sweep.threshold:.3f}"][3] == f"{sweep.max_f1:.3f}"
+
+
+def test_a_score_without_a_denominator_is_a_dash(run, roads, shown):
+    path = run.path / "predictions" / runs.prediction_name(EPOCHS)
+    runs.write_arrays(path, probability=np.zeros_like(run.prediction()))
+    widgets.threshold(run, roads)
+    assert table(shown[0][0])["threshold 0.50"][1] == "–"  # nothing is predicted as road: precision is unknown
+
+
+def test_threshold_shows_mask_and_errors_of_the_chosen_image(run, roads, shown):
+    widgets.threshold(run, roads, first=roads.names[-4])
+    panel = shown[0][0]
+    moved = sliders(panel)
+    assert moved["image"].value == roads.names[-4]
+    moved["image"].value, moved["threshold"].value = roads.names[-2], 0.61
+    predicted = run.prediction()[3] / 255 >= 0.61
+    mask, errors = image(panel)[:, :32], image(panel)[:, -32:]
+    np.testing.assert_array_equal(mask[..., 0], 255 * predicted)
+    np.testing.assert_array_equal(mask[..., 3], 255)
+    expected = np.rint(255 * plots.error_overlay(roads.images[-2], roads.masks[-2], roads.valid[-2], predicted))
+    border = (errors[..., :3] == np.rint(255 * np.array(to_rgb(plots.FOUND)))).all(axis=-1)
+    np.testing.assert_array_equal(errors[~border][:, :3], expected[~border])
+    assert border.any() and roads.masks[-2][border].all() and border.sum() < roads.masks[-2].sum() / 2
+    assert f"alt='At threshold 0.61 {predicted.mean():.0%}" in page(panel)
+
+
+def test_threshold_figure_shows_the_same(run, roads, shown):
+    widgets.threshold(run, roads)
+    _, figure, _ = shown[0]
+    *images, scores = figure.axes
+    assert [cell.get_title() for cell in images] == [f"threshold {value}" for value in predictions.THRESHOLDS]
+    sweep = metrics.threshold_sweep(run.prediction(), roads.masks[-5:], roads.valid[-5:])
+    for line, (key, name) in zip(scores.lines, predictions.SCORES.items()):
+        assert line.get_label() == name
+        np.testing.assert_array_equal(line.get_ydata(), getattr(sweep, key))
+    assert scores.lines[-1].get_xdata()[0] == sweep.threshold and f"{sweep.max_f1:.3f}" in figure.get_label()
+
+
+def test_epochs_shows_each_prediction_with_its_curves(run, roads, shown):
+    widgets.epochs(run, roads)
+    panel = shown[0][0]
+    moved = sliders(panel)
+    assert (moved["epoch"].min, moved["epoch"].max) == (1, EPOCHS)
+    moved["epoch"].value, moved["image"].value = 2, roads.names[-1]
+    values, valid = run.prediction(2)[-1], roads.valid[-1]
+    np.testing.assert_array_equal(image(panel)[:, :32], colormaps["cividis"](values, bytes=True))
+    wrong = (values >= 128) & ~roads.masks[-1] & valid
+    red, _, blue, _ = np.moveaxis(image(panel)[:, -32:], -1, 0).astype(int)
+    assert (red[wrong] > blue[wrong]).all()  # false road is vermilion
+    for name, prefix in (("training", ""), ("validation", "val_")):
+        assert table(panel)[name] == [f"{run.curves[prefix + key][1]:.3f}" for key in ("loss", "accuracy")]
+    assert f": {f1_score(roads.masks[-1][valid], values[valid] >= 128):.2f}." in words(panel)
+
+
+def test_epoch_figure_shows_the_same(run, roads, shown):
+    widgets.epochs(run, roads)
+    used = [cell for cell in shown[0][1].axes if cell.images]
+    assert len(used) == 2 * EPOCHS
+    mask, valid = roads.masks[-5], roads.valid[-5]
+    for epoch, (left, right) in enumerate(zip(used[::2], used[1::2]), start=1):
+        values = run.prediction(epoch)[0]
+        np.testing.assert_array_equal(left.images[0].get_array(), values / 255)
+        f1 = f1_score(mask[valid], values[valid] >= 128)
+        assert (left.get_title(), right.get_title()) == (f"after epoch {epoch}", f"F1 {f1:.2f}")
+
+
+def by_keras(layer, kernel, signal) -> np.ndarray:
+    layer.build((None, len(signal), 1))
+    layer.set_weights([np.reshape(kernel, (-1, 1, 1))])
+    return np.asarray(layer(np.reshape(np.asarray(signal, np.float32), (1, -1, 1)))).ravel()
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [(3.0,), (1.0, -1.0), (0.5, 1.0, 0.5), (1.0, 2.0, -4.0, 8.0)])
+def test_scatter_is_keras_transposed_convolution_and_the_convolutions_adjoint(kernel, stride, padding):
+    signal = (2.0, -1.0, 0.0, 3.0)
+    shifted, copies, kept = convolution.scatter(signal, kernel, stride=stride, padding=padding)
+    layer = keras.layers.Conv1DTranspose(1, len(kernel), stride, padding=padding, use_bias=False)
+    np.testing.assert_allclose(copies.sum(axis=0)[kept], by_keras(layer, kernel, signal), atol=1e-6)
+    np.testing.assert_allclose(shifted[:, kept].T @ signal, copies.sum(axis=0)[kept])
+    wide = np.arange(shifted[:, kept].shape[1]) ** 2.0
+    layer = keras.layers.Conv1D(1, len(kernel), stride, padding=padding, use_bias=False)
+    np.testing.assert_allclose(shifted[:, kept] @ wide, by_keras(layer, kernel, wide)[: len(signal)], rtol=1e-5)
+
+
+def test_transposed_convolution_follows_its_sliders(shown):
+    widgets.transposed_convolution()
+    (panel, first, _), (_, every, _) = shown
+    moved = sliders(panel)
+    moved["signal and kernel"].value, moved["stride and padding"].value = "2 2 2 0 1, kernel 1 1 1", "stride 2, same"
+    assert 'Conv1DTranspose(1, 3, strides=2, padding="same"' in words(panel)
+    assert "adds up to 2 2 4 2 4 2 2 0 1 1;" in page(panel)
+    moved["signal and kernel"].value = "1 2 3 4 5, kernel ½ 1 ½"
+    assert "adds up to 0.5 1 1.5 2 2.5 3 3.5 4 4.5 5;" in page(panel)
+    assert "kernel 1 1 1" in first.get_label() and "stride 2" in first.get_label()
+    assert len(every.axes) == len(convolution.KERNELS) * len(convolution.STRIDES)
+    assert "turns 2 2 2 0 1 into 2 2 4 2 4 2 2 0 1 1 1" in every.get_label()
+
+
+def test_convolution_figure_draws_copies_sum_and_matrix():
+    figure = convolution.convolution_figure("2 2 2 0 1, kernel 1 −1", "stride 1, valid")
+    copies, matrix, total = (next(c for c in figure.axes if c.get_title().startswith(w)) for w in ("c", "as", "their"))
+    assert [text.get_text() for text in copies.texts] == ["2", "−2"] * 3 + ["0", "0", "1", "−1"]
+    assert [label.get_text() for label in copies.get_yticklabels()] == ["2 ×", "2 ×", "2 ×", "0 ×", "1 ×"]
+    (dots,) = total.lines
+    np.testing.assert_array_equal(dots.get_ydata(), [2, 0, 0, -2, 1, -1])
+    assert len(matrix.texts) == 10 and {text.get_text() for text in matrix.texts} == {"1", "−1"}
+
+
+@pytest.mark.parametrize(
+    ("step", "cut", "told"),
+    [
+        ("stride 1, valid", 0, "5 numbers become 7; copies at each place: 1 to 3"),
+        ("stride 2, same", 1, "5 numbers become 10; copies at each place: 1 to 2"),
+        ("stride 3, same", 0, "5 numbers become 15; copies at each place: 1"),
+        ("stride 1, same", 2, "5 numbers become 5; copies at each place: 2 to 3"),
+    ],
+)
+def test_what_padding_cuts_off_is_hatched(step, cut, told):
+    figure = convolution.convolution_figure("2 2 2 0 1, kernel 1 1 1", step)
+    assert len(figure.axes[0].patches) == cut
+    assert any(axes.get_title().endswith(told) for axes in figure.axes)
+
+
+def test_unet_levels_names_shape_and_parameters(network, roads, shown):
+    widgets.unet_levels(network, roads.images[0])
+    panel = shown[0][0]
+    level = sliders(panel)["level"]
+    assert level.options == ("encoder 1", "encoder 2", "bottleneck", "decoder 2", "decoder 1", "head")
+    found = {}
+    for name in level.options:
+        level.value = name
+        size, parameters = re.match(r".*?: (.*), ([\d,]+) parameters", words(panel)).groups()
+        found[name] = size, int(parameters.replace(",", ""))
+    assert found["encoder 2"] == ("16 × 16 × 8", 4 * 9 * 8 + 8 + 8 * 9 * 8 + 8)
+    assert found["head"] == ("32 × 32 × 1", 4 + 1)
+    assert sum(count for _, count in found.values()) == network.count_params()
+
+
+def test_feature_maps_are_those_of_the_network(network, roads):
+    maps = list(feature_maps.feature_maps(network, roads.images[0]).values())
+    batch = roads.images[:1] / np.float32(255)
+    np.testing.assert_allclose(maps[-1], network(batch)[0], atol=1e-6)
+    last = levels(network)[2].layers[-1]
+    np.testing.assert_allclose(maps[2], keras.Model(network.input, last.output)(batch)[0], atol=1e-6)
+
+
+def test_tiles_are_scaled_one_by_one():
+    maps = np.zeros((2, 4, 3), np.float32)
+    maps[..., 0] = np.arange(8).reshape(2, 4)
+    maps[0, 0, 1] = 0.001
+    tiles = feature_maps.tiled(maps)
+    assert tiles.shape == (5, 9, 4)
+    for place, first, last in ((np.s_[:2, :4], 0, 1), (np.s_[:2, 5:], 1, 0), (np.s_[3:, :4], 0, 0)):
+        ends = colormaps["cividis"]([float(first), float(last)], bytes=True)
+        np.testing.assert_array_equal(tiles[place][[0, -1], [0, -1]], ends)
+    assert (tiles[3:, 5:] == 0).all() and (tiles[2] == 0).all()  # no fourth map, and nothing between tiles
+
+
+def test_maps_without_any_activity_are_counted(network):
+    maps = np.zeros((2, 4, 3))
+    maps[1, 1, 2] = -1
+    assert "0 everywhere: 2 of 3." in feature_maps.level_page(levels(network)[0], maps)
+
+
+def test_level_figure_shows_all_levels(network, roads, shown):
+    widgets.unet_levels(network, roads.images[0], first="bottleneck")
+    panel, figure, _ = shown[0]
+    assert sliders(panel)["level"].value == "bottleneck" and words(panel).startswith("bottleneck: 8 × 8 × 16")
+    used = [cell for cell in figure.axes if cell.images]
+    assert len(used) == 1 + 6 and used[3].get_title() == "bottleneck: 8 × 8 × 16\n3,488 parameters"
+    np.testing.assert_array_equal(used[0].images[0].get_array(), roads.images[0])
+
+
+def every_panel(run, roads, network):
+    widgets.threshold(run, roads)
+    widgets.epochs(run, roads)
+    widgets.transposed_convolution()
+    widgets.unet_levels(network, roads.images[0])
+
+
+def test_every_control_is_a_labelled_slider_and_every_image_has_words(run, roads, network, shown):
+    """Sliders, because JupyterLab takes the arrow keys of everything else."""
+    every_panel(run, roads, network)
+    made = [panel for panel, _, _ in shown if panel]
+    assert len(made) == 4
+    kinds = ipywidgets.FloatSlider | ipywidgets.IntSlider | ipywidgets.SelectionSlider
+    for panel in made:
+        assert 1 <= len(sliders(panel)) <= 2
+        assert all(label and isinstance(slider, kinds) for label, slider in sliders(panel).items())
+        assert len(re.search("alt='(.*?)'", page(panel))[1]) > 30
+    assert all(len(figure.get_label()) > 30 and caption.endswith(".") for _, figure, caption in shown)
+
+
+@pytest.mark.slow
+def test_text_is_the_same_whatever_the_run(tmp_path, roads, network, monkeypatch):
+    """What nbval compares holds no number of a run and no identity of a widget."""
+
+    def bundles(run):
+        found = []
+        monkeypatch.setattr(panels, "display", lambda bundle, **_: found.append(bundle))
+        monkeypatch.setattr("IPython.display.display", lambda bundle, **_: found.append(bundle))
+        every_panel(run, roads, network)
+        return found
+
+    first, second = (bundles(write_run(tmp_path / f"{seed}", roads, seed=seed)) for seed in (1, 2))
+    assert [bundle["text/plain"] for bundle in first] == [bundle["text/plain"] for bundle in second]
+    kinds = [next(iter(set(bundle) - {"text/plain"})) for bundle in first]
+    panel = ["application/vnd.jupyter.widget-view+json"]
+    drawing, photograph = ["image/png", "text/markdown"], ["image/jpeg", "text/markdown"]
+    assert kinds == 2 * (panel + photograph) + panel + 2 * drawing + panel + photograph  # a panel, its figure below
+
+
+@pytest.mark.parametrize("call", [widgets.threshold, widgets.epochs])
+def test_data_images_and_predictions_that_do_not_fit(call, run, roads):
+    with pytest.raises(OptionError, match="other data"):
+        call(run, replace(roads, fingerprint="another"))
+    with pytest.raises(OptionError, match=f"'{roads.names[0]}'.*{roads.names[-5]}"):
+        call(run, roads, first=roads.names[0])
+    (run.path / "predictions" / runs.prediction_name(EPOCHS)).unlink()
+    with pytest.raises(RunError, match=r"epoch-03\.npz"):
+        call(run, roads)
+
+
+def test_a_level_or_an_image_that_does_not_fit(network, roads):
+    with pytest.raises(OptionError, match=r"'decoder 9'.*encoder 1, .*, head"):
+        widgets.unet_levels(network, roads.images[0], first="decoder 9")
+    for wrong in (np.zeros((16, 32, 3), np.uint8), np.zeros((32, 32, 3), np.float32)):
+        with pytest.raises(OptionError, match=r"uint8 \(32, 32, 3\)"):
+            widgets.unet_levels(network, wrong)
