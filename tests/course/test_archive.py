@@ -17,7 +17,12 @@ from roadseg.course import archive
 from roadseg.workbook import questions
 
 LINE = 20  # characters from which on a line says something of its own
-REFERENCE_CODE = ("roadseg/training.py", "roadseg/models.py")  # stays readable
+REFERENCE_CODE = (  # stays readable
+    "roadseg/training.py",
+    "roadseg/models.py",
+    "roadseg/checks/step_mistakes.py",
+    "roadseg/checks/unet_mistakes.py",
+)
 HELP = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]  # of the whole project
@@ -83,7 +88,7 @@ def test_no_solution_or_hidden_test_is_in_the_archive(handed_out):
     for name, text in handed_out.items():
         secret = pairs if name.startswith("roadseg/") else lines
         found += [(name, line) for line in secret if line in text and name not in REFERENCE_CODE]
-    assert found == []
+    assert [(name, line[:90]) for name, line in found] == []
 
 
 def test_no_reference_answer_or_rubric_is_in_the_archive(handed_out):
