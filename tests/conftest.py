@@ -15,9 +15,9 @@ from PIL import Image
 
 RED, MAGENTA, BLACK, BLUE = (255, 0, 0), (255, 0, 255), (0, 0, 0), (0, 0, 255)
 
-HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make long`
+HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make test-slow`
 
-LONGEST = ("test_workflow", "test_robustness", "test_network", "test_steps", "test_training")
+LONGEST = ("test_workflow", "test_robustness", "test_check_unet", "test_check_steps", "test_training")
 
 
 def pytest_collection_modifyitems(items: list) -> None:

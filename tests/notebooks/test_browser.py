@@ -195,7 +195,7 @@ def answered(page, folder: Path, notebook: str):
 def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
     notebook = "03_written_questions"
     open_notebook(page, notebook)
-    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, workbook")
     for number, check in answered(page, folder, notebook):
         page.screenshot(path=Path(HOME) / "screenshots" / f"card-{number}.png")
         assert check.locator("details[open]").count() == 0
@@ -239,7 +239,7 @@ CONTRAST = """card => {
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_cards_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
     notebook = "03_written_questions"
-    open_enlarged(page, folder, notebook, theme, imports="from roadseg import checks, review")
+    open_enlarged(page, folder, notebook, theme, imports="from roadseg import checks, workbook")
     for _, check in answered(page, folder, notebook):
         told = check.locator(".jp-RenderedHTML").first.evaluate(CONTRAST)
         assert told and min(told)[0] >= 4.5, min(told)
@@ -250,7 +250,7 @@ def test_cards_can_be_read_in_both_themes_at_125_percent(page, folder, theme):
 def test_ticked_ideas_stay_in_the_file(page, folder):
     notebook = "03_written_questions"
     open_notebook(page, notebook)
-    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, review")
+    write(page, cell(page, folder, notebook, "imports"), "from roadseg import checks, workbook")
     write(
         page, cell(page, folder, notebook, "answer-1"), "Most pixels are no road, and saying so is mostly right. " * 3
     )
@@ -267,16 +267,16 @@ def test_ticked_ideas_stay_in_the_file(page, folder):
     assert told == {"name": "answer-1", "ticked": [1]}
 
 
-PANEL = """from roadseg import data, explore, training
+PANEL = """from roadseg import data, training, widgets
 roads = data.load()
 unet = training.train("unet", "reported", roads)"""
 
 
 PANELS = {  # name: the call, its number of sliders, how its picture's words begin
-    "threshold": ("explore.threshold(unet, roads)", 2, "At threshold"),
-    "epochs": ("explore.epochs(unet, roads)", 2, "After epoch"),
-    "convolution": ("explore.transposed_convolution()", 2, "The signal"),
-    "levels": ("explore.unet_levels(unet.model(), roads.images[0])", 1, "Feature maps of"),
+    "threshold": ("widgets.threshold(unet, roads)", 2, "At threshold"),
+    "epochs": ("widgets.epochs(unet, roads)", 2, "After epoch"),
+    "convolution": ("widgets.transposed_convolution()", 2, "The signal"),
+    "levels": ("widgets.unet_levels(unet.model(), roads.images[0])", 1, "Feature maps of"),
 }
 
 
