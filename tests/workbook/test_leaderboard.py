@@ -12,7 +12,7 @@ from roadseg.workbook import leaderboard
 
 def trained(roads, out, name="own", **options):
     recipe = recipes.get_recipe("reported", name=name, epochs=3)
-    return training.train("unet", recipe, roads, **{"split": "blocks", "out": out, "say": lambda text: None, **options})
+    return training.train("unet", recipe, roads, **{"split": "blocks", "out": out, "log": lambda text: None, **options})
 
 
 @pytest.mark.slow
