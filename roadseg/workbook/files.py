@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from roadseg.workbook.questions import ITEMS
 
 CODE_STUB = "pass  # your code goes here, in place of this line"
 TEXT_STUB = "**Your answer:** write it here, in place of this line."
+LATIN = {"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
+LATIN |= {"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "Th"}
 OUTPUTS = {  # the kinds of outputs, with what each has to have
     "stream": {"name": "stdout", "text": ""},
     "display_data": {"data": {}, "metadata": {}},
@@ -172,9 +175,7 @@ def _append(answer: dict, part: dict, original: dict[str, str]) -> None:
         renamed = name if name not in images else f"{len(images)}-{name}"
         images[renamed] = part["attachments"][name]
         part["source"] = [line.replace(f"attachment:{name}", f"attachment:{renamed}") for line in part["source"]]
-    stub = CODE_STUB if answer["cell_type"] == "code" else TEXT_STUB
-    blank = original.get(answer["id"])
-    written = [text(cell) for cell in (answer, part) if digest(cell) != blank and (blank or stub not in text(cell))]
+    written = [text(cell) for cell in (answer, part) if not is_blank(cell, original)]
     if len(written) == 2 and f"\n{written[1].strip()}\n" in f"\n{written[0]}\n":
         written.pop()
     if written:
@@ -200,6 +201,23 @@ def notebook_bytes(notebook: dict) -> bytes:
     return (json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode(errors="replace")
 
 
+def ascii_name(name: str) -> str:
+    """A name in ASCII, for files and addresses: letters, digits, dashes, dots and underscores, never empty.
+
+    Latin letters lose their accents; words of other scripts are in punycode.
+    """
+    known = [
+        c if c.isalnum() or c in "-." or unicodedata.combining(c) or unicodedata.category(c) == "Mc" else " "
+        for c in unicodedata.normalize("NFKC", name)
+    ]
+    plain = []
+    for word in "".join(known).split():
+        latin = unicodedata.normalize("NFKD", word.translate(str.maketrans(LATIN)))
+        bare = "".join(c for c in latin if not unicodedata.combining(c))
+        plain.append(bare if bare.isascii() else word.encode("punycode").decode().strip("-"))
+    return "_".join(plain).strip("_.-")[:100] or "unnamed"
+
+
 def without_widgets(model: dict, **_) -> None:
     """Leave live widgets out of a notebook that Jupyter is about to save; their text form stays.
 
@@ -219,6 +237,13 @@ def text(cell: dict) -> str:
 def role(cell: dict) -> dict:
     """nbgrader's part of a cell's metadata; empty where the cell has none."""
     return cell["metadata"].get("nbgrader", {})
+
+
+def is_blank(cell: dict, original: dict[str, str]) -> bool:
+    """Whether an answer's cell holds nothing, or what `original`, digests by id, says that it was handed out with."""
+    if not text(cell).strip() or digest(cell) == original.get(cell["id"]):
+        return True
+    return cell["id"] not in original and (CODE_STUB in text(cell) or TEXT_STUB in text(cell))
 
 
 def is_locked(cell: dict) -> bool:
