@@ -170,7 +170,7 @@ def test_a_notebook_without_any_ids_is_known_by_its_name(course, tmp_path, full)
     assert [cell["source"] for cell in submitted(course, "ada")[SECOND]["cells"]] == [["x = 1"]]
 
 
-# --- whose, in a zip with many -----------------------------------------------------------------------------------------
+# --- whose, in a zip with many ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("top", ["", "road_segmentation-main/"])

@@ -1,6 +1,5 @@
 """Reading what a student has done, in copies of the workbook's own notebooks."""
 
-import copy
 import shutil
 
 import pytest
