@@ -79,6 +79,11 @@ def parse_notebook(content: bytes, name: str) -> dict:
             f"{name} is no whole notebook: {found}. In JupyterLab choose File, Revert Notebook to Checkpoint, or "
             "rename it and run python -m roadseg start."
         ) from error
+    own = _table(metadata, "roadseg")
+    listed = own.get("locked", []) if isinstance(own.get("locked", []), list) else [None]
+    whole = own and all(isinstance(name, str) for name in [*listed, *_table(own, "cells").values()])
+    if "roadseg" in metadata and not whole:
+        del metadata["roadseg"]
     if any("state" not in _table(metadata, "widgets", kind) for kind in _table(metadata, "widgets")):
         del metadata["widgets"]  # as Colab saves it, which no other program can show
     notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -123,25 +128,40 @@ def _filled(cell: dict) -> dict:
     kind = cell.get("cell_type")
     if kind not in ("code", "markdown", "raw"):
         kind = "code" if "outputs" in cell else "markdown"
-    source = re.sub("\r\n?", "\n", "".join(cell.get("source") or ""))
+    typed = "".join(map(str, cell.get("source") or "")).encode(errors="replace").decode()  # halves of characters
+    source = re.sub("\r\n?", "\n", typed)
     metadata = _table(cell, "metadata")
     own = _table(metadata, "nbgrader")
     identity = str(own.get("grade_id") or cell.get("id") or "")
     name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
     item = next((item for item in ITEMS if item.id == name), None)
-    if item and not own:
+    if own:
+        own = own | {"grade_id": name}
+    elif item:
         own = {"grade_id": name, "locked": False, "schema_version": 3, "solution": True, "task": False}
         own |= {"grade": True, "points": item.points} if item.kind == "text" else {"grade": False}
     metadata = {key: value for key, value in metadata.items() if key != "nbgrader"} | ({"nbgrader": own} if own else {})
     filled = {"cell_type": kind, "id": name, "metadata": metadata, "source": source.splitlines(keepends=True)}
     if kind == "code":
         count = cell.get("execution_count")
-        outputs = [output for output in cell.get("outputs") or () if output.get("output_type") in OUTPUTS]
+        outputs = cell.get("outputs") if isinstance(cell.get("outputs"), list) else []
+        outputs = [output for output in outputs if str(_table({"": output}, "").get("output_type")) in OUTPUTS]
         filled["execution_count"] = count if isinstance(count, int) else None
-        filled["outputs"] = [OUTPUTS[output["output_type"]] | output for output in outputs]
-    elif attachments := _table(cell, "attachments"):
-        filled["attachments"] = attachments
+        filled["outputs"] = list(map(_filled_output, outputs))
+    else:
+        attachments = {name: images for name, images in _table(cell, "attachments").items() if isinstance(images, dict)}
+        filled |= {"attachments": attachments} if attachments else {}
     return filled
+
+
+def _filled_output(output: dict) -> dict:
+    """An output of one of the known kinds with all that it has to have, and nothing else."""
+    kind = output["output_type"]
+    found = {name: output.get(name, default) for name, default in OUTPUTS[kind].items()}
+    wrong = [
+        name for name, default in OUTPUTS[kind].items() if isinstance(found[name], dict) != isinstance(default, dict)
+    ]
+    return {"output_type": kind, **found, **{name: OUTPUTS[kind][name] for name in wrong}}
 
 
 def _joined(cells: list[dict], original: dict[str, str]) -> list[dict]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def _parsed(source: str) -> ast.Module | None:
     """A code cell's syntax, without what only IPython understands; None where the rest is not Python."""
     plain = re.sub(r"\A(?:\s*%%.*\n?)+", "", source)  # such as %%time
     try:
-        return ast.parse(TransformerManager().transform_cell(plain))
+        with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
+            return ast.parse(TransformerManager().transform_cell(plain))
     except (SyntaxError, ValueError):  # ValueError: null bytes
         return None
 

@@ -81,6 +81,11 @@ CHANGES = {
     "line ends": each(lambda cell: cell.update(source="".join(cell["source"]).replace("\n", "\r\n"))),
     "wrong counts": each(lambda cell: cell.update(execution_count="*")),
     "outputs of other kinds": each(lambda cell: cell.update(outputs=[{}, {"output_type": "pyout"}])),
+    "junk": lambda notebook: (
+        notebook["metadata"].update(roadseg={"cells": {"a": []}, "locked": 1}),
+        notebook["cells"].append({"source": [1], "outputs": [1, {"output_type": []}], "metadata": [], "id": {}}),
+        notebook["cells"].append({"cell_type": "code", "outputs": 1, "metadata": {"nbgrader": 1}}),
+    ),
     "widgets of Colab": lambda notebook: notebook["metadata"].update(
         widgets={"application/vnd.jupyter.widget-state+json": {"4711": {}}}
     ),
@@ -108,7 +113,7 @@ def test_encodings(notebook, encoding):
 
 def test_half_characters_can_be_written(notebook, tmp_path):
     cell_of(notebook, "answer-1")["source"] = ["a\ud800b"]
-    workbook.write_notebook(tmp_path / "x.ipynb", notebook)
+    workbook.write_notebook(tmp_path / "x.ipynb", parsed(notebook))
     assert text(cell_of(workbook.read_notebook(tmp_path / "x.ipynb"), "answer-1")) == "a?b"
 
 
