@@ -140,7 +140,7 @@ def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[s
     people = {owner.person: owner for owner in sorted(owners, key=lambda owner: (owner.name, owner.number))}
     students = {}
     for person, owner in people.items():
-        own = ascii_name(owner.name)
+        own = ascii_name(owner.name) or "unnamed"
         same = {other for other, others in people.items() if others.key and ascii_name(others.name) == own}
         same |= {other for other, student in known.items() if student == own and " " in other}  # a platform's key
         listed = {roster[name] for name in map(plain, (owner.name, *owner.names)) if name in roster}

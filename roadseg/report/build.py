@@ -83,7 +83,7 @@ def write(
     }
     packed["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     out = Path(out or book.folder / "report")
-    files[f"{ascii_name(name).lower() if name else 'hand_in'}.zip"] = _zipped(packed)
+    files[f"{ascii_name(name).lower() or 'hand_in'}.zip"] = _zipped(packed)
     _write(out, files)
     return Written(*(out / file for file in files), remarks=tuple(contents.remarks(book)))
 

@@ -222,9 +222,9 @@ def notebook_bytes(notebook: dict) -> bytes:
 
 
 def ascii_name(name: str) -> str:
-    """A name in ASCII, for files and addresses: letters, digits, dashes, dots and underscores, never empty.
+    """A name in ASCII, for files and addresses: letters, digits, dashes, dots and underscores.
 
-    Latin letters lose their accents; words of other scripts are in punycode.
+    Latin letters lose their accents; words of other scripts are in punycode. Of a name of signs alone nothing is left.
     """
     known = [
         c if c.isalnum() or c in "-." or unicodedata.combining(c) or unicodedata.category(c) == "Mc" else " "
@@ -235,7 +235,7 @@ def ascii_name(name: str) -> str:
         latin = unicodedata.normalize("NFKD", word.translate(str.maketrans(LATIN)))
         bare = "".join(c for c in latin if not unicodedata.combining(c))
         plain.append(bare if bare.isascii() else word.encode("punycode").decode().strip("-"))
-    return "_".join(plain).strip("_.-")[:100] or "unnamed"
+    return "_".join(plain).strip("_.-")[:100]
 
 
 def without_widgets(model: dict, **_) -> None:
