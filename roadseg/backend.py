@@ -19,6 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later on, too, only what w
 # TensorFlow's wheels turn oneDNN on only where the processor has AVX512_VNNI or newer instructions; with AVX2 alone, as
 # on most laptops, a training step takes twice as long without it.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else is set, or left over in ~/.keras/keras.json
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several notebooks share a GPU
 
 STRATEGIES = ("one", "mirrored")
 CPUINFO = Path("/proc/cpuinfo")
@@ -52,6 +54,8 @@ with _stderr_kept_back():
     import keras
     import tensorflow as tf
 
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     tf.config.list_physical_devices()  # looks for a GPU, and logs at length that there is none
 
 

@@ -46,7 +46,7 @@ def project_root() -> Path:
         return Path(os.path.realpath(os.path.expanduser(home)))
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
-        if (folder / "pyproject.toml").is_file() or (folder / "notebooks").is_dir():
+        if (folder / "roadseg" / "__init__.py").is_file() or any((folder / "notebooks").glob("00_*.ipynb")):
             return folder
     return here
 

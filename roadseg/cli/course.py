@@ -60,11 +60,17 @@ def setup(options: Namespace) -> int:
 
 def collect(options: Namespace) -> int:
     """Copy the notebooks out of the zips that were handed in."""
-    from roadseg.course.collect import SubmissionError, collect_submissions
+    from roadseg.course.collect import SubmissionError, collect_submissions, remarks
+    from roadseg.course.roster import missing
 
-    outcomes = collect_submissions(options.folder, _folder(options))
+    course = _folder(options)
+    outcomes = collect_submissions(options.folder, course)
     for student, outcome in outcomes.items():
         print(f"{student}: {outcome}")
+    for remark in remarks(course):
+        print(f"Look again: {remark}")
+    if absent := missing(course):
+        print(f"Nothing from: {', '.join(absent)}")
     return int(any(isinstance(outcome, SubmissionError) for outcome in outcomes.values()))
 
 

@@ -1,152 +1,233 @@
-"""Submissions out of zips, which anybody may have made: nothing is unpacked, only notebooks are read and validated.
+"""Take over what students have handed in: from all that they delivered, the notebooks that count.
 
-A zip holds a student's notebooks in any of its folders; `python -m roadseg report` makes such a zip. Its name becomes
-the student's id, after the name of its folder where several zips have the same name.
+A notebook is known by its answers, else by its name, so that one under another name counts, too. What the reader made
+of it is stored, so that all that follows sees the same. What was not taken over is named, and kept in `collected.json`.
 """
 
 import json
-import lzma
-import re
-import warnings
-import zipfile
-import zlib
+import shutil
 from collections import Counter
-from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-import nbformat
-
+from roadseg import workbook
+from roadseg.course.delivery import DAMAGED, LARGEST_ZIP, File, find_owners, notebook_named
+from roadseg.course.roster import Owner, name_students, read_roster
 from roadseg.course.workflow import ASSIGNMENT, NOTEBOOKS, CourseError, require_course
 from roadseg.errors import RoadsegError
 from roadseg.storage import atomic_write
+from roadseg.workbook.files import (
+    NotebookError,
+    handed_out,
+    is_blank,
+    notebook_bytes,
+    parse_notebook,
+    read_notebook,
+    text,
+)
 
-LARGEST_ZIP = 200 * 2**20  # bytes; a report's zip has less than 20 MiB
 LARGEST_NOTEBOOK = 30 * 2**20  # bytes unpacked
-IGNORED_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
-
-# What zipfile and the three kinds of compression raise about damaged or encrypted archives.
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-NO_NOTEBOOK = (*DAMAGED, nbformat.ValidationError, LookupError, TypeError, AttributeError)
+RECORD = "collected.json"
+ARCHIVES = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+SILENT = {".txt", ".html", ".csv", ""}  # of files that platforms add; all others that are not taken over are named
+SOLUTION = "### BEGIN SOLUTION"  # in the worked notebooks, and in no student's copy
+ITEMS = {item.id: item for item in workbook.ITEMS}
 
 
 class SubmissionError(RoadsegError):
-    """A zip that was handed in cannot be read, or belongs to nobody in particular."""
+    """What a student handed in cannot be read, or holds none of the notebooks."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A notebook as a student has handed it in.
+
+    answered : whether it holds an answer. order : of handing in, as Owner has time and number. date : when the file was
+    written, ISO 8601, empty where its zip does not say.
+    """
+
+    notebook: dict
+    place: str
+    answered: bool
+    order: tuple[str, int]
+    date: str
+
+    def rank(self, name: str) -> tuple:
+        """The copy with the highest one counts."""
+        path = PurePosixPath(self.place)
+        exact, own = path.name == f"{name}.ipynb", "my_workbook" in path.parts
+        return self.answered, self.order, exact, own, self.date, -len(path.parts)
 
 
 def collect_submissions(folder: Path, course: Path) -> dict[str, str | SubmissionError]:
-    """Copy the notebooks in a folder's zips into the course; return what came of each zip, by student.
+    """Copy the notebooks that were handed in into the course; return what came of them, by student.
+
+    The newest count. What was collected before is kept in `earlier`, and stays where nothing newer can be read.
 
     Raises
     ------
-    CourseError : there are no zips, or the course has not been set up.
-    SubmissionError : two zips would be of the same student.
+    CourseError : no student has handed anything in, the course has not been set up, or its roster is wrong.
     """
     require_course(course)
-    zips = [path for path in folder.rglob("*") if path.suffix.lower() == ".zip" and path.is_file()]
-    if not zips:
+    roster, record = read_roster(course), _read_record(course)
+    owners = find_owners(folder, roster)
+    if not any(owners.values()):
         raise CourseError(f"there are no zips in {folder}: name the folder that holds what students handed in.")
+    known = {person: student for student, kept in record["students"].items() for person in kept["persons"]}
+    students = name_students(filter(None, owners.values()), roster, known)
     outcomes: dict[str, str | SubmissionError] = {}
-    for student, path in name_students(zips).items():
+    for student in sorted(set(students.values())):
+        own = {file: owner for file, owner in owners.items() if owner and students[owner.person] == student}
+        kept = record["students"].setdefault(student, {"persons": [], "orders": {}})
+        kept["persons"] = sorted({*kept["persons"], *(owner.person for owner in own.values())})
         try:
-            notebooks, remarks = read_zip(path, NOTEBOOKS)
-            outcomes[student] = "; ".join([_store(notebooks, student, course), *remarks])
+            state, kept["remarks"] = _take_over(own, student, course, kept["orders"])
+            outcomes[student] = "; ".join([state, *kept["remarks"]])
         except SubmissionError as error:
-            outcomes[student] = error
+            outcomes[student], kept["remarks"] = error, [str(error)]
+    record["others"][str(folder)] = [
+        "/".join((file.path.relative_to(folder).as_posix(), *file.parts))
+        for file, owner in owners.items()
+        if not owner and PurePosixPath(file.name).suffix.lower() not in SILENT
+    ]
+    with atomic_write(course / RECORD) as file:
+        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode(errors="replace"))
     return outcomes
 
 
-def _store(notebooks: dict[str, bytes], student: str, course: Path) -> str:
-    """Write a student's notebooks, with a blank one for a missing one; return "new", "changed" or "as before"."""
-    folder = course / "submitted" / student / ASSIGNMENT
-    content = {}
+def remarks(course: Path, student: str = "") -> list[str]:
+    """What was missing, damaged or not taken over of a student's files when they were collected.
+
+    Without a student: the files that belong to nobody, a remark for each folder.
+    """
+    record = _read_record(course)
+    if student:
+        return record["students"].get(student, {}).get("remarks", [])
+    return [f"not taken over from {folder}: {', '.join(names)}" for folder, names in record["others"].items() if names]
+
+
+def _read_record(course: Path) -> dict:
+    """What is known of all students; `orders` has the order and the time of the copies that count, by notebook."""
+    try:
+        return json.loads((course / RECORD).read_bytes())
+    except FileNotFoundError:
+        return {"students": {}, "others": {}}
+
+
+def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict) -> tuple[str, list[str]]:
+    """Store the notebooks that count; return "new", "changed" or "as before", and remarks. Updates `orders`."""
+    copies, remarks = read_copies(own)
+    if not any(copies.values()):
+        found = "; ".join(remarks) or ", ".join(dict.fromkeys(file.path.name for file in own))
+        raise SubmissionError(f"{found}: holds no readable notebook of the assignment; ask for it again.")
+    if any(owner.late for owner in own.values()):
+        remarks.append("handed in late, as the platform says")
+    stored, folder = {}, course / "submitted" / student / ASSIGNMENT
     for name in NOTEBOOKS:
-        blank = course / "release" / ASSIGNMENT / f"{name}.ipynb"
-        content[folder / blank.name] = notebooks.get(name) or blank.read_bytes()
-    if all(path.is_file() and path.read_bytes() == notebook for path, notebook in content.items()):
+        before = folder / f"{name}.ipynb"
+        new = max(copies[name], key=lambda copy: copy.rank(name), default=None)
+        if before.is_file() and name in orders and (new is None or _is_older(new, read_notebook(before), orders[name])):
+            remarks.append(f"{name} is {'older than' if new else 'missing:'} what was collected before, which counts")
+            stored[name] = before.read_bytes()
+        elif new is None:
+            remarks.append(f"{name} is missing")
+            stored[name] = (course / "release" / ASSIGNMENT / f"{name}.ipynb").read_bytes()
+            orders.pop(name, None)
+        else:
+            if len(answered := [copy for copy in copies[name] if copy.answered]) > 1:
+                remarks.append(f"{name} is there {len(answered)} times: {new.place} counts")
+            elif PurePosixPath(new.place).name != f"{name}.ipynb":
+                remarks.append(f"{name} is taken from {new.place}")
+            stored[name], orders[name] = notebook_bytes(new.notebook), [*new.order, new.order[0] or new.date]
+    time = max((order[-1] for order in orders.values()), default="")
+    return _store(stored, folder, course / "earlier" / student, time), remarks
+
+
+def _is_older(new: Copy, before: dict, order: list) -> bool:
+    """Whether a copy counts less than the one that was collected before. Where nothing tells, it is newer."""
+    if _is_answered(before) != new.answered:
+        return not new.answered
+    both = [(now, then) for now, then in zip(new.order, order) if now and then and now != then]
+    return bool(both) and both[0][0] < both[0][1]
+
+
+def _store(notebooks: dict[str, bytes], folder: Path, earlier: Path, time: str) -> str:
+    """Write a student's notebooks, the time for nbgrader's late days, and a digest, by which grading sees a change."""
+    digest = sha256(b"".join([time.encode(), *notebooks.values()])).hexdigest()
+    if (folder / "digest.txt").is_file() and (folder / "digest.txt").read_text() == digest:
         return "as before"
-    state = "changed" if folder.is_dir() else "new"
+    state = "new"
+    if folder.is_dir():
+        state = "changed"
+        shutil.copytree(folder, earlier / f"{len(list(earlier.glob('*'))) + 1}")
     folder.mkdir(parents=True, exist_ok=True)
-    content[folder / "timestamp.txt"] = f"{datetime.now(UTC)}".encode()  # tells whether nbgrader has graded this
-    for path, notebook in content.items():
-        with atomic_write(path) as file:
-            file.write(notebook)
+    content = {f"{name}.ipynb": notebook for name, notebook in notebooks.items()}
+    (folder / "timestamp.txt").unlink(missing_ok=True)
+    if time:
+        content["timestamp.txt"] = f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC".encode()
+    for name, written in {**content, "digest.txt": digest.encode()}.items():
+        with atomic_write(folder / name) as file:
+            file.write(written)
     return state
 
 
-def name_students(zips: Iterable[Path]) -> dict[str, Path]:
-    """The zips by their students' ids, which are valid for nbgrader, in a path and in an address.
-
-    Raises
-    ------
-    SubmissionError : two zips of the same name in folders of the same name.
-    """
-    zips = sorted(zips)
-    counts = Counter(_plain(path.stem).casefold() for path in zips)
-    students: dict[str, Path] = {}
-    taken: dict[str, Path] = {}
-    for path in zips:
-        name = _plain(path.stem)
-        if counts[name.casefold()] > 1:
-            name = _plain(f"{path.parent.name}-{path.stem}")
-        other = taken.setdefault(name.casefold(), path)
-        if other != path:
-            raise SubmissionError(f"{other} and {path} would both be the student {name}: rename one of them.")
-        students[name] = path
-    return students
+# --- what a student's files hold --------------------------------------------------------------------------------------
 
 
-def _plain(name: str) -> str:
-    """Letters, digits, dashes, dots and underscores; never a lone dot, never empty."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.-")[:100] or "unnamed"
+def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str]]:
+    """All readable copies of each notebook of the assignment in a student's files, and remarks about other files."""
+    copies: dict[str, list[Copy]] = {name: [] for name in NOTEBOOKS}
+    remarks, left = [file.problem for file in own if file.problem], LARGEST_ZIP
+    exact = {f"{name}.ipynb" for name in NOTEBOOKS}
+    for file in sorted(own, key=lambda file: file.name not in exact):
+        if file.name.lower().endswith(ARCHIVES):
+            remarks.append(f"{file.place} is not taken over: only zips are")
+        if ".ipynb" not in file.name.lower() or file.problem:
+            continue
+        limit = min(LARGEST_NOTEBOOK, left)
+        if file.size > limit:
+            remarks.append(f"{file.place} has more than {limit >> 20} MiB")
+            continue
+        try:
+            with ExitStack() as stack:
+                content = file.open(stack).read(limit)  # no more, whatever size the zip claims
+            notebook = parse_notebook(content, file.place)
+        except (NotebookError, *DAMAGED) as error:
+            known = isinstance(error, NotebookError)
+            remarks.append(str(error) if known else f"{file.place} is damaged ({type(error).__name__})")
+            continue
+        left -= len(content)
+        answers = Counter(ITEMS[cell["id"]].notebook for cell in notebook["cells"] if cell["id"] in ITEMS)
+        name = answers.most_common(1)[0][0] if answers else notebook_named(file.name)
+        if name is None:
+            continue
+        if worked := _leave_out_worked_answers(notebook, name):
+            remarks.append(f"{file.place} is the worked notebook, of which {', '.join(worked)} do not count")
+        answered, owner = _is_answered(notebook), own[file]
+        if answered or not worked:
+            date = min(filter(None, file.dates), default="")  # a platform may put that of the download on its zip
+            copies[name].append(Copy(notebook, file.place, answered, (owner.time, owner.number), date))
+    return copies, remarks
 
 
-def read_zip(path: Path, names: Iterable[str]) -> tuple[dict[str, bytes], list[str]]:
-    """The notebooks of these names in a zip, by name, and remarks: which are missing, damaged or there twice.
-
-    Raises
-    ------
-    SubmissionError : the zip cannot be read, is too large, or holds none of the notebooks.
-    """
-    notebooks, remarks = {}, []
-    try:
-        if path.stat().st_size > LARGEST_ZIP:
-            raise SubmissionError(f"{path.name} has more than {LARGEST_ZIP >> 20} MiB: ask for the report's zip.")
-        with zipfile.ZipFile(path) as archive:
-            for name in names:
-                copies = _find_copies(archive, f"{name}.ipynb")
-                if not copies:
-                    remarks.append(f"{name} is missing")
-                    continue
-                newest = copies[-1]
-                if len(copies) > 1:
-                    remarks.append(f"{name} is there {len(copies)} times: the newest counts, {newest.filename}")
-                if newest.file_size > LARGEST_NOTEBOOK:
-                    remarks.append(f"{name} has more than {LARGEST_NOTEBOOK >> 20} MiB")
-                    continue
-                try:
-                    notebooks[name] = _read_notebook(archive, newest)
-                except NO_NOTEBOOK as error:
-                    remarks.append(f"{name} is damaged ({type(error).__name__})")
-    except DAMAGED as error:
-        raise SubmissionError(f"{path.name} is damaged or no zip ({error}): ask for it again.") from error
-    if not notebooks:
-        raise SubmissionError(f"{path.name} holds no readable notebook of the assignment: ask for it again.")
-    return notebooks, remarks
+def _is_answered(notebook: dict) -> bool:
+    original = handed_out(notebook)
+    return any(cell["id"] in ITEMS and not is_blank(cell, original) for cell in notebook["cells"])
 
 
-def _find_copies(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
-    """All files of that name in an archive, the newest last; of those of the same time, the one that is least deep."""
-    places = [(info, PurePosixPath(info.filename.replace("\\", "/"))) for info in archive.infolist()]
-    found = [(info, place) for info, place in places if place.name == name and not IGNORED_FOLDERS & set(place.parts)]
-    return [info for info, place in sorted(found, key=lambda pair: (pair[0].date_time, -len(pair[1].parts)))]
-
-
-def _read_notebook(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The bytes of a valid notebook; one of NO_NOTEBOOK where it is none."""
-    with archive.open(member) as file:
-        content = file.read(LARGEST_NOTEBOOK)  # no more, whatever size the archive claims
-    with warnings.catch_warnings(action="ignore"):  # of ids that are missing or doubled, which grading mends
-        notebook = nbformat.validator.normalize(nbformat.from_dict(json.loads(content)))[1]
-    nbformat.validate(notebook, version=4)
-    return content
+def _leave_out_worked_answers(notebook: dict, name: str) -> list[str]:
+    """Make answers that are still those of the worked notebook blank in a copy of it; return their ids."""
+    answers = [cell for cell in notebook["cells"] if cell["id"] in ITEMS]
+    if not any(SOLUTION in text(cell) for cell in answers):
+        return []
+    worked = read_notebook(workbook.worked_folder() / f"{name}.ipynb")
+    solved, blank = (
+        {cell["id"]: cell["source"] for cell in made["cells"]} for made in (worked, workbook.blank(worked))
+    )
+    same = [cell for cell in answers if cell["source"] == solved.get(cell["id"])]
+    for cell in same:
+        cell["source"] = blank[cell["id"]]
+    return [cell["id"] for cell in same]

@@ -87,8 +87,8 @@ def students_to_grade(course: Path, named: list[str]) -> list[str]:
 
 
 def _is_graded(course: Path, student: str) -> bool:
-    """Whether nbgrader has graded what was collected last: it copies the submission's time stamp."""
-    stamps = [course / stage / student / ASSIGNMENT / "timestamp.txt" for stage in ("submitted", "autograded")]
+    """Whether nbgrader has graded what was collected last: it copies the submission's digest."""
+    stamps = [course / stage / student / ASSIGNMENT / "digest.txt" for stage in ("submitted", "autograded")]
     return all(path.is_file() for path in stamps) and stamps[0].read_bytes() == stamps[1].read_bytes()
 
 

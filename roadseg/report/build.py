@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-import unicodedata
 import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -23,10 +21,10 @@ from roadseg.report.contents import TITLE, Trained
 from roadseg.report.pandoc import cleaned
 from roadseg.storage import atomic_write
 from roadseg.workbook import Workbook
+from roadseg.workbook.files import ascii_name
 
 LARGEST = 20_000_000  # bytes of the zip
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip: the same contents make the same file
-ASCII = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 
 
 class ReportError(RoadsegError):
@@ -85,7 +83,7 @@ def write(
     }
     packed["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     out = Path(out or book.folder / "report")
-    files[f"{_ascii(name) or 'hand_in'}.zip"] = _zipped(packed)
+    files[f"{ascii_name(name).lower() or 'hand_in'}.zip"] = _zipped(packed)
     _write(out, files)
     return Written(*(out / file for file in files), remarks=tuple(contents.remarks(book)))
 
@@ -119,16 +117,6 @@ def _manifest(book: Workbook, found: Trained) -> dict:
         },
         "runs": {model: contents.fingerprint(run) for model, run in found.runs.items()},
     }
-
-
-def _ascii(name: str) -> str:
-    """A name in ASCII, for a file: Latin letters without their accents, words of other scripts in punycode."""
-    plain = []
-    for word in re.findall(r"\w+", unicodedata.normalize("NFKC", name).lower()):
-        latin = unicodedata.normalize("NFKD", word.translate(ASCII))
-        bare = "".join(character for character in latin if not unicodedata.combining(character))
-        plain.append(bare if bare.isascii() else word.encode("punycode").decode().strip("-"))
-    return "_".join(plain)
 
 
 def _zipped(files: Mapping[str, bytes]) -> bytes:

@@ -25,7 +25,7 @@ from roadseg.workbook import Entry, Workbook
 TITLE = "Finding the road: a simple model and a U-Net"
 MODELS = {"simple": "Simple model", "unet": "U-Net"}
 RECIPE = "reported"
-ABSENT = ("open", "wrong cell", "doubled", "deleted", "no notebook")  # states without an answer in its place
+ABSENT = ("open", "wrong cell", "deleted", "no notebook")  # states without an answer in its place
 DOTS = 180  # an inch of a figure
 
 
@@ -207,7 +207,7 @@ def answer(entry: Entry) -> Iterator[dict]:
     state, absent, typed = _state(entry), entry.state in ABSENT, entry.item.kind == "text"
     if absent:
         yield part("missing", paragraph(f"Missing: {state}."))
-    if not absent or entry.state == "doubled":
+    if not absent:
         read = markdown.read(entry.source, entry.attachments) if typed else [code(entry.source, "python")]
         yield part("answer", *read)
     if not absent and not (entry.done and typed):

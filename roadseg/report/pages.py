@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from unicodedata import bidirectional
+from unicodedata import bidirectional, category
 
 import matplotlib
 import typst
@@ -24,6 +24,7 @@ from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, par
 
 ATTEMPTS = 5  # characters without a font, what cannot be set, and both again
 LAST_RESORT = "Last Resort High-Efficiency"
+UNSEEN = dict.fromkeys((0xFE0E, 0xFE0F, 0x20E3))  # what makes an emoji of a sign or of the digit on a key
 HERE = Path(__file__).parent
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu: Greek, Cyrillic, arrows; Last Resort: boxes
 
@@ -90,12 +91,14 @@ class _Press:
         """Parts and images in typst's own language; all words as strings, which typst never reads as code."""
         match node:
             case {"t": "Str", "c": words}:
-                return [_raw("Inline", f"#{_literal(words)};")]
+                return [_raw("Inline", f"#{_literal(words.translate(UNSEEN))};")]
             case {"t": "Div", "c": [[_, [kind], _], inner]}:
+                return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
+            case {"t": "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
                 letter = re.search(r"[^\W\d_]", "".join(strings(inner)))  # the first one decides, as in HTML
                 direction = "rtl" if letter and bidirectional(letter[0]) in ("R", "AL") else "ltr"
-                start = _raw("Block", f"#{kind}[#set text(dir: {direction})")
-                return [start, *replaced(inner, self.for_typst), _raw("Block", "]")]
+                block = {"t": kind, "c": replaced(inner, self.for_typst)}
+                return [_raw("Block", f"#[#set text(dir: {direction})"), block, _raw("Block", "]")]
             case {"t": "Image", "c": [_, alt, [address, _]]}:
                 head, content = address.split(";base64,")
                 data = base64.b64decode(content)
@@ -142,8 +145,8 @@ def _lacking(error: Exception) -> set[str]:
 
 
 def _explained(characters: set[str]) -> list[dict]:
-    """A remark about characters without a font; the digit in an emoji of a key has one."""
-    named = [f"U+{ord(character):04X}" for character in sorted(characters) if not character.isascii()]
+    """A remark about characters without a font, but for those that join others, as emoji have them."""
+    named = [f"U+{ord(c):04X}" for c in sorted(characters) if category(c) != "Cf"]
     if not named:
         return []
     codes = ", ".join(named[:20]) + (f" and {len(named) - 20} more" if len(named) > 20 else "")

@@ -7,6 +7,7 @@ read, summary, Workbook, Entry        what a student has done in a folder of not
 overview, compare, reference_answer   the same seen in a notebook, and the reference answers
 default_folder, worked_folder         where the notebooks are
 read_notebook, write_notebook         one notebook's file; NotebookError where that fails
+parse_notebook, notebook_bytes        the same of a file's content
 without_widgets                       leaves live widgets out of what Jupyter saves
 analysis                              what notebook 03 measures
 reference                             numbers on real KITTI images
@@ -17,11 +18,12 @@ from importlib import import_module
 
 _HOME = {
     **dict.fromkeys(("ITEMS", "Item", "item", "rubrics"), "questions"),
-    **dict.fromkeys(("start", "blank", "filled", "CODE_STUB", "TEXT_STUB", "AIM", "EXPECTED"), "copies"),
+    **dict.fromkeys(("start", "blank", "filled", "AIM", "EXPECTED"), "copies"),
     **dict.fromkeys(("read", "summary", "Workbook", "Entry"), "progress"),
     **dict.fromkeys(("overview", "compare", "reference_answer"), "review"),
     **dict.fromkeys(("default_folder", "worked_folder", "read_notebook", "write_notebook"), "files"),
-    **dict.fromkeys(("NotebookError", "without_widgets"), "files"),
+    **dict.fromkeys(("NotebookError", "parse_notebook", "notebook_bytes", "without_widgets"), "files"),
+    **dict.fromkeys(("CODE_STUB", "TEXT_STUB"), "files"),
 }
 _MODULES = ("analysis", "reference", "leaderboard")
 __all__ = [*_HOME, *_MODULES]

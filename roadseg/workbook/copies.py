@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 
 from roadseg.workbook.files import (
+    CODE_STUB,
+    TEXT_STUB,
     default_folder,
     digest,
     handed_out,
@@ -23,8 +25,6 @@ from roadseg.workbook.files import (
     write_notebook,
 )
 
-CODE_STUB = "pass  # your code goes here, in place of this line"
-TEXT_STUB = "**Your answer:** write it here, in place of this line."
 SOLUTION = re.compile(r"(?ms)^([ \t]*)[^\n]*### BEGIN SOLUTION.*?(?:### END SOLUTION[^\n]*$|\Z)")
 HIDDEN = re.compile(r"(?ms)\n?^[^\n]*### BEGIN HIDDEN TESTS.*?(?:### END HIDDEN TESTS[^\n]*$|\Z)")
 EXPECTED = "expected-figure"  # tag of the cell whose figure a blank copy keeps, to aim at

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
+import warnings
 from pathlib import Path
 
 from roadseg.errors import RoadsegError
 from roadseg.storage import atomic_write, project_root
+from roadseg.workbook.questions import ITEMS
+
+CODE_STUB = "pass  # your code goes here, in place of this line"
+TEXT_STUB = "**Your answer:** write it here, in place of this line."
+LATIN = {"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
+LATIN |= {"Æ": "Ae", "Œ": "Oe", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "D", "Þ": "Th"}
+OUTPUTS = {  # the kinds of outputs, with what each has to have
+    "stream": {"name": "stdout", "text": ""},
+    "display_data": {"data": {}, "metadata": {}},
+    "execute_result": {"data": {}, "metadata": {}, "execution_count": None},
+    "error": {"ename": "", "evalue": "", "traceback": []},
+}
 
 
 class NotebookError(RoadsegError):
@@ -33,39 +48,194 @@ def worked_notebooks() -> list[Path]:
 
 
 def read_notebook(path: Path) -> dict:
-    """A notebook's file; what older formats and other programs leave out of cells is filled in.
-
-    Raises NotebookError where it is none.
-    """
+    """A notebook's file, as `parse_notebook` reads it. Raises NotebookError where it is none."""
     try:
-        notebook = json.loads(path.read_bytes())  # in UTF-8, UTF-16 or UTF-32
-        notebook.setdefault("metadata", {})
-        for cell in notebook["cells"]:
-            cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
-            cell.setdefault("metadata", {})
-            cell.setdefault("id", role(cell).get("grade_id", ""))
-            if cell["cell_type"] == "code":
-                cell.setdefault("outputs", [])
-                cell.setdefault("execution_count", None)
+        return parse_notebook(path.read_bytes(), str(path))
     except OSError as error:
         raise NotebookError(f"{path} cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+
+
+def parse_notebook(content: bytes, name: str) -> dict:
+    """The notebook in a file of that name, in format 4.5, whichever program has saved it.
+
+    Formats 3 and 4 and all encodings are read, and what is missing is filled in. Each answer is one cell with its
+    nbgrader metadata; the parts of one that was split or doubled count in their order. Sources are lists of lines. The
+    same bytes always give the same notebook.
+
+    Raises
+    ------
+    NotebookError : it is no whole notebook; the message says why and what to do.
+    """
+    try:
+        notebook = _decoded(content)
+        cells, metadata = [_filled(cell) for cell in notebook["cells"]], _table(notebook, "metadata")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        found = "it holds something else"
+        if not content.strip(b"\0 \r\n"):
+            found = "it is empty"
+        elif isinstance(error, json.JSONDecodeError):
+            found = f"its JSON ends or is damaged in line {error.lineno}"
         raise NotebookError(
-            f"{path} is no whole notebook: in JupyterLab choose File, Revert Notebook to Checkpoint, or rename it and "
-            "run python -m roadseg start."
+            f"{name} is no whole notebook: {found}. In JupyterLab choose File, Revert Notebook to Checkpoint, or "
+            "rename it and run python -m roadseg start."
         ) from error
+    own = _table(metadata, "roadseg")
+    listed = own.get("locked", []) if isinstance(own.get("locked", []), list) else [None]
+    whole = own and all(isinstance(name, str) for name in [*listed, *_table(own, "cells").values()])
+    if "roadseg" in metadata and not whole:
+        del metadata["roadseg"]
+    if any("state" not in _table(metadata, "widgets", kind) for kind in _table(metadata, "widgets")):
+        del metadata["widgets"]  # as Colab saves it, which no other program can show
+    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    notebook["cells"] = _joined(cells, handed_out(notebook))
+    used: set[str] = set()
+    for number, cell in enumerate(notebook["cells"], start=1):
+        name = cell["id"] or f"cell-{number}"
+        cell["id"] = name if name not in used else f"{name[:50]}-{number}"
+        used.add(cell["id"])
     return notebook
+
+
+def _decoded(content: bytes) -> dict:
+    """The JSON of a notebook, that of format 3 as format 4."""
+    try:
+        text = content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:  # of an old editor
+        text = content.decode("cp1252", "replace")
+    notebook = json.loads(text)
+    if "worksheets" in notebook:
+        import nbformat  # only here: it takes a second
+
+        for cell in (cell for sheet in notebook["worksheets"] for cell in sheet["cells"]):
+            cell.setdefault("outputs", [])
+        with warnings.catch_warnings(action="ignore"):  # of ids that are missing
+            notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
+            notebook = nbformat.v4.upgrade(nbformat.v3.to_notebook_json(notebook, minor=0), 3, 0)
+    return notebook
+
+
+def _table(parent: dict, *names: str) -> dict:
+    """The dict below these names; empty where there is none."""
+    for name in names:
+        parent = parent.get(name)
+        if not isinstance(parent, dict):
+            return {}
+    return parent
+
+
+def _filled(cell: dict) -> dict:
+    """A cell with all that format 4.5 requires, and nothing that it forbids. An answer without metadata gets them."""
+    kind = cell.get("cell_type")
+    if kind not in ("code", "markdown", "raw"):
+        kind = "code" if "outputs" in cell else "markdown"
+    typed = "".join(map(str, cell.get("source") or "")).encode(errors="replace").decode()  # halves of characters
+    source = re.sub("\r\n?", "\n", typed)
+    metadata = _table(cell, "metadata")
+    own = _table(metadata, "nbgrader")
+    identity = str(own.get("grade_id") or cell.get("id") or "")
+    name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
+    item = next((item for item in ITEMS if item.id == name), None)
+    if own:
+        own = own | {"grade_id": name}
+    elif item:
+        own = {"grade_id": name, "locked": False, "schema_version": 3, "solution": True, "task": False}
+        own |= {"grade": True, "points": item.points} if item.kind == "text" else {"grade": False}
+    metadata = {key: value for key, value in metadata.items() if key != "nbgrader"} | ({"nbgrader": own} if own else {})
+    filled = {"cell_type": kind, "id": name, "metadata": metadata, "source": source.splitlines(keepends=True)}
+    if kind == "code":
+        count = cell.get("execution_count")
+        outputs = cell.get("outputs") if isinstance(cell.get("outputs"), list) else []
+        outputs = [output for output in outputs if str(_table({"": output}, "").get("output_type")) in OUTPUTS]
+        filled["execution_count"] = count if isinstance(count, int) else None
+        filled["outputs"] = list(map(_filled_output, outputs))
+    else:
+        attachments = {name: images for name, images in _table(cell, "attachments").items() if isinstance(images, dict)}
+        filled |= {"attachments": attachments} if attachments else {}
+    return filled
+
+
+def _filled_output(output: dict) -> dict:
+    """An output of one of the known kinds with all that it has to have, and nothing else."""
+    kind = output["output_type"]
+    found = {name: output.get(name, default) for name, default in OUTPUTS[kind].items()}
+    wrong = [
+        name for name, default in OUTPUTS[kind].items() if isinstance(found[name], dict) != isinstance(default, dict)
+    ]
+    return {"output_type": kind, **found, **{name: OUTPUTS[kind][name] for name in wrong}}
+
+
+def _joined(cells: list[dict], original: dict[str, str]) -> list[dict]:
+    """The cells, with each answer in the first of its cells, and text that was added below it.
+
+    original : digests of the cells as they were handed out. A part that is as it was handed out adds nothing.
+    """
+    kept: list[dict] = []
+    first: dict[str, dict] = {}
+    for cell in cells:
+        name, above = role(cell).get("grade_id"), kept[-1] if kept else None
+        added = cell["cell_type"] == "markdown" and not role(cell) and digest(cell) not in original.values()
+        below = above and role(above).get("solution") and above["cell_type"] == "markdown"
+        if original and added and below and not text(cell).startswith("#"):
+            _append(above, cell, original)
+        elif name not in first:
+            kept.append(cell)
+            first |= {name: cell} if name else {}
+        elif role(cell).get("solution"):
+            _append(first[name], cell, original)
+        else:  # a test, which counts once
+            del cell["metadata"]["nbgrader"]
+            kept.append(cell)
+    return kept
+
+
+def _append(answer: dict, part: dict, original: dict[str, str]) -> None:
+    """Add another cell's part to an answer: what was written in both, once."""
+    for name in _table(part, "attachments"):
+        images = answer.setdefault("attachments", {})
+        renamed = name if name not in images else f"{len(images)}-{name}"
+        images[renamed] = part["attachments"][name]
+        part["source"] = [line.replace(f"attachment:{name}", f"attachment:{renamed}") for line in part["source"]]
+    written = [text(cell) for cell in (answer, part) if not is_blank(cell, original)]
+    if len(written) == 2 and f"\n{written[1].strip()}\n" in f"\n{written[0]}\n":
+        written.pop()
+    if written:
+        joined = ("\n" if answer["cell_type"] == "code" else "\n\n").join(filter(str.strip, written))
+        answer["source"] = joined.splitlines(keepends=True)
+    if answer["cell_type"] == part["cell_type"] == "code":
+        answer["outputs"] += part["outputs"]
 
 
 def write_notebook(path: Path, notebook: dict) -> None:
     """Write a notebook's file as Jupyter does, whole or not at all. Raises NotebookError where that fails."""
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    content = notebook_bytes(notebook)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            file.write(text.encode())
+            file.write(content)
     except OSError as error:
         raise NotebookError(f"{path} cannot be written ({error.strerror or error}): choose another folder.") from error
+
+
+def notebook_bytes(notebook: dict) -> bytes:
+    """The content of a notebook's file. Halves of characters, which no file can hold, are question marks."""
+    return (json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode(errors="replace")
+
+
+def ascii_name(name: str) -> str:
+    """A name in ASCII, for files and addresses: letters, digits, dashes, dots and underscores.
+
+    Latin letters lose their accents; words of other scripts are in punycode. Of a name of signs alone nothing is left.
+    """
+    known = [
+        c if c.isalnum() or c in "-." or unicodedata.combining(c) or unicodedata.category(c) == "Mc" else " "
+        for c in unicodedata.normalize("NFKC", name)
+    ]
+    plain = []
+    for word in "".join(known).split():
+        latin = unicodedata.normalize("NFKD", word.translate(str.maketrans(LATIN)))
+        bare = "".join(c for c in latin if not unicodedata.combining(c))
+        plain.append(bare if bare.isascii() else word.encode("punycode").decode().strip("-"))
+    return "_".join(plain).strip("_.-")[:100]
 
 
 def without_widgets(model: dict, **_) -> None:
@@ -89,6 +259,13 @@ def role(cell: dict) -> dict:
     return cell["metadata"].get("nbgrader", {})
 
 
+def is_blank(cell: dict, original: dict[str, str]) -> bool:
+    """Whether an answer's cell holds nothing, or what `original`, digests by id, says that it was handed out with."""
+    if not text(cell).strip() or digest(cell) == original.get(cell["id"]):
+        return True
+    return cell["id"] not in original and (CODE_STUB in text(cell) or TEXT_STUB in text(cell))
+
+
 def is_locked(cell: dict) -> bool:
     """Whether nbgrader hands the cell out as one that is not to be changed."""
     return not role(cell).get("solution") and bool(role(cell).get("grade") or role(cell).get("locked"))
@@ -101,4 +278,4 @@ def digest(cell: dict) -> str:
 
 def handed_out(notebook: dict) -> dict[str, str]:
     """Digests of all cells of a copy as they were handed out, by id; empty for other notebooks."""
-    return notebook["metadata"].get("roadseg", {}).get("cells", {})
+    return _table(notebook, "metadata", "roadseg", "cells")

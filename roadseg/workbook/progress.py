@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 
 from roadseg.checks.result import MIME, NOT_WRITTEN
-from roadseg.workbook.copies import TEXT_STUB
 from roadseg.workbook.files import (
+    TEXT_STUB,
     NotebookError,
     default_folder,
     digest,
@@ -31,7 +32,7 @@ from roadseg.workbook.questions import ITEMS, Item
 class Entry:
     """What a workbook holds for one item of the assignment.
 
-    state : done, not right, not checked, too short, wrong cell, doubled, deleted, open or no notebook. remark : one
+    state : done, not right, not checked, too short, wrong cell, deleted, open or no notebook. remark : one
     line about it. source : the answer, Markdown or code; empty where there is none. attachments : images that were
     pasted into the answer, name to {mime type: base64}. check : what the check below the answer last said, {name,
     passed, cause}, or None.
@@ -112,11 +113,10 @@ def _entry(item: Item, notebook: dict | None) -> Entry:
     """Look for the answer in its own cell first, then around it."""
     if notebook is None:
         return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing")
-    own = [cell for cell in notebook["cells"] if role(cell).get("grade_id") == item.id]
-    if len(own) != 1:
-        state, remark = ("doubled", f"its cell is there {len(own)} times") if own else ("deleted", "its cell is gone")
-        return Entry(item, state, f"{remark}: get it back from a blank copy", "\n\n".join(map(text, own)))
-    source, check = text(own[0]).strip(), None
+    own = next((cell for cell in notebook["cells"] if role(cell).get("grade_id") == item.id), None)
+    if own is None:
+        return Entry(item, "deleted", "its cell is gone: get it back from a blank copy")
+    source, check = text(own).strip(), None
     if item.kind == "text":
         state, remark = _text_state(item, source)
     else:
@@ -124,7 +124,7 @@ def _entry(item: Item, notebook: dict | None) -> Entry:
         state, remark = _code_state(item, source, check)
     if state == "open" and (elsewhere := _elsewhere(item, notebook)):
         state, remark = "wrong cell", f"there is something in {elsewhere}: move it into the answer's own cell"
-    return Entry(item, state, remark, source, own[0].get("attachments", {}), check)
+    return Entry(item, state, remark, source, own.get("attachments", {}), check)
 
 
 def _text_state(item: Item, source: str) -> tuple[str, str]:
@@ -153,7 +153,8 @@ def _parsed(source: str) -> ast.Module | None:
     """A code cell's syntax, without what only IPython understands; None where the rest is not Python."""
     plain = re.sub(r"\A(?:\s*%%.*\n?)+", "", source)  # such as %%time
     try:
-        return ast.parse(TransformerManager().transform_cell(plain))
+        with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
+            return ast.parse(TransformerManager().transform_cell(plain))
     except (SyntaxError, ValueError):  # ValueError: null bytes
         return None
 

@@ -123,6 +123,15 @@ def test_start_makes_copies_and_status_reads_them(tmp_path, capsys):
     assert "0 of 21" in capsys.readouterr().out
 
 
+def test_what_a_terminal_cannot_show_stops_nothing(tmp_path, monkeypatch):
+    main(["start", str(tmp_path)])
+    (tmp_path / "学生七.ipynb").touch()
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    command = [sys.executable, "-m", "roadseg", "status", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    assert b"???.ipynb" in done.stdout
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a process on Windows cannot become another program")
 def test_start_opens_jupyterlab_on_this_computer_only_with_its_options(tmp_path, monkeypatch):
     calls = []

@@ -26,6 +26,16 @@ def run_python(code: str, *arguments, onednn: str | None = None) -> str:
     return done.stdout
 
 
+def test_keras_is_set_up_for_this_package_whatever_else_was_chosen(tmp_path, monkeypatch):
+    settings = {"backend": "torch", "floatx": "float64", "image_data_format": "channels_first"}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    for chosen in ("jax", ""):
+        monkeypatch.setenv("KERAS_BACKEND", chosen)
+        found = run_python("from roadseg import models as m; u = m.unet(); print(u.dtype, u.output_shape)")
+        assert found == "float32 (None, 256, 256, 1)\n"
+
+
 ONEDNN = """
 import json, sys
 from roadseg import backend, data, recipes, training

@@ -20,8 +20,12 @@ def test_project_root_is_the_nearest_project_else_the_checkout(tmp_path, monkeyp
     inner = tmp_path / "notebooks" / "deep"
     inner.mkdir(parents=True)
     monkeypatch.chdir(inner)
+    (inner / "pyproject.toml").touch()  # of somebody else's project
+    assert storage.project_root() == Path(storage.__file__).resolve().parents[1]
+    (tmp_path / "notebooks" / "00_road_data.ipynb").touch()
     assert storage.project_root() == tmp_path
-    (inner / "pyproject.toml").touch()
+    (inner / "roadseg").mkdir()
+    (inner / "roadseg" / "__init__.py").touch()
     assert storage.project_root() == inner
 
 

@@ -82,8 +82,6 @@ def change(folder: Path, name: str, **changes) -> None:
     cell.update(changes)
     if changes.get("deleted"):
         notebook["cells"].remove(cell)
-    if changes.get("doubled"):
-        notebook["cells"].append({**cell, "id": "again"})
     workbook.write_notebook(path, notebook)
 
 
@@ -280,7 +278,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(book, tmp_path, roads):
     change(book, "train_step", source=["def train_step(model):\n", "    ...\n"])
     change(book, "answer-5", source=[workbook.TEXT_STUB])
     change(book, "answer-9", deleted=True)
-    change(book, "choice-10", doubled=True)
+    change(book, "choice-10", deleted=True)
     with pytest.raises(ReportError) as error:
         report.write(book, runs_folder=tmp_path / "runs")
     told = str(error.value)
@@ -288,7 +286,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(book, tmp_path, roads):
     for phrase in (
         "01_simple_model.ipynb: Task 1;",
         "Question 5, Question 9 (text; deleted",
-        "Question 10 (choice; doubled",
+        "Question 10 (choice; deleted",
     ):
         assert phrase in told
     assert "simple model (reported, seed 0)" in told and "--draft" in told
@@ -317,13 +315,13 @@ def test_weak_answers_are_not_refused(book, state, name, source):
 def test_a_draft_marks_what_is_missing(book, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda: pytest.fail("images are not needed without runs"))
     change(book, "answer-5", source=[workbook.TEXT_STUB])
-    change(book, "choice-10", doubled=True)
+    change(book, "choice-10", deleted=True)
     made = report.write(book, runs_folder=tmp_path / "runs", draft=True)
     page, paper = Page(made.html.read_text("utf-8")), squeezed(pages_of(made.pdf.read_bytes()))
     for said in (page.words, paper):
         assert said.count(squeezed("a finished run of the U-Net (reported, seed 0)")) == 2
         assert squeezed("A draft. Missing:") in said and squeezed("Missing: not answered yet.") in said
-        assert squeezed("Missing: doubled, its cell is there 2 times") in said and squeezed('("softmax", 4)') in said
+        assert squeezed("Missing: deleted, its cell is gone") in said
         assert "Question 14" in said or "Question14" in said
     manifest = json.loads(zipfile.ZipFile(made.zip).read("manifest.json"))
     assert manifest["draft"] and len(manifest["missing"]) == 3

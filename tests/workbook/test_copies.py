@@ -1,7 +1,6 @@
-"""Blank copies of the workbook's own notebooks, starting, and notebooks as files."""
+"""Blank copies of the workbook's own notebooks, starting."""
 
 import copy
-import json
 import stat
 
 import pytest
@@ -138,38 +137,3 @@ def test_folders_that_cannot_be_written_or_hold_no_notebooks(tmp_path, monkeypat
     monkeypatch.setattr(files, "worked_folder", lambda: tmp_path)
     with pytest.raises(workbook.NotebookError, match=str(tmp_path)):
         workbook.start(tmp_path / "mine")
-
-
-# --- files
-
-
-def test_a_notebook_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "00_road_data.ipynb"
-    workbook.write_notebook(path, {"cells": [], "metadata": {}})
-    with pytest.raises(TypeError):
-        workbook.write_notebook(path, {"cells": [object()]})
-    assert json.loads(path.read_text()) == {"cells": [], "metadata": {}} and list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_older_formats_and_other_encodings_are_read(tmp_path, encoding):
-    notebook = workbook.blank(worked("03_written_questions"))
-    for cell in notebook["cells"]:
-        for name in ("id", "outputs", "execution_count"):
-            cell.pop(name, None)
-        cell["source"] = "".join(cell["source"])
-    path = tmp_path / "03_written_questions.ipynb"
-    path.write_text(json.dumps(notebook), encoding=encoding)
-    found = workbook.read_notebook(path)
-    assert cell_of(found, "answer-3")["outputs"] == [] and cell_of(found, "answer-3")["execution_count"] is None
-    entries = workbook.read(tmp_path).entries
-    assert {e.state for e in entries if e.item.notebook == "03_written_questions"} == {"open"}
-    assert workbook.read(tmp_path).changed["03_written_questions"] == []
-
-
-def test_widgets_are_left_out_of_what_jupyter_saves():
-    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a panel"}
-    cells = [{"outputs": [{"data": data}, {"name": "stdout"}]}, {"source": "text"}]
-    workbook.without_widgets(model={"type": "notebook", "content": {"cells": cells}}, path="", contents_manager=None)
-    workbook.without_widgets(model={"type": "file", "content": ""}, path="", contents_manager=None)
-    assert data == {"text/plain": "a panel"}

@@ -1,0 +1,152 @@
+"""Files as learning platforms deliver them: in folders, zips and zips of zips, and whose each file is.
+
+Anybody may have made these zips: nothing is unpacked, and only what is asked for is read.
+"""
+
+from __future__ import annotations
+
+import lzma
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from roadseg.course.roster import Owner, plain, recognized
+from roadseg.course.workflow import NOTEBOOKS
+
+LARGEST_ZIP = 200 * 2**20  # bytes of a zip in a zip, and of what is read of one student; a report's zip has 20 MiB
+DEEPEST = 3  # zips in zips: of a class, of a student, of a report
+UNKNOWN = 1980  # the year of a zip's entry without a date
+IGNORED_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
+OF_NO_STUDENT = r"(my_?)?(work|note)books?.*|report.*|release|.*(old|backup|cop(y|ie)|draft|final|new|version).*|v?\d"
+
+# What zipfile and the three kinds of compression raise about damaged or encrypted archives.
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file on the disk, or in a zip there, or in a zip in that.
+
+    members : its names in these zips, outermost first. dates : of these members, ISO 8601, empty where a zip has none.
+    size : in bytes, as its zip claims. problem : why nothing in it can be read.
+    """
+
+    path: Path
+    members: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    size: int = 0
+    problem: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """In the zip on the disk, the names of all folders and zips that hold it, and its own."""
+        return tuple(part for member in self.members for part in PurePosixPath(member.replace("\\", "/")).parts)
+
+    @property
+    def name(self) -> str:
+        """Its own name, without folders."""
+        return self.parts[-1] if self.parts else self.path.name
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return "/".join(self.parts) or self.path.name
+
+    @property
+    def is_zip(self) -> bool:
+        """By its name."""
+        return self.name.lower().endswith(".zip")
+
+    def open(self, stack: ExitStack) -> BinaryIO:
+        """The open file, which `stack` closes. Raises one of DAMAGED."""
+        opened = stack.enter_context(self.path.open("rb"))
+        for member in self.members:
+            opened = stack.enter_context(stack.enter_context(zipfile.ZipFile(opened)).open(member))
+        return opened
+
+
+def list_files(file: File) -> Iterator[File]:
+    """The files in a zip and in the zips in it, the zip itself where it cannot be read; any other file itself."""
+    if IGNORED_FOLDERS.intersection(file.parts or file.path.parts):
+        return
+    if not file.is_zip or len(file.members) == DEEPEST:
+        yield file
+        return
+    try:
+        if file.size > LARGEST_ZIP:
+            raise ValueError(f"it has more than {LARGEST_ZIP >> 20} MiB")
+        with ExitStack() as stack:
+            members = stack.enter_context(zipfile.ZipFile(file.open(stack))).infolist()
+    except DAMAGED as error:
+        yield replace(file, problem=f"{file.place} is damaged or no zip ({error})")
+        return
+    for member in members:
+        date = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*member.date_time)
+        dates = (*file.dates, date if member.date_time[0] > UNKNOWN else "")
+        if not member.is_dir():
+            yield from list_files(File(file.path, (*file.members, member.filename), dates, member.file_size))
+
+
+def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None]:
+    """All files below a folder, and whose each is: None where nothing tells.
+
+    A file belongs to whom the platform, or the roster, has named one of its folders or zips after; else to the student
+    after whom a zip of a class has named a folder; else to the student after whom the zip is named.
+    """
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    loose = [File(path) for path in paths if not File(path).is_zip]
+    zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
+    stems = Counter(path.stem.casefold() for path in zips)
+    owners: dict[File, Owner | None] = {}
+    for path, files in [(None, loose), *zips.items()]:
+        places = {file: file.parts if path else file.path.relative_to(folder).parts for file in files}
+        depth = _depth_of_students(list(places.values()))
+        outer = _named(path.relative_to(folder).parts, roster) if path else None
+        for file, parts in places.items():
+            owner = outer or _named(parts[:1] if path else parts, roster)
+            if owner is None and depth is not None and len(parts) > depth + 1:
+                owner = recognized(_stem(parts[depth]), of_folder=True) or Owner(_stem(parts[depth]))
+            elif owner is None and path and depth is None:
+                several = stems[path.stem.casefold()] > 1
+                owner = Owner(f"{path.parent.name}-{path.stem}" if several else path.stem)
+            owners[file] = owner
+    return owners
+
+
+def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:
+    """Whose a file is by the names of what holds it, outermost first."""
+    found = (recognized(part) or (Owner(_stem(part)) if plain(_stem(part)) in roster else None) for part in parts)
+    return next(filter(None, found), None)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(?i)\.zip$", "", name)
+
+
+def _depth_of_students(places: list[tuple[str, ...]]) -> int | None:
+    """How many folders are above those of the students; None where the folders are not named after students.
+
+    They are where several folders, side by side, hold the same notebook, and none has a name that a student gives.
+    """
+    places = [place for place in places if place and notebook_named(place[-1])]
+    differ = (depth for depth, names in enumerate(zip(*(place[:-1] for place in places))) if len(set(names)) > 1)
+    depth = next(differ, None)
+    if depth is None:
+        return None
+    held = {(place[depth], notebook_named(place[-1])) for place in places}
+    side_by_side = len({name for _, name in held}) < len(held)
+    named_otherwise = any(re.fullmatch(OF_NO_STUDENT, folder.casefold()) for folder, _ in held)
+    return depth if side_by_side and not named_otherwise else None
+
+
+def notebook_named(name: str) -> str | None:
+    """Which notebook of the assignment has about that name, such as "Copy of 02-UNet (1).ipynb"."""
+    squeezed = re.sub(r"[\W_]", "", name.casefold())
+    known = (notebook for notebook in NOTEBOOKS if notebook.lstrip("0").replace("_", "") in squeezed)
+    return next(known, None) if ".ipynb" in name.casefold() else None

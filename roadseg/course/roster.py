@@ -1,0 +1,155 @@
+"""Whose a file is that was handed in: by the names that learning platforms give, and by a course's `roster.csv`.
+
+The roster is a table with a row for each student: a column `id`, and any others, whose values are names by which the
+student is known, such as the full name, an e-mail address or a login.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from roadseg.course.workflow import ASSIGNMENT, CourseError
+from roadseg.workbook.files import ascii_name
+
+ROSTER = "roster.csv"
+PLATFORMS = {  # what they call a student's file or folder
+    "Moodle": r"(?P<name>.+?)_(?P<key>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?",
+    "Blackboard": r".+?_(?P<key>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_.*)?",
+    "Canvas": r"(?P<name>.+?)_(?P<late>LATE_)?(?P<key>\d{3,})_(?P<number>\d{3,})_.+",
+    "Brightspace": r"(?P<key>\d+-\d+) - (?P<name>.+?) - (?P<time>\w+ \w+, \d{4} \d+ [AP]M)(?: - .*)?",
+}
+TIMES = ("%Y-%m-%d-%H-%M-%S", "%b %d, %Y %I%M %p", "%B %d, %Y %I%M %p", "%d %B, %Y %I%M %p")
+ILIAS = r"(?P<name>.+)_(?P<login>[^_]+)_(?P<key>\d{3,})"  # looks like many other names: only for a student's folder
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whoever handed a file in.
+
+    name : as it was found. key : the platform and how it knows the person, empty where a plain name is all.
+    names : other names. time : of handing in, ISO 8601 in local time, empty where the platform does not say. number :
+    grows with each file that is handed in. late : whether the platform says so.
+    """
+
+    name: str
+    key: str = ""
+    names: tuple[str, ...] = ()
+    time: str = ""
+    number: int = 0
+    late: bool = False
+
+    @property
+    def person(self) -> str:
+        """The same for all that one person hands in."""
+        return self.key or plain(self.name)
+
+
+def recognized(name: str, *, of_folder: bool = False) -> Owner | None:
+    """Whose a file or folder of that name is, if a platform has named it."""
+    name = unicodedata.normalize("NFC", name)
+    for platform, pattern in [*PLATFORMS.items(), *([("ILIAS", ILIAS)] * of_folder)]:
+        if found := re.fullmatch(pattern, name):
+            parts = found.groupdict()
+            return Owner(
+                name=parts.get("name") or parts["key"],
+                key=f"{platform} {parts['key']}",
+                names=tuple(parts[name] for name in ("key", "login") if parts.get(name)),
+                time=_time(parts.get("time") or ""),
+                number=int(parts.get("number") or 0),
+                late=bool(parts.get("late")),
+            )
+    return None
+
+
+def _time(written: str) -> str:
+    """The time in a name, in ISO 8601; empty where there is none."""
+    for form in TIMES:
+        try:
+            return datetime.strptime(re.sub(r" (\d{3} [AP]M)", r" 0\1", written), form).isoformat()
+        except ValueError:
+            continue
+    return ""
+
+
+def plain(name: str) -> str:
+    """A name's letters, marks and digits alone, in lower case: a person's name is written in many ways."""
+    whole = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in whole if c.isalnum() or unicodedata.category(c).startswith("M"))
+
+
+def read_roster(course: Path) -> dict[str, str]:
+    """The ids of all students by each of their names, written plainly; empty where a course has no roster.
+
+    A name that two students share is left out.
+
+    Raises
+    ------
+    CourseError : the roster cannot be read, or has no column `id`.
+    """
+    ids: dict[str, set[str]] = {}
+    for row in _rows(course):
+        for value in filter(None, row.values()):
+            words = re.findall(r"[^\s,]+", value)
+            orders = [" ".join(words[i:] + words[:i]) for i in range(len(words))]  # last names come first, too
+            for name in (*orders, value.partition("@")[0]):
+                ids.setdefault(plain(name), set()).add(row["id"])
+    return {name: min(own) for name, own in ids.items() if name and len(own) == 1}
+
+
+def _rows(course: Path) -> list[dict[str, str]]:
+    path = course / ROSTER
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}).") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", "replace")  # as Excel saves it
+    head = text.partition("\n")[0]
+    table = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count), restkey="", restval="")
+    rows = [{(key or "").strip().lower(): str(value).strip() for key, value in row.items()} for row in table]
+    if not all(row.get("id") and row["id"] == ascii_name(row["id"]) for row in rows):
+        raise CourseError(
+            f"{path}: expected a column id, in ASCII and without spaces, in each row; its head is {head}."
+        )
+    return rows
+
+
+def missing(course: Path) -> list[str]:
+    """The students of the roster from whom nothing has been collected."""
+    return [row["id"] for row in _rows(course) if not (course / "submitted" / row["id"] / ASSIGNMENT).is_dir()]
+
+
+def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[str, str]) -> dict[str, str]:
+    """The student's id for each person; ids are ASCII, and valid for nbgrader, in a path and in an address.
+
+    Parameters
+    ----------
+    roster : ids by plain names.
+    known : ids by person, of whoever has handed in before.
+    """
+    people = {owner.person: owner for owner in sorted(owners, key=lambda owner: (owner.name, owner.number))}
+    students = {}
+    for person, owner in people.items():
+        own = ascii_name(owner.name) or "unnamed"
+        same = {other for other, others in people.items() if others.key and ascii_name(others.name) == own}
+        same |= {other for other, student in known.items() if student == own and " " in other}  # a platform's key
+        listed = {roster[name] for name in map(plain, (owner.name, *owner.names)) if name in roster}
+        if len(listed) == 1:
+            students[person] = listed.pop()
+        elif person in known:
+            students[person] = known[person]
+        elif owner.key and same - {person}:  # another person of that name
+            students[person] = ascii_name(f"{own}_{owner.key.partition(' ')[2]}")
+        else:
+            students[person] = own
+    return students

@@ -1,0 +1,191 @@
+"""Notebooks' files as whatever program has saved them, read as one."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from roadseg import workbook
+from roadseg.workbook.files import parse_notebook, role, text
+
+NAME = "03_written_questions"
+FIRST, SECOND = "Most pixels are background, so it is high.", "It stays there until the road is learned."
+
+
+@pytest.fixture(scope="module")
+def blank() -> dict:
+    return workbook.blank(workbook.read_notebook(workbook.worked_folder() / f"{NAME}.ipynb"))
+
+
+@pytest.fixture
+def notebook(blank) -> dict:
+    """A copy with two answers and an output of each kind."""
+    made = copy.deepcopy(blank)
+    cell_of(made, "answer-1")["source"] = [FIRST]
+    kinds = {"stream": {"text": "a"}, "display_data": {"data": {}}, "error": {"ename": "E", "evalue": "e"}}
+    cell_of(made, "answer-3")["source"] = ["steps_per_epoch = 68\n", "print(1)"]
+    cell_of(made, "answer-3")["outputs"] = [{"output_type": kind, **rest} for kind, rest in kinds.items()]
+    return made
+
+
+def cell_of(notebook, name):
+    return next(cell for cell in notebook["cells"] if cell["id"] == name)
+
+
+def parsed(notebook: dict) -> dict:
+    """What the reader makes of it; valid for Jupyter, and the same when it is read again."""
+    found = parse_notebook(json.dumps(notebook).encode(), "x.ipynb")
+    nbformat.validate(json.loads(json.dumps(found)), version=4)
+    assert parse_notebook(workbook.notebook_bytes(found), "x.ipynb") == found
+    return found
+
+
+def strip(*names, kinds=("code", "markdown", "raw")):
+    def change(notebook):
+        for cell in notebook["cells"]:
+            for name in names if cell["cell_type"] in kinds else ():
+                cell.pop(name, None)
+
+    return change
+
+
+def as_format_3(notebook):
+    cells = notebook.pop("cells")
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            cell["input"], cell["language"] = cell.pop("source"), "python"
+            cell["prompt_number"], cell["outputs"] = cell.pop("execution_count"), []
+    notebook.update(nbformat=3, nbformat_minor=0, worksheets=[{"cells": cells, "metadata": {}}])
+
+
+def each(change):
+    return lambda notebook: [change(cell) for cell in notebook["cells"]]
+
+
+CHANGES = {
+    "as it was": lambda notebook: None,
+    "format 4.0": lambda notebook: (strip("id")(notebook), notebook.update(nbformat_minor=0)),
+    "format 3": as_format_3,
+    "no format": lambda notebook: (notebook.pop("nbformat"), notebook.pop("nbformat_minor")),
+    "no counts": strip("execution_count"),
+    "no outputs": strip("outputs"),
+    "no outputs, counts, ids": strip("id", "outputs", "execution_count"),
+    "no metadata of cells that have ids": lambda notebook: [cell.pop("metadata") for cell in notebook["cells"]],
+    "no kinds": strip("cell_type"),
+    "other ids": each(lambda cell: cell.update(id="Ü b" if not role(cell) else cell["id"] + "-other")),
+    "one id for all": each(lambda cell: cell.update(id="x")),
+    "keys of other programs": each(lambda cell: cell.update(collapsed=True, level=1, attachments={})),
+    "line ends": each(lambda cell: cell.update(source="".join(cell["source"]).replace("\n", "\r\n"))),
+    "wrong counts": each(lambda cell: cell.update(execution_count="*")),
+    "outputs of other kinds": each(lambda cell: cell.update(outputs=[{}, {"output_type": "pyout"}])),
+    "junk": lambda notebook: (
+        notebook["metadata"].update(roadseg={"cells": {"a": []}, "locked": 1}),
+        notebook["cells"].append({"source": [1], "outputs": [1, {"output_type": []}], "metadata": [], "id": {}}),
+        notebook["cells"].append({"cell_type": "code", "outputs": 1, "metadata": {"nbgrader": 1}}),
+    ),
+    "widgets of Colab": lambda notebook: notebook["metadata"].update(
+        widgets={"application/vnd.jupyter.widget-state+json": {"4711": {}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_answers_are_found_whatever_has_saved_them(notebook, name):
+    CHANGES[name](notebook)
+    found = parsed(notebook)
+    names = [role(cell)["grade_id"] for cell in found["cells"] if role(cell)]
+    answers = [item.id for item in workbook.ITEMS if item.notebook == NAME]
+    assert [name for name in names if not name.startswith("check-")] == answers
+    by_name = {role(cell)["grade_id"]: text(cell) for cell in found["cells"] if role(cell)}
+    assert by_name["answer-1"] == FIRST and by_name["answer-3"] == "steps_per_epoch = 68\nprint(1)"
+    assert "widgets" not in found["metadata"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp1252"])
+def test_encodings(notebook, encoding):
+    cell_of(notebook, "answer-1")["source"] = ["Straße"]
+    content = json.dumps(notebook, ensure_ascii=False).encode(encoding, "replace")
+    assert text(cell_of(parse_notebook(content, "x"), "answer-1")) == "Straße"
+
+
+def test_half_characters_can_be_written(notebook, tmp_path):
+    cell_of(notebook, "answer-1")["source"] = ["a\ud800b"]
+    workbook.write_notebook(tmp_path / "x.ipynb", parsed(notebook))
+    assert text(cell_of(workbook.read_notebook(tmp_path / "x.ipynb"), "answer-1")) == "a?b"
+
+
+def part(notebook, name, source, *, after, **changes):
+    """Another cell with the metadata of an answer, or, without a name, one that was added."""
+    cell = copy.deepcopy(cell_of(notebook, name)) if name else {"cell_type": "markdown", "metadata": {}}
+    place = notebook["cells"].index(cell_of(notebook, after))
+    notebook["cells"].insert(place + 1, {**cell, "id": "part", "source": source, **changes})
+
+
+@pytest.mark.parametrize("name, after", [("answer-1", "answer-1"), ("answer-1", "check-answer-3"), ("", "answer-1")])
+def test_both_parts_of_a_text_count(notebook, blank, name, after):
+    part(notebook, name, SECOND, after=after, attachments={"a.png": {"image/png": "AA=="}})
+    assert text(cell_of(parsed(notebook), "answer-1")) == f"{FIRST}\n\n{SECOND}"
+    cell_of(notebook, "answer-1")["source"] = cell_of(blank, "answer-1")["source"]
+    found = parsed(notebook)
+    assert text(cell_of(found, "answer-1")) == SECOND and cell_of(found, "answer-1")["attachments"]
+    assert len(found["cells"]) == len(blank["cells"])
+
+
+def test_both_parts_of_code_count_and_blank_ones_and_copies_add_nothing(notebook, blank):
+    written = text(cell_of(notebook, "answer-3"))
+    part(notebook, "answer-3", cell_of(blank, "answer-3")["source"], after="answer-4")
+    part(notebook, "answer-3", written, after="answer-4")
+    part(notebook, "check-answer-3", "display(1)", after="answer-4")
+    found = parsed(notebook)
+    assert text(cell_of(found, "answer-3")) == written
+    assert [role(cell).get("grade_id") for cell in found["cells"]].count("check-answer-3") == 1
+    part(notebook, "answer-3", "steps_per_epoch = 70", after="answer-4")
+    assert text(cell_of(parsed(notebook), "answer-3")) == f"{written}\nsteps_per_epoch = 70"
+
+
+def test_what_stands_below_an_answer_and_is_none(notebook, blank):
+    part(notebook, "", "# My notes", after="answer-1")
+    found = parsed(notebook)
+    assert text(cell_of(found, "answer-1")) == FIRST and len(found["cells"]) == len(blank["cells"]) + 1
+
+
+def test_images_of_one_name_are_kept_apart(notebook):
+    shown = ["![](attachment:a.png)"]
+    cell_of(notebook, "answer-1").update(source=shown, attachments={"a.png": {"image/png": "AA=="}})
+    part(notebook, "answer-1", shown, after="answer-1", attachments={"a.png": {"image/png": "BB=="}})
+    found = cell_of(parsed(notebook), "answer-1")
+    assert [list(kinds.values()) for kinds in found["attachments"].values()] == [["AA=="], ["BB=="]]
+    assert all(f"attachment:{name})" in text(found) for name in found["attachments"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 9, b"\x80\xff", b'{"cells": [', b"[]", b"{}", b'{"cells": 1}', b'{"cells": [1]}', b"[" * 10**5],
+)
+def test_what_is_no_notebook_is_named(content, tmp_path):
+    with pytest.raises(workbook.NotebookError, match=r"x\.ipynb"):
+        parse_notebook(content, "x.ipynb")
+
+
+def test_the_reader_loads_nothing_heavy():
+    code = "import sys, roadseg.workbook.files; print({'nbformat', 'numpy', 'IPython'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_notebook_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "00_road_data.ipynb"
+    workbook.write_notebook(path, {"cells": [], "metadata": {}})
+    with pytest.raises(TypeError):
+        workbook.write_notebook(path, {"cells": [object()]})
+    assert json.loads(path.read_text()) == {"cells": [], "metadata": {}} and list(tmp_path.iterdir()) == [path]
+
+
+def test_widgets_are_left_out_of_what_jupyter_saves():
+    data = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a panel"}
+    cells = [{"outputs": [{"data": data}, {"name": "stdout"}]}, {"source": "text"}]
+    workbook.without_widgets(model={"type": "notebook", "content": {"cells": cells}}, path="", contents_manager=None)
+    workbook.without_widgets(model={"type": "file", "content": ""}, path="", contents_manager=None)
+    assert data == {"text/plain": "a panel"}
