@@ -37,6 +37,18 @@ class Camera:
         x, y, z = points.T
         return np.stack([CENTER + FOCAL * x / z, self.horizon + FOCAL * (CAMERA_HEIGHT - y) / z], axis=1)
 
+    def calibration(self) -> str:
+        """What KITTI's calibration file of this camera says: level above a flat ground, like all other cameras of the
+        car at one place. KITTI counts pixels from the middle of the first one."""
+        projection = [FOCAL, 0, CENTER - 0.5, 0, 0, FOCAL, self.horizon - 0.5, 0, 0, 0, 1, 0]
+        matrices = {f"P{number}": projection for number in range(4)} | {
+            "R0_rect": [1, 0, 0, 0, 1, 0, 0, 0, 1],
+            "Tr_velo_to_cam": [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0],  # from x ahead, y left, z up
+            "Tr_imu_to_velo": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0],
+            "Tr_cam_to_road": [1, 0, 0, 0, 0, 1, 0, -CAMERA_HEIGHT, 0, 0, 1, 0],
+        }
+        return "".join(f"{name}: {' '.join(f'{x:.12e}' for x in values)}\n" for name, values in matrices.items())
+
     def distance(self, rows: np.ndarray) -> np.ndarray:
         """Distance z (n,) of the ground that is seen at these rows; infinite above the ground's edge."""
         z = np.geomspace(NEAR, FAR, 2000)
