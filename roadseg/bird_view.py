@@ -10,9 +10,9 @@ A calibration file, ``calib/um_000000.txt`` beside the images, has one matrix a 
     R0_rect: ...         3 x 3, from the reference camera to the rectified one
     Tr_cam_to_road: ...  3 x 4, from the reference camera to the road: x right, y down, z ahead, the ground at y = 0
 
-Range, resolution and rounding are those of the benchmark's development kit, so that scores can be compared: the pixel of
-a cell is in row floor(v) - 1 and column floor(u) - 1 for projected coordinates (u, v), about one pixel up and to the left
-of where the cell's center is. Labels are looked up the same way.
+Range, resolution and rounding are those of the benchmark's development kit, so that scores can be compared: a cell
+whose center is projected to (u, v) takes the pixel in row floor(v) - 1 and column floor(u) - 1, about one pixel up and
+to the left; labels are looked up the same way.
 """
 
 from pathlib import Path
@@ -48,7 +48,9 @@ def parse_calibration(text: str, *, place: str) -> np.ndarray:
             raise ValueError("not finite")
     except (KeyError, ValueError) as error:  # LinAlgError is a ValueError
         expected = "matrices P2 (3 x 4), R0_rect (3 x 3) and Tr_cam_to_road (3 x 4)"
-        raise DataError(f"{place}: expected the {expected}, found other lines; replace it by the published file") from error
+        raise DataError(
+            f"{place}: expected the {expected}, found other lines; replace it by the published file"
+        ) from error
     return projection[:, [0, 2, 3]]  # without y, which is 0 on the ground
 
 

@@ -47,7 +47,9 @@ def open_network(place: str | Path) -> keras.Model:
     try:
         model.load_weights(path)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise RunError(f"{path}: expected the weights of a U-Net, found no such file; name a run or its file.") from error
+        raise RunError(
+            f"{path}: expected the weights of a U-Net, found no such file; name a run or its file."
+        ) from error
     return model
 
 
@@ -67,15 +69,21 @@ def open_photo(path: Path) -> np.ndarray:
             upright = ImageOps.exif_transpose(photo)
             return np.asarray((upright.convert("RGBA") if "P" in upright.mode else upright).convert("RGB"))
     except UnidentifiedImageError:
-        raise DataError(f"{path}: expected a PNG, JPEG or WebP image, found something else; export it as JPEG") from None
+        raise DataError(
+            f"{path}: expected a PNG, JPEG or WebP image, found something else; export it as JPEG"
+        ) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise DataError(f"{path}: expected at most {limit} pixels, found more; make the image smaller") from None
     except kitti.BROKEN as error:
         raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {kitti.REPLACE}") from error
     if frames > 1:
-        raise DataError(f"{path}: expected a still image, found {frames} frames; save it as a video or one of its frames")
-    raise DataError(f"{path}: expected 8 bits of gray or RGB, found {photo.mode}; convert it to RGB with 8 bits a channel")
+        raise DataError(
+            f"{path}: expected a still image, found {frames} frames; save it as a video or one of its frames"
+        )
+    raise DataError(
+        f"{path}: expected 8 bits of gray or RGB, found {photo.mode}; convert it to RGB with 8 bits a channel"
+    )
 
 
 def find_road(model: keras.Model, photo: np.ndarray) -> np.ndarray:
