@@ -20,12 +20,17 @@ BEHIND = 30.0  # meters; what is farther behind casts no shadow into the view
 def drive(category: str = "um", index: int = 0, *, seed: int = 0, seconds: float = 10.0) -> Iterator[Scene]:
     """Scenes of a drive, RATE a second, along the street of the scene that `render` makes of the same arguments.
 
-    Side roads are left out, and barriers, whose pattern would not stay in place. OptionError as in `render`.
+    The car follows the road. Side roads are left out, and barriers, whose pattern would not stay in place. OptionError
+    as in `render`.
     """
     street, camera, _ = set_scene(category, index, seed)
     if not seconds > 0:
         raise OptionError(f"seconds should be above 0, not {seconds!r}")
-    street, key = replace(street, junction=None), (seed, CATEGORIES.index(category), index)
+    street, camera, key = (
+        replace(street, junction=None),
+        replace(camera, heading=0.0),
+        (seed, CATEGORIES.index(category), index),
+    )
     for frame in range(ceil(seconds * RATE)):
         travel = frame * SPEED / RATE
         objects = plant_traffic(street, camera, make_generator(*key, 2), travel=travel)
@@ -38,4 +43,6 @@ def drive(category: str = "um", index: int = 0, *, seed: int = 0, seconds: float
                 if FIRST <= thing.foot[2] + since < FIRST + PIECE and thing.foot[2] > -BEHIND
                 if not isinstance(thing, Barrier)
             ]
-        yield draw(street, camera, objects, make_generator(*key, 3), travel=travel)
+        yield draw(
+            street, camera, objects, make_generator(*key, 3), travel=travel, grain=make_generator(*key, 5, frame)
+        )

@@ -74,15 +74,23 @@ def set_scene(category: str, index: int, seed: int) -> tuple[Street, Camera, np.
 
 
 def draw(
-    street: Street, camera: Camera, objects: list[SceneObject], rng: np.random.Generator, *, travel: float = 0.0
+    street: Street,
+    camera: Camera,
+    objects: list[SceneObject],
+    rng: np.random.Generator,
+    *,
+    travel: float = 0.0,
+    grain: np.random.Generator | None = None,
 ) -> Scene:
-    """Draw a scene; its ground is `travel` meters farther along the street than where the street begins."""
+    """Draw a scene.
+
+    travel : meters from where the street begins; grain : draws the noise of the pixels, which is otherwise rng's."""
     classes = np.full((HEIGHT, WIDTH), OTHER, np.uint8)
     canvas = Canvas(camera, street.light, paint_sky(street.light, camera, rng), classes)
     valid = paint_ground(canvas, street, objects, rng, travel)
     for thing in sorted(darken(objects, canvas), key=lambda thing: -thing.order):
         thing.paint(canvas)
-    image = develop(canvas.image, rng, brightness=street.brightness)
+    image = develop(canvas.image, rng, brightness=street.brightness, grain=grain or rng)
     lowest = classes[-rng.integers(1, 4) :]  # KITTI's labels end a little above the lower edge
     lowest[lowest == ROAD] = OTHER
     kind = np.where(classes == ROAD, 1, np.where(~valid & (classes == OTHER), 2, 0))
