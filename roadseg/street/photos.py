@@ -45,8 +45,10 @@ def open_network(place: str | Path) -> keras.Model:
         return runs.open_run(path.parent).model(path.name.removesuffix(".weights.h5"))
     model = models.unet()
     try:
-        model.load_weights(path)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # that parts of the file are missing
+            model.load_weights(path)
+    except (UserWarning, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise RunError(
             f"{path}: expected the weights of a U-Net, found no such file; name a run or its file."
         ) from error

@@ -1,4 +1,4 @@
-"""The bird's-eye view against geometry by hand: a flat road under cameras that stand level, look down, or are turned."""
+"""The view from above against geometry by hand: a flat road, and cameras that stand level, look down, or are turned."""
 
 import math
 
