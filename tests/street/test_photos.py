@@ -286,6 +286,7 @@ def exported() -> tuple:
     return model, images, model(images, training=False).numpy()
 
 
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras 3.15 looks for it in NumPy 2
 def test_onnx_gives_the_same(exported, tmp_path):
     pytest.importorskip("tf2onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
