@@ -46,20 +46,8 @@ _HOME = {
     "predict": "training",
 }
 _PARTS = (
-    *(
-        "kitti",
-        "data",
-        "augment",
-        "models",
-        "recipes",
-        "optimization",
-        "metrics",
-        "baselines",
-        "bird_view",
-        "training",
-        "runs",
-    ),
-    *("plots", "backend", "storage", "errors"),
+    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines", "bird_view"),
+    *("training", "runs", "plots", "backend", "storage", "errors"),
     *("download", "scenes", "street", "checks", "widgets", "workbook", "report", "course", "cli"),
 )
 

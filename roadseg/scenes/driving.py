@@ -26,23 +26,15 @@ def drive(category: str = "um", index: int = 0, *, seed: int = 0, seconds: float
     street, camera, _ = set_scene(category, index, seed)
     if not seconds > 0:
         raise OptionError(f"seconds should be above 0, not {seconds!r}")
-    street, camera, key = (
-        replace(street, junction=None),
-        replace(camera, heading=0.0),
-        (seed, CATEGORIES.index(category), index),
-    )
+    street, camera = replace(street, junction=None), replace(camera, heading=0.0)
+    key = seed, CATEGORIES.index(category), index
     for frame in range(ceil(seconds * RATE)):
         travel = frame * SPEED / RATE
         objects = plant_traffic(street, camera, make_generator(*key, 2), travel=travel)
         for piece in range(ceil((travel + FAR) / PIECE) + 1):
             since = travel - PIECE * (piece - 1)  # meters since what the piece has ahead was as far ahead as it says
             found = plant_sides(street, camera, make_generator(*key, 4, piece), travel=since)
-            objects += [
-                thing
-                for thing in found
-                if FIRST <= thing.foot[2] + since < FIRST + PIECE and thing.foot[2] > -BEHIND
-                if not isinstance(thing, Barrier)
-            ]
-        yield draw(
-            street, camera, objects, make_generator(*key, 3), travel=travel, grain=make_generator(*key, 5, frame)
-        )
+            near, far = max(FIRST - since, -BEHIND), FIRST + PIECE - since
+            objects += [thing for thing in found if near <= thing.foot[2] < far and not isinstance(thing, Barrier)]
+        rng, grain = make_generator(*key, 3), make_generator(*key, 5, frame)
+        yield draw(street, camera, objects, rng, travel=travel, grain=grain)

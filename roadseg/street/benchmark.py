@@ -59,9 +59,11 @@ class View:
 def look(root: Path, frame: kitti.Frame, probability: np.ndarray) -> tuple[View, View]:
     """The same prediction from the camera, in the image's own size, and from above, (800, 400).
 
-    root : the folder of the data; frame : of `roadseg.kitti.list_frames`; probability : float32, of any size.
+    root : the folder of the data; frame : of `roadseg.kitti.list_frames`; probability : float, or uint8 whose 255 is
+    1.0, (H, W), of any size.
     """
     image, label = kitti.read_frame(frame)
+    probability = np.float32(probability) / (255 if probability.dtype == np.uint8 else 1)
     enlarged = eight_bits(resize(probability, label.shape[:2], Image.Resampling.BILINEAR))
     camera = np.dstack([image, label, enlarged])
     above = bird_view.from_above(camera, find_calibration(root, "training", frame.name))
@@ -71,13 +73,13 @@ def look(root: Path, frame: kitti.Frame, probability: np.ndarray) -> tuple[View,
 @styled
 def draw_views(camera: View, above: View, *, threshold: float = 0.5) -> Figure:
     """The errors of one prediction in both views, as `look` returns them: from above, the car drives to the right."""
-    scores = {}
+    titles = []
     for name, view in (("from the camera", camera), ("from above", above)):
         counts = metrics.confusion_counts(view.probability, view.mask, view.valid, threshold=threshold)
-        scores[f"{name}: F1 {counts.f1:.3f}"] = view
-    alt = f"Errors of one prediction (blue: TP, orange: FN, vermilion: FP). {'; '.join(scores)}."
+        titles.append(f"{name}: F1 {counts.f1:.3f}")
+    alt = f"Errors of one prediction (blue: TP, orange: FN, vermilion: FP). {'; '.join(titles)}."
     figure, axes = grid(1, 2, height=2.4, alt=alt)
-    for cell, (title, view) in zip(axes[0], scores.items()):
+    for cell, title, view in zip(axes[0], titles, (camera, above)):
         predicted = view.probability >= 255 * threshold
         errors, mask = error_overlay(view.image, view.mask, view.valid, predicted), view.mask
         if view is above:

@@ -99,8 +99,10 @@ def draw_road(photo: np.ndarray, probability: np.ndarray, *, threshold: float = 
     road = probability >= threshold
     width = max(2, max(road.shape) // OUTLINE)
     edge = road & ~ndimage.minimum_filter(road, 2 * width + 1, mode="nearest")
-    strength = np.where(edge, 1, np.where(road, TINT, 0)).astype(np.float32)[..., None]
-    return (photo + strength * (255 * np.float32(to_rgb(FOUND)) - photo)).astype(np.uint8)
+    color, drawn = 255 * np.float32(to_rgb(FOUND)), photo.copy()
+    drawn[road] = photo[road] + TINT * (color - photo[road])
+    drawn[edge] = color
+    return drawn
 
 
 def eight_bits(probability: np.ndarray) -> np.ndarray:

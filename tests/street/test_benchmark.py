@@ -97,6 +97,8 @@ def test_both_views_of_one_prediction(folder):
         assert view.mask.dtype == view.valid.dtype == bool and view.mask.shape == view.image.shape[:2]
     assert set(np.unique(above.probability)) == {0, 64} and set(np.unique(camera.probability)) == {64}
     assert not above.valid[above.probability == 0].any()  # what the camera does not see does not count
+    eight_bits = benchmark.look(folder, frame, np.full((8, 8), 64, np.uint8))[1]
+    np.testing.assert_array_equal(eight_bits.probability, above.probability)
     figure = benchmark.draw_views(camera, above, threshold=0.2)
     assert len(figure.axes) == 2 and plots.encoded(figure)[0] == "jpeg"
     assert "F1 0." in figure.get_label()
