@@ -1,8 +1,6 @@
-"""Photos and films: whatever can be read is read upright, everything else is one line, and the others go on."""
+"""Photos: whatever can be read is read upright, everything else is one line, and the others go on."""
 
-import sys
 import zlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +10,7 @@ from PIL import Image
 from roadseg import models, runs, training
 from roadseg.cli import main
 from roadseg.errors import DataError, RunError
-from roadseg.street import film, photos
-
-needs_ffmpeg = pytest.mark.skipif(find_spec("imageio_ffmpeg") is None, reason="imageio-ffmpeg is not installed")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A file of the U-Net's weights, drawn at random."""
-    path = tmp_path_factory.mktemp("weights") / "mine.weights.h5"
-    models.unet().save_weights(path)
-    return path
+from roadseg.street import photos
 
 
 def shades(height: int = 40, width: int = 60) -> np.ndarray:
@@ -109,7 +97,8 @@ def test_what_is_no_photo_is_one_line(tmp_path, name):
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_network_comes_from_a_run_its_name_or_its_weights(roads, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_a_network_comes_from_a_run_its_name_or_its_weights(roads, tmp_path):
     run = training.train("simple", "fast", roads, epochs=1, out=tmp_path / "runs", log=lambda line: None)
     expected = {which: run.model(which).get_weights() for which in runs.WEIGHTS}
     places = {run.path: "last", run.path.name: "last", run.path / "best.weights.h5": "best"}
@@ -197,114 +186,3 @@ def test_a_result_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
     assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "out" / "b_road.jpg").is_file()
-
-
-# --- films ------------------------------------------------------------------------------------------------------------
-
-
-def moving(count: int = 12, size: tuple[int, int] = (41, 61)) -> list[np.ndarray]:
-    return [np.roll(shades(*size), 3 * i, axis=1) for i in range(count)]
-
-
-@needs_ffmpeg
-def test_a_video_is_written_and_read_again(tmp_path):
-    film.write(tmp_path / "a.mp4", iter(moving()), rate=6)
-    rate, frames = film.read_video(tmp_path / "a.mp4")
-    frames = list(frames)
-    assert rate == 6 and len(frames) == 12 and frames[0].shape == (40, 60, 3)  # an even number of rows and columns
-    for frame, original in zip(frames, moving()):
-        assert np.abs(frame.astype(int) - original[:40, :60]).mean() < 20
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
-
-
-@needs_ffmpeg
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg leaves its pipes open
-def test_predict_takes_videos(weights, tmp_path, capsys):
-    film.write(tmp_path / "a.mp4", moving(4, (64, 96)), rate=5)
-    (tmp_path / "a.mp4").rename(tmp_path / "a.MOV")
-    (tmp_path / "text.mp4").write_text("no video")
-    (tmp_path / "empty.webm").write_bytes(b"")
-    files = [str(tmp_path / name) for name in ("text.mp4", "a.MOV", "empty.webm", "missing.avi")]
-    for option, name in ((), "a_road.mp4"), (("--gif",), "a_road.gif"):
-        assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out"), *option]) == 1
-        printed = capsys.readouterr()
-        assert printed.out.startswith("4 ") and printed.err.count("\n") == 3
-        assert (tmp_path / "out" / name).is_file()
-    rate, frames = film.read_video(tmp_path / "out" / "a_road.mp4")
-    assert rate == 5 and len(list(frames)) == 4
-
-
-@needs_ffmpeg
-def test_a_film_that_fails_half_way_leaves_nothing(tmp_path):
-    def frames():
-        yield from moving(2)
-        raise DataError("the rest is missing")
-
-    for name in ("a.mp4", "a.gif"):
-        with pytest.raises(DataError, match="the rest"):
-            film.write(tmp_path / name, frames(), rate=5)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_videos_without_ffmpeg_are_one_line(weights, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    (tmp_path / "a.mp4").write_bytes(b"anything")
-    Image.fromarray(shades()).save(tmp_path / "b.png")
-    files = [str(tmp_path / name) for name in ("a.mp4", "b.png")]
-    assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out")]) == 1
-    assert "pip install imageio-ffmpeg" in capsys.readouterr().err
-    assert (tmp_path / "out" / "b_road.jpg").is_file()
-
-
-def test_a_gif_is_made_smaller_until_it_fits(tmp_path):
-    noise = np.random.default_rng(0)
-    frames = [noise.integers(0, 255, (188, 620, 3), np.uint8) for _ in range(50)]
-    film.write(tmp_path / "a.gif", frames, rate=10)  # every second one
-    assert (tmp_path / "a.gif").stat().st_size <= 1_000_000
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == 25 and gif.info["duration"] == 200 and gif.info["loop"] == 0
-        assert gif.width in film.GIF_WIDTHS[1:] and gif.height == round(gif.width * 188 / 620)
-
-
-def test_a_drive_is_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("roadseg.cli.data.DRIVE_SECONDS", 0.4)
-    assert main(["data", "--drive", str(tmp_path / "drive.gif"), "--seed", "1"]) == 0
-    with Image.open(tmp_path / "drive.gif") as gif:
-        assert gif.n_frames == 2
-    capsys.readouterr()
-    assert main(["data", "--drive", str(tmp_path / "drive.txt")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-# --- export -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def exported() -> tuple:
-    """A U-Net, images, and its probabilities for them."""
-    model, images = models.unet((64, 96, 3)), np.random.default_rng(0).random((1, 64, 96, 3), np.float32)
-    return model, images, model(images, training=False).numpy()
-
-
-@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras 3.15 looks for it in NumPy 2
-def test_onnx_gives_the_same(exported, tmp_path):
-    pytest.importorskip("tf2onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model, images, expected = exported
-    model.export(tmp_path / "road.onnx", format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "road.onnx", providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {session.get_inputs()[0].name: images})
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def test_litert_gives_the_same(exported, tmp_path):
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
-    model, images, expected = exported
-    model.export(tmp_path / "road.tflite", format="litert", verbose=False)
-    interpreter = litert.Interpreter(str(tmp_path / "road.tflite"))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
-    interpreter.invoke()
-    np.testing.assert_allclose(
-        interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), expected, atol=1e-4
-    )
