@@ -41,18 +41,21 @@ def run(options: Namespace) -> int:
     with explained(DataError, options.out, "choose another folder with --out"):
         options.out.mkdir(parents=True, exist_ok=True)
     model, failed, taken = photos.open_network(options.run), 0, set()
-    with tqdm(unit=" images", disable=None) as bar:
+    paths = list(list_files(options.files, (*photos.SUFFIXES, *film.SUFFIXES)))
+    videos = [path for path in paths if path.suffix.lower() in film.SUFFIXES]
+    with tqdm(total=None if videos else len(paths), unit=" images", disable=None) as bar:
         started, count = time.perf_counter(), 0
-        for path in list_files(options.files, (*photos.SUFFIXES, *film.SUFFIXES)):
+        for path in paths:
             name = path.stem
             while name in taken:  # photos of two folders may have one name
                 name += "_2"
             taken.add(name)
-            predict = predict_video if path.suffix.lower() in film.SUFFIXES else predict_photo
+            predict = predict_video if path in videos else predict_photo
             try:
                 count += predict(model, path, options.out / name, options, bar)
             except RoadsegError as error:
                 failed += 1
+                bar.update()
                 tqdm.write(f"roadseg: error: {error}", file=sys.stderr)
         rate = count / (time.perf_counter() - started)
     print(f"{count} images, {rate:.1f} a second; the results are in {options.out}.")
