@@ -47,9 +47,9 @@ def run(options: Namespace) -> int:
         started, count = time.perf_counter(), 0
         for path in paths:
             name = path.stem
-            while name in taken:  # photos of two folders may have one name
+            while name.lower() in taken:  # photos of two folders may have one name
                 name += "_2"
-            taken.add(name)
+            taken.add(name.lower())
             predict = predict_video if path in videos else predict_photo
             try:
                 count += predict(model, path, options.out / name, options, bar)
@@ -58,15 +58,17 @@ def run(options: Namespace) -> int:
                 bar.update()
                 tqdm.write(f"roadseg: error: {error}", file=sys.stderr)
         rate = count / (time.perf_counter() - started)
-    print(f"{count} images, {rate:.1f} a second; the results are in {options.out}.")
+    print(f"{count} image{'s' * (count != 1)}, {rate:.1f} a second; the results are in {options.out}.")
     return int(failed > 0)
 
 
 def list_files(paths: list[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Each file; of each folder the files that end so, sorted by name, or the folder itself where there is none."""
     for path in paths:
-        inside = sorted(path.iterdir()) if path.is_dir() else []
-        yield from [file for file in inside if file.suffix.lower() in suffixes] or [path]
+        with explained(DataError, path, "make the folder readable"):
+            inside = sorted(path.iterdir()) if path.is_dir() else []
+        shown = [file for file in inside if file.suffix.lower() in suffixes and not file.name.startswith(".")]
+        yield from shown or [path]
 
 
 def predict_photo(model, path: Path, target: Path, options: Namespace, bar) -> int:

@@ -154,6 +154,7 @@ def test_predict_writes_what_it_can_and_names_the_rest(weights, tmp_path, capsys
     Image.fromarray(shades()).save(folder / "street.JPG")
     Image.fromarray(shades(90, 30)).save(folder / "album" / "street.webp")
     (folder / "notes.txt").write_text("nothing to see")
+    (folder / "._street.jpg").write_text("what a Mac leaves beside each file")
     arguments = [str(folder), str(folder / "album"), str(folder / "empty"), str(folder / "missing.jpg")]
     assert main(["predict", str(weights), *arguments, "--out", str(out), "--probability"]) == 1
     printed = capsys.readouterr()
