@@ -10,6 +10,7 @@ recipes       how networks are trained, as data
 optimization  cross-entropy and Dice; Adam, and Muon for kernels
 metrics       confusion counts, F1, IoU, MaxF, average precision
 baselines     four predictors that know no shape
+bird_view     the ground from above, as the benchmark scores it
 training      the two steps, and the loop over epochs
 runs          what a training run leaves on disk
 plots         arrays in, figure out
@@ -21,6 +22,7 @@ The rooms, each a folder:
 
 download      find, fetch, unpack and verify KITTI road
 scenes        road scenes rendered from a seed, in KITTI's layout
+street        the benchmark's own view, your own photos and films
 checks        what is wrong with a step, a network or a number
 widgets       panels to play with, and the U-Net as a diagram
 workbook      notebooks as files: blank copies, progress, questions, answers
@@ -44,9 +46,9 @@ _HOME = {
     "predict": "training",
 }
 _PARTS = (
-    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines", "training", "runs"),
-    *("plots", "backend", "storage", "errors"),
-    *("download", "scenes", "checks", "widgets", "workbook", "report", "course", "cli"),
+    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines", "bird_view"),
+    *("training", "runs", "plots", "backend", "storage", "errors"),
+    *("download", "scenes", "street", "checks", "widgets", "workbook", "report", "course", "cli"),
 )
 
 

@@ -473,6 +473,13 @@ def evaluate(
     images : all, or the run's own validation images; flip : as in `predict`. Raises OptionError where the validation
     images are not among the data.
     """
+    where = choose_images(run, data, images)
+    probability = predict(run.model(), data.images[where], flip=flip)
+    return metrics.report(probability, data.masks[where], data.valid[where], data.categories[where])
+
+
+def choose_images(run: runs.Run, data: RoadData, images: str) -> np.ndarray:
+    """Positions, int (n,), of the images to score: "all", or the run's "validation" images. OptionError as above."""
     if images not in ("validation", "all"):
         raise OptionError(f"images is {images!r}: choose validation or all.")
     if images == "validation" and data.fingerprint != run.settings["data"]:
@@ -481,6 +488,4 @@ def evaluate(
             "score all of them (--images all)."
         )
     names = run.validation_names if images == "validation" else data.names
-    where = np.array([data.names.index(name) for name in names])
-    probability = predict(run.model(), data.images[where], flip=flip)
-    return metrics.report(probability, data.masks[where], data.valid[where], data.categories[where])
+    return np.array([data.names.index(name) for name in names])

@@ -7,6 +7,8 @@ doctor    versions, machine, data, runs, and how long training takes here
 data      which images are found; download, verify, render
 train     train a network
 evaluate  score a run
+predict   find the road on your own photos and videos
+submit    the zip for the benchmark's server
 course    the teacher's steps, from setup to points; left out of the copy for students
 
 Each module has `run(options)` and, unless it takes no options, `add_options(parser)`. `run` returns the exit status: 0,
@@ -24,7 +26,7 @@ from importlib.util import find_spec
 import roadseg
 from roadseg.errors import RoadsegError
 
-COMMANDS = ("start", "status", "report", "doctor", "data", "train", "evaluate", "course")
+COMMANDS = ("start", "status", "report", "doctor", "data", "train", "evaluate", "predict", "submit", "course")
 EXAMPLES = """examples:
   python -m roadseg start --open
   python -m roadseg doctor

@@ -1,7 +1,8 @@
 """Say which road images are found; download, verify or render some.
 
-example:
+examples:
   python -m roadseg data --render data/more_scenes --seed 1
+  python -m roadseg data --drive drive.mp4
 """
 
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from roadseg.errors import DataError, OptionError
 from roadseg.storage import project_root
+
+DRIVE_SECONDS = 10
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -20,6 +23,8 @@ def add_options(parser: ArgumentParser) -> None:
     text = "compare each file of KITTI road with its published digest (without DIR: of the KITTI road that is found)"
     action.add_argument("--verify", nargs="?", const="", metavar="DIR", help=text)
     action.add_argument("--render", metavar="DIR", help="render 289 scenes in KITTI's layout into a new folder")
+    text = f"render a drive of {DRIVE_SECONDS} seconds, as .mp4 (needs imageio-ffmpeg) or as .gif of at most 1 MB"
+    action.add_argument("--drive", type=Path, metavar="FILE", help=text)
     parser.add_argument("--seed", type=int, metavar="N", help="of the scenes: another seed, other streets (default 0)")
 
 
@@ -27,8 +32,8 @@ def run(options: Namespace) -> int:
     """Download, verify or render images; without an option, show which are found. 1 where files are damaged."""
     from roadseg import download, scenes
 
-    if options.seed is not None and options.render is None:
-        raise OptionError("--seed belongs to --render: add --render DIR, or leave --seed out.")
+    if options.seed is not None and options.render is None and options.drive is None:
+        raise OptionError("--seed belongs to --render and --drive: add one of them, or leave --seed out.")
     if options.download:
         folder = download.download(project_root() / "data")
         print(f"{folder} holds KITTI road, and each file is as published.")
@@ -38,6 +43,8 @@ def run(options: Namespace) -> int:
         seed = options.seed or 0
         folder = scenes.write(options.render, seed=seed, progress=_print_count if sys.stderr.isatty() else None)
         print(f"{folder} holds the scenes of seed {seed}. To work with them, set ROADSEG_DATA to this folder.")
+    elif options.drive is not None:
+        _drive(options.drive, options.seed or 0)
     else:
         location = download.locate()
         print(f"{location.reason}\nUsed: {location.path}")
@@ -64,6 +71,19 @@ def _verify(folder: str) -> int:
             print(f"{group:8} {name}")
     print(f"{folder}: {found}.")
     return 0 if found.ok else 1
+
+
+def _drive(path: Path, seed: int) -> None:
+    """Render a drive into an MP4 or GIF file."""
+    from tqdm import tqdm
+
+    from roadseg import scenes
+    from roadseg.street import film
+
+    drive = scenes.drive(seed=seed, seconds=DRIVE_SECONDS)
+    frames = (scene.image for scene in tqdm(drive, total=DRIVE_SECONDS * scenes.RATE, unit=" scenes", disable=None))
+    film.write(path, frames, rate=scenes.RATE)
+    print(f"{path}: {path.stat().st_size:,} bytes.")
 
 
 def _print_count(done: int, count: int) -> None:

@@ -2,6 +2,7 @@
 
 example:
   python -m roadseg evaluate runs/unet-fast-seed0-1a2b3c4d --images all --json
+  python -m roadseg evaluate runs/unet-fast-seed0-1a2b3c4d --view bird
 """
 
 import json
@@ -29,6 +30,8 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="images in KITTI's layout (default: KITTI if found, else scenes)")
     text = "which to score (default: validation)"
     parser.add_argument("--images", choices=("all", "validation"), default="validation", help=text)
+    text = "score on the images (default), or from above, as the benchmark's server does"
+    parser.add_argument("--view", choices=("camera", "bird"), default="camera", help=text)
     parser.add_argument("--flip", action="store_true", help="average over each image and its mirror image")
     parser.add_argument("--json", action="store_true", help="as JSON, where null has no value (such as 0 / 0)")
 
@@ -36,23 +39,31 @@ def add_options(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Print the scores of a run's last weights, as a table or as JSON."""
     import roadseg
-    from roadseg import runs
+    from roadseg import download, runs
 
     path = Path(options.run)
     trained = runs.open_run(path if path.is_dir() else runs_folder() / options.run)
     progress = partial(print, file=sys.stderr, flush=True)  # JSON has the standard output to itself
     roads = roadseg.load(options.data, size=tuple(trained.settings["size"]), log=progress)
-    scores = roadseg.evaluate(trained, roads, images=options.images, flip=options.flip)
+    if options.view == "bird":
+        from roadseg.street import benchmark
+
+        root = Path(options.data or download.locate().path)
+        scores = benchmark.evaluate(trained, roads, root, images=options.images, flip=options.flip)
+    else:
+        scores = roadseg.evaluate(trained, roads, images=options.images, flip=options.flip)
     count = len(roads) if options.images == "all" else len(trained.validation_names)
     if options.json:
-        found = {"run": trained.path.name, "images": options.images, "count": count, "source": roads.source}
+        found = {"run": trained.path.name, "view": options.view, "images": options.images, "count": count}
+        found["source"] = roads.source
         found["scores"] = {
             category: {name: None if math.isnan(value) else value for name, value in row.items()}
             for category, row in scores.items()
         }
         print(json.dumps(found, indent=1, allow_nan=False))
     else:
-        print(f"{trained.title}: {count} images ({options.images}). {roads.source}\n\n{score_table(scores)}")
+        scored = f"{count} images ({options.images}, {options.view} view)"
+        print(f"{trained.title}: {scored}. {roads.source}\n\n{score_table(scores)}")
     return 0
 
 

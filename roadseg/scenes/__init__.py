@@ -7,22 +7,27 @@ ground     materials of the ground and road markings
 objects    trees, vehicles, houses, barriers, posts
 planting   where the objects stand
 rendering  one scene
+driving    a drive through one street
 folder     write a folder of scenes; load their classes
 record     what is written beside them
 """
 
+from roadseg.scenes.driving import RATE, drive
 from roadseg.scenes.folder import SceneData, load_classes, write
 from roadseg.scenes.record import RECORD, VERSION, read_record
-from roadseg.scenes.rendering import CATEGORIES, CLASSES, COUNTS, Scene, render
+from roadseg.scenes.rendering import CATEGORIES, CLASSES, COUNTS, Scene, calibration, render
 
 __all__ = [
     "CATEGORIES",
     "CLASSES",
     "COUNTS",
+    "RATE",
     "RECORD",
     "VERSION",
     "Scene",
     "SceneData",
+    "calibration",
+    "drive",
     "load_classes",
     "read_record",
     "render",

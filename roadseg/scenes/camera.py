@@ -37,6 +37,18 @@ class Camera:
         x, y, z = points.T
         return np.stack([CENTER + FOCAL * x / z, self.horizon + FOCAL * (CAMERA_HEIGHT - y) / z], axis=1)
 
+    def calibration(self) -> str:
+        """What KITTI's calibration file of this camera says: level above a flat ground, like all other cameras of the
+        car at one place. KITTI counts pixels from the middle of the first one."""
+        projection = [FOCAL, 0, CENTER - 0.5, 0, 0, FOCAL, self.horizon - 0.5, 0, 0, 0, 1, 0]
+        matrices = {f"P{number}": projection for number in range(4)} | {
+            "R0_rect": [1, 0, 0, 0, 1, 0, 0, 0, 1],
+            "Tr_velo_to_cam": [0, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0],  # from x ahead, y left, z up
+            "Tr_imu_to_velo": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0],
+            "Tr_cam_to_road": [1, 0, 0, 0, 0, 1, 0, -CAMERA_HEIGHT, 0, 0, 1, 0],
+        }
+        return "".join(f"{name}: {' '.join(f'{x:.12e}' for x in values)}\n" for name, values in matrices.items())
+
     def distance(self, rows: np.ndarray) -> np.ndarray:
         """Distance z (n,) of the ground that is seen at these rows; infinite above the ground's edge."""
         z = np.geomspace(NEAR, FAR, 2000)
@@ -45,8 +57,12 @@ class Camera:
         return np.interp(rows, row[seen][::-1], z[seen][::-1], left=np.inf).astype(np.float32)
 
 
-def develop(light: np.ndarray, rng: np.random.Generator, *, brightness: float) -> np.ndarray:
-    """Turn linear light (h, w, 3) into an image (h, w, 3) uint8 of this mean brightness, with a camera's flaws."""
+def develop(
+    light: np.ndarray, rng: np.random.Generator, *, brightness: float, grain: np.random.Generator
+) -> np.ndarray:
+    """Turn linear light (h, w, 3) into an image (h, w, 3) uint8 of this mean brightness, with a camera's flaws.
+
+    grain : draws the noise of the pixels, rng the rest."""
     sample, exposure = light[::3, ::3], 1.0
     for _ in range(8):  # automatic exposure
         exposure *= (brightness / np.mean(np.clip(sample * exposure, 0, 1) ** (1 / 2.2))) ** 1.6
@@ -56,5 +72,5 @@ def develop(light: np.ndarray, rng: np.random.Generator, *, brightness: float) -
     image *= (1 - 0.18 * np.square(radius, dtype=np.float32))[..., None]
     image *= rng.normal(1, 0.025, 3).astype(np.float32)  # white balance
     image = np.clip(image - rng.uniform(0.002, 0.008), 0, 1) ** np.float32(1 / rng.uniform(2.0, 2.35))
-    image += np.float32(0.008) * rng.standard_normal(image.shape, np.float32)
+    image += np.float32(0.008) * grain.standard_normal(image.shape, np.float32)
     return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -5,6 +5,7 @@ Below the folder that `write` makes, each file (188, 621) pixels large::
     training/image_2/um_000000.png           RGB
     training/gt_image_2/um_road_000000.png   red not road, magenta road, black not valid
     training/classes_2/um_000000.png         indices into CLASSES
+    training/calib/um_000000.txt             the camera, for the view from above
     scenes.json                              seed, counts, renderer's version, digest of all pixels
 """
 
@@ -26,7 +27,7 @@ from PIL import Image
 
 from roadseg.errors import DataError
 from roadseg.scenes.record import RECORD, VERSION, read_record
-from roadseg.scenes.rendering import COUNTS, render, require_category, require_whole
+from roadseg.scenes.rendering import COUNTS, calibration, render, require_category, require_whole
 
 HELPER = "import sys; from roadseg.scenes.folder import write_part; write_part(*sys.argv[1:])"
 
@@ -117,7 +118,7 @@ def write_scenes(root: Path, record: dict, workers: int, progress: Callable[[int
     With n workers, each is a process that writes every n-th scene and reports its digest. This process writes the
     scenes of a worker that fails. Workers end when nobody reads their reports any more.
     """
-    for folder in ("image_2", "gt_image_2", "classes_2"):
+    for folder in ("image_2", "gt_image_2", "classes_2", "calib"):
         (root / "training" / folder).mkdir(parents=True)
     names, digest = list_scenes(record), hashlib.sha256()
     workers = min(workers, len(names))
@@ -150,7 +151,7 @@ def write_part(root: str, record: str, first: str, step: str) -> None:
 
 
 def write_scene(root: Path, category: str, index: int, seed: int) -> str:
-    """Write the three files of a scene; return a digest of its pixels."""
+    """Write the four files of a scene; return a digest of its pixels."""
     scene, digest = render(category, index, seed=seed), hashlib.sha256()
     files = {
         f"image_2/{category}_{index:06d}.png": scene.image,
@@ -160,6 +161,8 @@ def write_scene(root: Path, category: str, index: int, seed: int) -> str:
     for file, pixels in files.items():
         Image.fromarray(pixels).save(root / "training" / file)
         digest.update(pixels.tobytes())
+    path = root / "training" / "calib" / f"{category}_{index:06d}.txt"
+    path.write_text(calibration(category, index, seed=seed), encoding="utf-8")
     return digest.hexdigest()
 
 

@@ -30,16 +30,19 @@ OTHERS = {"um": 0.5, "umm": 0.9, "uu": 0.15}  # mean number of others on the roa
 
 
 class Planter:
-    """Puts objects along one side of a street; `outside` is meters beyond the road's edge there."""
+    """Puts objects along one side of a street; `outside` is meters beyond the road's edge there.
 
-    def __init__(self, street: Street, camera: Camera, rng, side: int):
-        self.street, self.camera, self.rng, self.side = street, camera, rng, side
+    travel : meters that the camera has come since the objects had the distances ahead that they are given."""
+
+    def __init__(self, street: Street, camera: Camera, rng, side: int, travel: float = 0.0):
+        self.street, self.camera, self.rng, self.side, self.travel = street, camera, rng, side, travel
         self.edge = street.right if side > 0 else -street.left
         self.name, self.strips = street.sides[side > 0].name, street.sides[side > 0].strips
         self.objects: list[SceneObject] = []
 
     def locate(self, outside: float, ahead: float) -> np.ndarray:
         """Point (3,) on the ground."""
+        ahead = ahead - self.travel
         x = self.camera.line(ahead) + self.side * (self.edge + outside)
         return np.array([x, self.camera.rise(ahead), ahead])
 
@@ -120,7 +123,7 @@ class Planter:
         body = BODIES[kind or str(rng.choice(["hatchback", "wagon", "sedan", "van"], p=[0.45, 0.25, 0.18, 0.12]))]
         body = replace(body, length=body.length * rng.uniform(0.93, 1.06), height=body.height * rng.uniform(0.96, 1.06))
         color = CAR_PAINTS[rng.integers(len(CAR_PAINTS))] * rng.uniform(0.7, 1.1)
-        course = np.arctan(self.camera.heading + self.camera.curvature * ahead) + (0 if away else np.pi)
+        course = np.arctan(self.camera.heading + self.camera.curvature * (ahead - self.travel)) + (0 if away else np.pi)
         self.add(outside, ahead, Car(self.locate(outside, ahead), course + turn, body, color))
 
     def add_parked_cars(self, outside: float, *, density: float, step: float = 5.6, turn: float = 0.0) -> None:
@@ -214,8 +217,18 @@ class Planter:
 
 def plant(street: Street, camera: Camera, rng) -> list[SceneObject]:
     """All objects of a scene: those of both sides, and the vehicles on the road."""
-    sides = [thing for side in (-1, 1) for thing in Planter(street, camera, rng, side).plant_side()]
-    right, left = (Planter(replace(street, junction=None), camera, rng, side) for side in (1, -1))
+    return plant_sides(street, camera, rng) + plant_traffic(street, camera, rng)
+
+
+def plant_sides(street: Street, camera: Camera, rng, *, travel: float = 0.0) -> list[SceneObject]:
+    """What stands on both sides."""
+    return [thing for side in (-1, 1) for thing in Planter(street, camera, rng, side, travel).plant_side()]
+
+
+def plant_traffic(street: Street, camera: Camera, rng, *, travel: float = 0.0) -> list[SceneObject]:
+    """The vehicles on the road: those in the camera's direction keep their distance, the others come twice as fast."""
+    street = replace(street, junction=None)
+    right, left = Planter(street, camera, rng, 1), Planter(street, camera, rng, -1, 2 * travel)
     lane = 0.5 * street.right if street.category == "uu" else 1.6
     if rng.random() < AHEAD[street.category]:
         right.add_car(lane - street.right, rng.uniform(12, 70), kind="truck" if rng.random() < 0.12 else None)
@@ -224,4 +237,4 @@ def plant(street: Street, camera: Camera, rng) -> list[SceneObject]:
             right.add_car(-1.6 + 0.1 * rng.normal(), rng.uniform(14, 90))
         else:
             left.add_car(-1.6, rng.uniform(12, 90), away=False)
-    return sides + right.objects + left.objects
+    return right.objects + left.objects

@@ -51,20 +51,46 @@ def render(category: str, index: int, *, seed: int = 0) -> Scene:
     OptionError
         An argument is out of its range.
     """
+    street, camera, rng = set_scene(category, index, seed)
+    return draw(street, camera, plant(street, camera, rng), rng)
+
+
+def calibration(category: str, index: int, *, seed: int = 0) -> str:
+    """The text of the calibration file for the scene that `render` makes of the same arguments."""
+    _, camera, _ = set_scene(category, index, seed)
+    return camera.calibration()
+
+
+def set_scene(category: str, index: int, seed: int) -> tuple[Street, Camera, np.random.Generator]:
+    """Street and camera of a scene, and the generator that draws the rest of it; OptionError as in `render`."""
     require_category(category)
     require_whole("index", index)
     require_whole("seed", seed)
     kind = CATEGORIES.index(category)
     street = draw_street(category, make_generator(seed, kind, index // GROUP, 0))
     rng = make_generator(seed, kind, index, 1)
-    camera, street = draw_camera(street, rng), replace(street, junction=draw_junction(rng))
-    objects = plant(street, camera, rng)
+    camera = draw_camera(street, rng)
+    return replace(street, junction=draw_junction(rng)), camera, rng
+
+
+def draw(
+    street: Street,
+    camera: Camera,
+    objects: list[SceneObject],
+    rng: np.random.Generator,
+    *,
+    travel: float = 0.0,
+    grain: np.random.Generator | None = None,
+) -> Scene:
+    """Draw a scene.
+
+    travel : meters from where the street begins; grain : draws the noise of the pixels, which is otherwise rng's."""
     classes = np.full((HEIGHT, WIDTH), OTHER, np.uint8)
     canvas = Canvas(camera, street.light, paint_sky(street.light, camera, rng), classes)
-    valid = paint_ground(canvas, street, objects, rng)
+    valid = paint_ground(canvas, street, objects, rng, travel)
     for thing in sorted(darken(objects, canvas), key=lambda thing: -thing.order):
         thing.paint(canvas)
-    image = develop(canvas.image, rng, brightness=street.brightness)
+    image = develop(canvas.image, rng, brightness=street.brightness, grain=grain or rng)
     lowest = classes[-rng.integers(1, 4) :]  # KITTI's labels end a little above the lower edge
     lowest[lowest == ROAD] = OTHER
     kind = np.where(classes == ROAD, 1, np.where(~valid & (classes == OTHER), 2, 0))
@@ -108,12 +134,15 @@ def paint_sky(light: Light, camera: Camera, rng: np.random.Generator) -> np.ndar
     return mix(sky, mix(np.array([0.03, 0.04, 0.02]), light.haze, rng.uniform(0.02, 0.12)), hill)
 
 
-def paint_ground(canvas: Canvas, street: Street, objects: list[SceneObject], rng: np.random.Generator) -> np.ndarray:
+def paint_ground(
+    canvas: Canvas, street: Street, objects: list[SceneObject], rng: np.random.Generator, travel: float
+) -> np.ndarray:
     """Paint the ground, twice as fine as the image; return which pixels (H, W) are valid, as far as it decides it."""
     (top, ground), (_, coarse) = see_ground(canvas.camera, step=0.5), see_ground(canvas.camera, step=2)
-    index, names, edges = lay_materials(street, ground, rng)
-    color = color_ground(street, index, names, edges, ground, rng)
-    color *= light_ground(ground, coarse, objects, canvas)
+    surface = replace(ground, ahead=ground.ahead + np.float32(travel))
+    index, names, edges = lay_materials(street, surface, rng)
+    color = color_ground(street, index, names, edges, surface, rng)
+    color *= light_ground(surface, coarse, objects, canvas)
     color = canvas.light.add_haze(color, ground.ahead)
     canvas.image[top:] = (color[::2, ::2] + color[1::2, ::2] + color[::2, 1::2] + color[1::2, 1::2]) / 4
     index, near = index[::2, ::2], ground.ahead[::2, ::2] < rng.uniform(*LABELED)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from roadseg import data, download, kitti, models, recipes, runs, training
-from roadseg.cli import main
+from roadseg.cli import COMMANDS, main
 from roadseg.cli.evaluate import LABELS, SCORES, score_table
 from roadseg.cli.start import open_jupyterlab
 from roadseg.cli.train import MODELS, RECIPES
@@ -57,7 +58,7 @@ def loaded_after(code: str) -> str:
 # --- help, imports, interrupts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["start", "status", "report", "doctor", "data", "train", "evaluate", "course"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -90,6 +91,8 @@ def test_wrong_usage_ends_with_status_2(arguments):
         (["data", "--render", "x", "--seed", "-1"], "seed"),
         (["train", "simple", "--data", "nowhere"], "nowhere"),
         (["evaluate", "no-run"], "runs/no-run"),
+        (["predict", "no-run", "photo.jpg"], "runs/no-run"),
+        (["submit", "no-run", "--data", "nowhere"], "runs/no-run"),
         (["status", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
     ],
@@ -237,6 +240,7 @@ def test_evaluate_as_json_and_as_a_table(trained, road_folder, monkeypatch, caps
     assert main(["evaluate", run.path.name, "--data", str(road_folder), "--json"]) == 0  # by its name
     found = json.loads(capsys.readouterr().out)
     assert (found["run"], found["images"], found["count"]) == (run.path.name, "validation", 15)
+    assert found["view"] == "camera"
     assert found["scores"].keys() == {"um", "umm", "uu", "all"}
     for category, row in found["scores"].items():
         expected = {name: None if value != value else value for name, value in scores[category].items()}
@@ -255,7 +259,25 @@ def test_evaluate_on_other_images(trained, tmp_path, capsys):
     error = error_of(capsys, ["evaluate", str(run.path), "--data", other])
     assert run.path.name in error and "--images all" in error
     assert main(["evaluate", str(run.path), "--data", other, "--images", "all"]) == 0
-    assert re.search(r"\b6 \w+ \(all\)", capsys.readouterr().out)
+    assert re.search(r"\b6 \w+ \(all\b", capsys.readouterr().out)
+
+
+def test_evaluate_from_above(trained, road_folder, tmp_path, capsys):
+    run, root = trained[0], tmp_path / "roads"
+    arguments = ["evaluate", str(run.path), "--view", "bird", "--json", "--data"]
+    assert "calib" in error_of(capsys, [*arguments, str(road_folder)])
+    shutil.copytree(road_folder, root)
+    (root / "training/calib").mkdir()
+    for path in (root / "training/image_2").iterdir():
+        calibration = "P2: 50 0 48 0 0 50 19 0 0 0 1 0\nR0_rect: 1 0 0 0 1 0 0 0 1\n"
+        calibration += "Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0\n"
+        (root / f"training/calib/{path.stem}.txt").write_text(calibration)
+    assert main([*arguments, str(root)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["view"], found["count"]) == ("bird", 15)
+    from_camera = training.evaluate(run, data.load(root))
+    assert found["scores"].keys() == from_camera.keys()
+    assert 0 < found["scores"]["all"]["max_f"] != from_camera["all"]["max_f"]
 
 
 def test_what_has_no_value_is_a_dash_and_null(trained, road_folder, monkeypatch, capsys):

@@ -47,7 +47,9 @@ def test_the_files_hold_the_rendered_pixels_in_the_layout_of_kitti(written):
         }
         for path, pixels in files.items():
             np.testing.assert_array_equal(read_image(written / path), pixels)
-        expected |= files.keys()
+        calibration = f"training/calib/{name}.txt"
+        assert (written / calibration).read_text() == scenes.calibration(category, int(index), seed=5)
+        expected |= files.keys() | {calibration}
     assert read_files(written).keys() == expected
     assert [frame.name for frame in kitti.list_frames(written)] == list(NAMES)
 

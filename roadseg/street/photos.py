@@ -1,0 +1,110 @@
+"""Photos of any street: what a network finds on them, and how that is drawn.
+
+A photo is uint8 (H, W, 3), upright, RGB, of any size; a probability is float32 (H, W), of the photo's size.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
+
+from roadseg import kitti, models, runs
+from roadseg.data import resize
+from roadseg.errors import DataError, RunError, explained, one_line
+from roadseg.plots import FOUND
+from roadseg.storage import runs_folder
+from roadseg.training import predict
+
+if TYPE_CHECKING:
+    import keras
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # of 8 bits a channel or less
+TINT = 0.4  # how much of the road's color is the tint's
+OUTLINE = 300  # times as long is the photo's longer side as its outline is wide
+
+
+def open_network(place: str | Path) -> keras.Model:
+    """The network of a run (its folder, or its name in the runs folder), or the U-Net with the weights of a file.
+
+    place : a file's name ends with .weights.h5; best.weights.h5 of a run brings the run's own network.
+
+    Raises RunError where there is none, or where the weights are of another network.
+    """
+    path = Path(place)
+    if not path.name.endswith(".weights.h5"):
+        return runs.open_run(path if path.is_dir() else runs_folder() / path).model()
+    if (path.parent / "finished.json").is_file():
+        return runs.open_run(path.parent).model(path.name.removesuffix(".weights.h5"))
+    model = models.unet()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # that parts of the file are missing
+            model.load_weights(path)
+    except (UserWarning, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: expected the weights of a U-Net, found no such file; name a run or its file."
+        ) from error
+    return model
+
+
+def open_photo(path: Path) -> np.ndarray:
+    """The photo in a PNG, JPEG or WebP file, turned as its EXIF data say.
+
+    Raises DataError for anything else: not an image, truncated, too large, animated, CMYK or 16 bits a channel.
+    """
+    with explained(DataError, path, "make it a readable file"):
+        content = io.BytesIO(path.read_bytes())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            photo = Image.open(content, formats=["PNG", "JPEG", "WEBP"])
+        frames = 1 if photo.format == "MPO" else getattr(photo, "n_frames", 1)  # phones put a second image into a JPEG
+        if frames == 1 and photo.mode in MODES:
+            upright = ImageOps.exif_transpose(photo)
+            return np.asarray((upright.convert("RGBA") if "P" in upright.mode else upright).convert("RGB"))
+    except UnidentifiedImageError:
+        raise DataError(
+            f"{path}: expected a PNG, JPEG or WebP image, found something else; export it as JPEG"
+        ) from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise DataError(f"{path}: expected at most {limit} pixels, found more; make the image smaller") from None
+    except kitti.BROKEN as error:
+        raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {kitti.REPLACE}") from error
+    if frames > 1:
+        raise DataError(
+            f"{path}: expected a still image, found {frames} frames; save it as a video or one of its frames"
+        )
+    raise DataError(
+        f"{path}: expected 8 bits of gray or RGB, found {photo.mode}; convert it to RGB with 8 bits a channel"
+    )
+
+
+def find_road(model: keras.Model, photo: np.ndarray) -> np.ndarray:
+    """The probability of road at each pixel of a photo."""
+    small = resize(photo, model.input_shape[1:3], Image.Resampling.BILINEAR)
+    return resize(predict(model, small[None])[0], photo.shape[:2], Image.Resampling.BILINEAR)
+
+
+def draw_road(photo: np.ndarray, probability: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+    """The photo with its road tinted and outlined in blue."""
+    road = probability >= threshold
+    width = max(2, max(road.shape) // OUTLINE)
+    edge = road & ~ndimage.minimum_filter(road, 2 * width + 1, mode="nearest")
+    color, drawn = 255 * np.float32(to_rgb(FOUND)), photo.copy()
+    drawn[road] = photo[road] + TINT * (color - photo[road])
+    drawn[edge] = color
+    return drawn
+
+
+def eight_bits(probability: np.ndarray) -> np.ndarray:
+    """Probabilities as uint8 of the same shape, 255 for 1: what an image file holds."""
+    return np.round(255 * probability).astype(np.uint8)

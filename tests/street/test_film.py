@@ -1,0 +1,99 @@
+"""Films: videos through imageio-ffmpeg, where it is installed, and animated GIFs."""
+
+import gc
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roadseg.cli import main
+from roadseg.errors import DataError
+from roadseg.street import film
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # imageio-ffmpeg leaves its pipes open
+needs_ffmpeg = pytest.mark.skipif(find_spec("imageio_ffmpeg") is None, reason="imageio-ffmpeg is not installed")
+
+
+@pytest.fixture(autouse=True)
+def collected_pipes():
+    """No other test meets the warnings about these pipes."""
+    yield
+    gc.collect()
+
+
+def moving(count: int = 12, size: tuple[int, int] = (41, 61)) -> list[np.ndarray]:
+    """A gradient that moves to the right."""
+    gradient = np.linspace(0, 255, size[1]).astype(np.uint8)[None, :, None].repeat(size[0], 0).repeat(3, 2)
+    return [np.roll(gradient, 3 * i, axis=1) for i in range(count)]
+
+
+@needs_ffmpeg
+def test_a_video_is_written_and_read_again(tmp_path):
+    film.write(tmp_path / "a.mp4", iter(moving()), rate=6)
+    rate, frames = film.read_video(tmp_path / "a.mp4")
+    frames = list(frames)
+    assert rate == 6 and len(frames) == 12 and frames[0].shape == (40, 60, 3)  # an even number of rows and columns
+    for frame, original in zip(frames, moving()):
+        assert np.abs(frame.astype(int) - original[:40, :60]).mean() < 20
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@needs_ffmpeg
+@pytest.mark.slow
+def test_predict_takes_videos(weights, tmp_path, capsys):
+    film.write(tmp_path / "a.mp4", moving(4, (64, 96)), rate=5)
+    (tmp_path / "a.mp4").rename(tmp_path / "a.MOV")
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.webm").write_bytes(b"")
+    files = [str(tmp_path / name) for name in ("text.mp4", "a.MOV", "empty.webm", "missing.avi")]
+    for option, name in ((), "a_road.mp4"), (("--gif",), "a_road.gif"):
+        assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out"), *option]) == 1
+        printed = capsys.readouterr()
+        assert printed.out.startswith("4 ") and printed.err.count("\n") == 3
+        assert (tmp_path / "out" / name).is_file()
+    rate, frames = film.read_video(tmp_path / "out" / "a_road.mp4")
+    assert rate == 5 and len(list(frames)) == 4
+
+
+@needs_ffmpeg
+def test_a_film_that_fails_half_way_leaves_nothing(tmp_path):
+    def frames():
+        yield from moving(2)
+        raise DataError("the rest is missing")
+
+    for name in ("a.mp4", "a.gif"):
+        with pytest.raises(DataError, match="the rest"):
+            film.write(tmp_path / name, frames(), rate=5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_videos_without_ffmpeg_are_one_line(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    (tmp_path / "a.mp4").write_bytes(b"anything")
+    Image.new("RGB", (30, 20)).save(tmp_path / "b.png")
+    files = [str(tmp_path / name) for name in ("a.mp4", "b.png")]
+    assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out")]) == 1
+    assert "pip install imageio-ffmpeg" in capsys.readouterr().err
+    assert (tmp_path / "out" / "b_road.jpg").is_file()
+
+
+def test_a_gif_is_made_smaller_until_it_fits(tmp_path):
+    noise = np.random.default_rng(0)
+    frames = [noise.integers(0, 255, (188, 620, 3), np.uint8) for _ in range(50)]
+    film.write(tmp_path / "a.gif", frames, rate=10)  # every second one
+    assert (tmp_path / "a.gif").stat().st_size <= 1_000_000
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 25 and gif.info["duration"] == 200 and gif.info["loop"] == 0
+        assert gif.width in film.GIF_WIDTHS[1:] and gif.height == round(gif.width * 188 / 620)
+
+
+def test_a_drive_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("roadseg.cli.data.DRIVE_SECONDS", 0.4)
+    assert main(["data", "--drive", str(tmp_path / "drive.gif"), "--seed", "1"]) == 0
+    with Image.open(tmp_path / "drive.gif") as gif:
+        assert gif.n_frames == 2
+    capsys.readouterr()
+    assert main(["data", "--drive", str(tmp_path / "drive.txt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
