@@ -36,8 +36,9 @@ LOSS, ACCURACY = METRICS = 0, 1  # rows of `State.totals`
 def close(found: Any, wanted: Any) -> bool:
     """Whether numbers agree but for rounding, which is measured by the largest of those wanted."""
     found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    tolerance = NOISE + PRECISION * np.abs(wanted).max(initial=0)
-    return found.shape == wanted.shape and bool(np.all(np.abs(found - wanted) <= tolerance))
+    tolerance = NOISE + PRECISION * np.nanmax(np.abs(wanted), initial=0)
+    alike = found.shape == wanted.shape
+    return alike and bool(np.all((np.abs(found - wanted) <= tolerance) | (np.isnan(found) & np.isnan(wanted))))
 
 
 def same(one: Any, two: Any) -> bool:
@@ -102,7 +103,7 @@ def judged_steps(name: str, seen: list[list[Step]], seed: int = SEED) -> Iterato
 
 def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[str, bool]:
     """Which aspects of one step are right. measured : whether the running loss counts in this trial."""
-    comparable = _moves_alike(step.before.weights, wanted.before.weights, step.before.weights)
+    comparable = moves_alike(step.before.weights, wanted.before.weights, step.before.weights)
     right, own = {}, [values[0] for values in step.noted("prediction")]
     right["prediction"] = not comparable or (
         any(same(prediction, wanted.returned) for prediction in own)
@@ -168,7 +169,7 @@ def measures(step: Step, wanted: Step, metric: int) -> bool:
 def leaves_alike(step: Step, wanted: Step) -> bool:
     """Whether a step leaves the model and the optimizer as Keras's own does."""
     settled = step.after.trainable == wanted.after.trainable and step.after.settings == wanted.after.settings
-    return settled and _moves_alike(step.after.weights, wanted.after.weights, step.before.weights)
+    return settled and moves_alike(step.after.weights, wanted.after.weights, step.before.weights)
 
 
 def averages_alike(step: Step, wanted: Step) -> bool:
@@ -185,7 +186,7 @@ def runs_compiled(seen: list[list[Step]], wanted: list[list[Step]] | None) -> bo
         return False
     pairs = [pair for steps in zip(compiled, wanted[3:]) for pair in zip(*steps)] if wanted else []
     return all(
-        _moves_alike(step.after.weights, other.after.weights, step.before.weights)
+        moves_alike(step.after.weights, other.after.weights, step.before.weights)
         and all(_adds(step, metric, np.divide(*added(other, metric))) for metric in METRICS)
         and same(step.returned, other.returned)
         for step, other in pairs
@@ -205,7 +206,8 @@ def weighs_evenly(steps: list[Step], metric: int) -> bool:
     return any(close(weights, np.full_like(weights, weights[0])) for weights in (counts, per_image))
 
 
-def _moves_alike(after: dict, wanted: dict, before: dict) -> bool:
+def moves_alike(after: dict, wanted: dict, before: dict) -> bool:
+    """Whether weights move alike from where they were before."""
     return all(close(after[name] - before[name], wanted[name] - before[name]) for name in before)
 
 

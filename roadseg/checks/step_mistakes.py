@@ -167,6 +167,11 @@ BOTH: dict[str, list[tuple]] = {  # for both steps
             (TOLD, "running_loss.update_state(mask, probability)"),
             (UPDATE_ACCURACY, "    running_accuracy.update_state(loss)\n"),
         ),
+        (
+            "metrics_swapped",
+            (TOLD, "running_accuracy.update_state(loss)"),
+            (UPDATE_ACCURACY, "    running_loss.update_state(mask, probability)\n"),
+        ),
         ("metric_updated_twice", (UPDATE_LOSS, UPDATE_LOSS + UPDATE_LOSS)),
         ("running_loss_scaled", (TOLD, "running_loss.update_state(number * loss)"), loss_factor),
         ("running_loss_scaled", (TOLD, "running_loss.update_state(loss * len(image))")),
@@ -186,6 +191,7 @@ BOTH: dict[str, list[tuple]] = {  # for both steps
 }
 TRAINING: dict[str, list[tuple]] = {
     "prediction": [
+        ("mask_as_image", ("model(image", "model(mask")),
         ("not_in_training_mode", (", training=True", "")),
         ("not_in_training_mode", (MODEL, "model.call(image)")),
         ("image_by_image", (MODEL, "tf.concat([model(one[None], training=True) for one in image], 0)")),
@@ -225,6 +231,9 @@ TRAINING: dict[str, list[tuple]] = {
         ("gradient_path_cut", (CALL, "loss_fn(mask, probability).numpy()")),
         ("gradient_path_cut", (TARGET, "tape.gradient(loss.numpy()")),
         ("gradient_path_cut", (TARGET, "tape.gradient(float(loss)")),
+        ("gradient_path_cut", (TARGET, "tape.gradient(-loss")),
+        ("gradient_path_cut", (CALL, "loss_fn(mask, tf.stop_gradient(probability))")),
+        ("gradient_path_cut", ("GradientTape()", "GradientTape(watch_accessed_variables=False)")),
         ("gradient_of_no_tensor", (TARGET, "tape.gradient(running_loss.result()")),
         ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
         ("gradients_not_applied", (APPLY, "")),
@@ -234,10 +243,6 @@ TRAINING: dict[str, list[tuple]] = {
             (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(number * gradient)\n"),
         ),
         ("pairs_swapped", (PAIRS, "zip(model.trainable_variables, gradients)")),
-        ("frozen_weights_trained", (WEIGHTS, "model.weights")),
-        ("frozen_weights_trained", (WEIGHTS, "model.variables")),
-        ("some_weights_left_out", (WEIGHTS, "model.trainable_variables[:1]")),
-        ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
         ("applied_twice", (APPLY, APPLY + APPLY)),
         ("applied_piecewise", (APPLY, f"    for pair in {PAIRS}:\n        optimizer.apply_gradients([pair])\n")),
         ("gradients_not_paired", (PAIRS, "gradients")),
@@ -265,6 +270,7 @@ TRAINING: dict[str, list[tuple]] = {
         ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.sqrt(loss)\n")),
         ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = loss ** 2\n")),
         ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.math.log(loss)\n")),
+        ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.exp(loss)\n")),
     ],
     "running loss": BOTH["running loss"],
     "running accuracy": [
@@ -275,6 +281,7 @@ TRAINING: dict[str, list[tuple]] = {
 }
 VALIDATION: dict[str, list[tuple]] = {
     "prediction": [
+        ("mask_as_image", ("model(image", "model(mask")),
         ("in_training_mode", ("training=False", "training=True")),
         ("part_of_batch", ("model(image", "model(image[:2]"), ("(mask, ", "(mask[:2], ")),
     ],
