@@ -72,7 +72,7 @@ MISTAKES: list[tuple] = [
     ("without_bias", ("strides=2", "strides=2, use_bias=False")),
     ("without_bias", ("1, 1, ", "1, 1, use_bias=False, ")),
     ("shared_layer", (DOWN, SHARED + KEEP)),
-    ("function_between", (JOIN, '        x = layers.Activation("something else")(layers.Concatenate()([skip, x]))\n')),
+    ("function_between", (JOIN, '        x = layers.Activation("tanh")(layers.Concatenate()([skip, x]))\n')),
     # filters
     ("filters_not_divided", (FILTERS, "(64, 128, 256, 512, 1024)")),
     ("filters_scaled", (FILTERS, "(16, 32, 64, 128, 256)")),
