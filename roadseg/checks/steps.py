@@ -14,7 +14,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from pathlib import Path
@@ -180,42 +180,45 @@ def _imitated(name: str, function: Any, seen: list[list[Step]], broken: str) -> 
     Where prediction and loss are right, it is enough to be alike as far as the broken aspect: there may be another
     mistake later on.
     """
-    source, wanted, tried = _source(function), judging.expected(name), trials()
+    source, enough = _source(function), {"update": 1, "running loss": 2, "running accuracy": 3}.get(broken)
     wrong = [mistake for mistake in CATALOG[name] if mistake.aspect == broken]
     if source:
         wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
-    enough = {"update": 1, "running loss": 2, "running accuracy": 3}.get(broken)
-    quick = 1 if seen[1] else 0  # the smaller model tells most entries apart, in half the time
     best, found = (False, 0.0), None
     for mistake in wrong:
-        number = mistake.number(seen, wanted) if mistake.number else None
-        if mistake.number and number is None:
-            continue
-        if not all(_alike(seen[quick][0], _behavior(mistake, number, quick, first_only=True)[0])[:enough]):
-            continue
-        lists = [(seen[i], _behavior(mistake, number, i)) for i, t in enumerate(tried) if seen[i] and not t.compiled]
-        pairs = [pair for steps in lists for pair in zip(*steps)]
-        alike = [_alike(*pair) for pair in pairs]
-        if any(len(one) != len(two) for one, two in lists) or not all(all(each[:enough]) for each in alike):
-            continue
-        score = all(map(all, alike)), float(np.mean([_course(*pair) for pair in pairs]))
-        if score > best and (enough or score[1] == 1 or not lists[0][0][-1].error):
+        score = _similarity(seen, mistake, enough)
+        if score and score > best:
             best, found = score, mistake.id
         if best == (True, 1.0):
             break
     return found
 
 
+def _similarity(seen: list[list[Step]], mistake: Mistake, enough: int | None) -> tuple[bool, float] | None:
+    """Whether an entry leaves the same behind in all respects, and how much of its course is the same; None where it
+    does not in the first `enough` of them."""
+    number = mistake.number(seen, judging.expected(mistake.name)) if mistake.number else None
+    if mistake.number and number is None:
+        return None
+    whole, courses = True, []
+    for i in (1, 0, 2):  # the smaller model first, which takes half the time
+        for pair in zip(seen[i], _behavior(mistake, number, i)):
+            alike = _alike(*pair)
+            courses.append(_course(*pair))
+            whole = whole and all(alike)
+            same_error = enough or not pair[0].error or courses[-1] == 1
+            if not all(alike[:enough]) or not same_error:
+                return None
+    return whole, float(np.mean(courses))
+
+
 _KITS: dict[bool, Kit] = {}
 
 
 @lru_cache(1000)
-def _behavior(mistake: Mistake, number: float | None, trial: int, *, first_only: bool = False) -> list[Step]:
-    """What a wrong step of the catalog does in a trial, or on its first batch."""
-    chosen = trials()[trial]
-    if first_only:
-        chosen = replace(chosen, batches=chosen.batches[:1])
-    return observe(mistake.step(number), mistake.name, (chosen,), kits=_KITS)[0]
+def _behavior(mistake: Mistake, number: float | None, trial: int) -> list[Step]:
+    """What a wrong step of the catalog does in a trial."""
+    return observe(mistake.step(number), mistake.name, (trials()[trial],), kits=_KITS)[0]
 
 
 def _alike(one: Step, two: Step) -> tuple[bool, ...]:
