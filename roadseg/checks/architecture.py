@@ -190,7 +190,7 @@ def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int)
         return "image"
     right, source = right_rows(), place.get(term.source)
     if term.source == number - 1:
-        role = "before"
+        role = f"before, a {rows[term.source].kind}"
     elif source is None:
         role = "extra"
     else:

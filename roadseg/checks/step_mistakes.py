@@ -108,6 +108,7 @@ def longest_gradient(seen: list[list[Step]], wanted: list[list[Step]]) -> float 
 # --- the catalog: id, lines as (right, wrong) pairs, and what gives the free number --------------------------------
 
 MODEL, LOSS_LINE = "model(image, training=True)", "        loss = loss_fn(mask, probability)\n"
+TESTED = "model(image, training=False)"
 CALL, WEIGHTS = "loss_fn(mask, probability)", "model.trainable_variables"
 TAPE, PREDICT = "    with tf.GradientTape() as tape:\n", "        probability = model(image, training=True)\n"
 GRADIENTS = "    gradients = tape.gradient(loss, model.trainable_variables)\n"
@@ -204,6 +205,7 @@ TRAINING: dict[str, list[tuple]] = {
     ],
     "loss": [
         *BOTH["loss"],
+        ("sigmoid_twice", (MODEL, f"tf.sigmoid({MODEL})")),
         ("loss_not_computed", (RIGHT["train_step"].split(":\n", 1)[1], "    return model(image, training=True)\n")),
     ],
     "update": [
@@ -286,6 +288,7 @@ VALIDATION: dict[str, list[tuple]] = {
         ("part_of_batch", ("model(image", "model(image[:2]"), ("(mask, ", "(mask[:2], ")),
     ],
     **BOTH,
+    "loss": [*BOTH["loss"], ("sigmoid_twice", (TESTED, f"tf.sigmoid({TESTED})"))],
 }
 
 

@@ -184,7 +184,7 @@ def _imitated(name: str, function: Any, seen: list[list[Step]], broken: str) -> 
     wrong = [mistake for mistake in CATALOG[name] if mistake.aspect == broken]
     if source:
         wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
-    best, found = (False, 0.0), None
+    best, found = (False, -1.0), None
     for mistake in wrong:
         score = _similarity(seen, mistake, enough)
         if score and score > best:
