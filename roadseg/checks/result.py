@@ -12,6 +12,9 @@ NOT_WRITTEN = "not_written"
 
 RIGHT, WRONG, OPEN = "#009E73", "#D55E00", "#808080"  # green and vermilion of Okabe and Ito; gray; on white and black
 
+MARKS = ((True, RIGHT, "\u2713"), (False, WRONG, "\u2717"))
+NOWRAP = "white-space:nowrap"
+
 
 @dataclass(frozen=True)
 class Aspect:
@@ -86,10 +89,10 @@ class Result:
         """Says that the reference solution is used; empty where it is not."""
         if self.passed or self.function is None:
             return ""
-        return f"Until it is right, the workbook uses its reference `{self.function.__name__}`."
+        return f"Until it is right, the reference solution `{self.function.__name__}` is used."
 
     def _card(self) -> str:
-        color, sign = (RIGHT, "\u2713") if self.passed else (WRONG, "\u2717")
+        _, color, sign = MARKS[0 if self.passed else 1]
         if self.cause == NOT_WRITTEN:
             color, sign = OPEN, "\u25cb"
         sign = f"<span style='color:{color}'>{sign}</span>"  # the words keep the theme's color, which reads best
@@ -97,14 +100,9 @@ class Result:
         if self.look:
             parts.append(f"<div style='margin-top:.4em'><b>Look at:</b> {_text(self.look)}</div>")
         parts.append(_opened_one_at_a_time(self.hints))
-        small = [_text(self._reference)] if self._reference else []
-        marks = {
-            True: f"<span style='color:{RIGHT}'>\u2713</span>",
-            False: f"<span style='color:{WRONG}'>\u2717</span>",
-        }
-        small += [
-            " &middot; ".join(f"{marks[part.right]} {_text(part.name)} ({part.share:.0%})" for part in self._parts)
-        ]
+        marks = {right: f"<span style='color:{hue}'>{mark}</span>" for right, hue, mark in MARKS}
+        aspects = [f"{marks[part.right]} {_text(part.name)} ({part.share:.0%})" for part in self._parts]
+        small = [_text(self._reference), " &middot; ".join(f"<span style='{NOWRAP}'>{each}</span>" for each in aspects)]
         parts += [f"<div style='margin-top:.4em;font-size:85%;opacity:.8'>{line}</div>" for line in small if line]
         style = f"border-left:4px solid {color};padding:.5em .9em;margin:.3em 0;max-width:50em;line-height:1.45"
         return f"<div style='{style}'>{''.join(parts)}</div>"
