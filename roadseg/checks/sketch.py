@@ -1,6 +1,6 @@
 """Networks that compute nothing: a builder called with them gives its network's rows (see `trace`) in no time.
 
-So a hundred wrong networks of the catalog are compared with a student's within a moment. The layers are Keras's own;
+So the wrong networks of the catalog are compared with a student's within a moment. The layers are Keras's own;
 only their settings and the shapes that they give are looked at.
 """
 
@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 from roadseg.backend import keras
-from roadseg.checks.trace import ACTIVATIONS, IMAGE, UNKNOWN, Row, Term, changing, merging, pruned, row_of
-
-MERGES = (keras.layers.Concatenate, keras.layers.Add, keras.layers.Multiply)
+from roadseg.checks.trace import FUNCTIONS, IMAGE, UNKNOWN, Row, Term, changing, pruned, row_of
 
 
 @dataclass(frozen=True)
@@ -41,11 +38,6 @@ def sketched(build: Callable) -> tuple[Row, ...]:
         return sketch.ended(refused.args[0], "refused")
 
 
-@cache
-def _layer(name: str, arguments: tuple, options: tuple) -> keras.Layer:
-    return getattr(keras.layers, name)(*arguments, **dict(options))
-
-
 class Sketch:
     """Stands in for `keras.layers`."""
 
@@ -56,7 +48,7 @@ class Sketch:
     def __getattr__(self, name: str) -> Callable:
         def make(*arguments, **options):
             self.layers += 1
-            layer, key = _layer(name, arguments, tuple(options.items())), self.layers
+            layer, key = getattr(keras.layers, name)(*arguments, **options), self.layers
             return lambda given: self._called(layer, given, key)
 
         return make
@@ -65,13 +57,13 @@ class Sketch:
         return Maps((Term(IMAGE),), (1, *shape))
 
     def _called(self, layer: keras.Layer, given: Any, key: int) -> Maps:
-        if isinstance(layer, MERGES):
-            return _merged(layer, given)
+        if isinstance(layer, keras.layers.Concatenate):
+            return _concatenated(layer, given)
         shape = tuple(layer.compute_output_shape(given.shape))
         if row := row_of(layer, given.shape, shape, key):
             self.rows.append(replace(row, terms=given.terms, merged=given.merged))
             return Maps((Term(len(self.rows) - 1, _composed("none", layer)),), shape)
-        if isinstance(layer, ACTIVATIONS):
+        if isinstance(layer, keras.layers.Activation):
             terms = tuple(replace(term, function=_composed(term.function, layer)) for term in given.terms)
         else:
             terms = tuple(replace(term, change=f"{term.change} {changing(layer)}".strip()) for term in given.terms)
@@ -87,22 +79,17 @@ class Sketch:
         return pruned((*self.rows, end))
 
 
-def _merged(layer: keras.Layer, parts: list[Maps]) -> Maps:
-    shapes = [part.shape for part in parts]
-    if len({shape[:3] if isinstance(layer, MERGES[0]) else shape for shape in shapes}) > 1:
+def _concatenated(layer: keras.Layer, parts: list[Maps]) -> Maps:
+    if len({part.shape[:3] for part in parts}) > 1:
         raise Refused(parts)
-    shape = tuple(layer.compute_output_shape(shapes))
-    terms = tuple(term for part in parts for term in part.terms)
-    return Maps(terms, shape, merging(layer, [shape[-1] for shape in shapes], shape[-1]))
+    shape = tuple(layer.compute_output_shape([part.shape for part in parts]))
+    return Maps(tuple(term for part in parts for term in part.terms), shape, "join")
 
 
 def _composed(first: str, layer: keras.Layer) -> str:
     """The function that values have passed after a layer's activation, too."""
-    activation = getattr(layer, "activation", None)
-    then = activation.__name__ if activation else type(layer).__name__.lower()
-    then = "none" if then == "linear" else then
-    if first == "none" or (first == then and first != "sigmoid"):
+    then = layer.activation.__name__
+    if first == "none":
         return then
-    return {("sigmoid", "sigmoid"): "sigmoid twice", ("relu", "sigmoid"): "sigmoid after relu"}.get(
-        (first, then), UNKNOWN
-    )
+    both = f"{then} after {first}"
+    return both if both in FUNCTIONS else UNKNOWN
