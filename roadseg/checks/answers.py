@@ -10,10 +10,9 @@ import math
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from warnings import catch_warnings, simplefilter
@@ -33,26 +32,20 @@ TRAIN, VALIDATION = map(len, course_split(IMAGES))
 BATCH, EPOCHS = RECIPES["assigned"].batch_size, RECIPES["assigned"].epochs
 STEPS = math.ceil(TRAIN / BATCH)
 PARAMETERS = 485_817  # of `models.unet()`; a test counts them
+CLASSES = 4
+RIGHT = {3: STEPS, 4: STEPS * EPOCHS, 8: PARAMETERS}
+FACTS = {
+    **{"images": IMAGES, "used": TRAIN + VALIDATION, "train": TRAIN, "batch": BATCH, "classes": CLASSES},
+    **{"validation_batch": VALIDATION_BATCH, "epochs": EPOCHS, "steps": STEPS, "total": STEPS * EPOCHS},
+    "parameters": f"{PARAMETERS:,}",
+}
 
 
-@dataclass(frozen=True)
-class Said:
-    """What there is to say about an answer.
-
-    cause : the id of the mistake; None where the answer is right. details : what fills the gaps in its text. text : the
-    text to take where that is another than that of the cause.
-    """
+class Said(NamedTuple):
+    """What there is to say about an answer: the id of the mistake, None where it is right, and the message."""
 
     cause: str | None
-    details: dict[str, Any] = field(default_factory=dict)
-    text: str = ""
-
-
-class Wrong(NamedTuple):
-    """A number that a mistake leads to, and what there is to say about it."""
-
-    number: float
-    said: Said
+    message: str
 
 
 def answer(question: int, value: Any) -> Result:
@@ -60,23 +53,26 @@ def answer(question: int, value: Any) -> Result:
 
     Raises OptionError for a question that asks for a text, or that there is not.
     """
-    asked = _number(question)
+    asked, _ = _number(question)
     if asked not in list(CHECKS):
         known = ", ".join(map(str, CHECKS))
         raise OptionError(f"question {_told(question)} has no number or choice to check: choose one of {known}.")
     question = int(asked)
     said, texts = CHECKS[question](value), _texts()[f"question-{question}"]
     right = said.cause is None
-    message = texts["right"].format(**FACTS) if right else _message(question, said, said.details)
     look, hints = ("", ()) if right else (texts["look"], tuple(texts["hints"]))
     aspects = (Aspect("answer", 1.0, right),)
-    return Result(f"answer-{question}", f"Question {question}", right, said.cause, message, look, hints, aspects)
+    return Result(f"answer-{question}", f"Question {question}", right, said.cause, said.message, look, hints, aspects)
 
 
-def _message(question: int, said: Said, details: dict[str, Any]) -> str:
-    texts = {**_texts()["values"], **_texts()[f"question-{question}"]["mistakes"]}
-    text = texts[said.text or said.cause]
-    return (text if isinstance(text, str) else text["text"]).format(**{**FACTS, **details})
+def _right(question: int) -> Said:
+    return Said(None, _texts()[f"question-{question}"]["right"].format(**FACTS))
+
+
+def _wrong(question: int, cause: str, text: str = "", **details: Any) -> Said:
+    """A mistake, with the text of that name, which is usually its own."""
+    entry = {**_texts()["values"], **_texts()[f"question-{question}"]["mistakes"]}[text or cause]
+    return Said(cause, (entry if isinstance(entry, str) else entry["text"]).format(**FACTS, **details))
 
 
 @cache
@@ -87,24 +83,54 @@ def _texts() -> dict[str, Any]:
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def _check_number(value: Any, right: int, mistakes: Iterable[Wrong]) -> Said:
+def _check_number(question: int, value: Any) -> Said:
     """Compare a number with the right one, then with those that mistakes lead to; the first counts."""
-    number = _number(value)
-    if isinstance(number, Said):
-        return number
+    (number, cause), right = _number(value), RIGHT[question]
+    if cause:
+        return _wrong(question, cause, found=_told(value) if number is None else _shown(number))
     if math.isclose(number, right):
-        return Said(None)
-    details = {"found": _shown(number), "distance": _distance(number, right)}
-    for other, said in mistakes:
+        return _right(question)
+    found = _shown(number)
+    for other, said in _wrong_numbers(question, found):
         if other != right and math.isclose(number, other, rel_tol=0, abs_tol=0.006):
-            return replace(said, details={**details, **said.details})
-    if number != round(number):
-        return Said("not_whole", details)
-    return Said("digits_swapped" if sorted(str(right)) == sorted(f"{number:.0f}") else "other", details)
+            return said
+    swapped = "digits_swapped" if sorted(str(right)) == sorted(f"{number:.0f}") else "other"
+    cause = swapped if number == round(number) else "not_whole"
+    return _wrong(question, cause, found=found, distance=_distance(number, right))
 
 
-def _number(value: Any) -> float | Said:
-    """A positive number, or what is wrong with a value that is none."""
+def _wrong_numbers(question: int, found: str) -> Iterator[tuple[float, Said]]:
+    """The numbers that mistakes lead to: of one epoch (question 3) or all (4), and where the two are mixed up."""
+    yield from _table(question, found)
+    if question == 3:
+        for number, said in _totals(found):
+            if 2 * STEPS < number < 100 * STEPS:
+                yield number, _wrong(3, "all_epochs", "all_epochs_and_more", found=found, why=said.message)
+    if question == 4:
+        for number, said in _table(3, found):
+            if number < STEPS * EPOCHS:
+                yield number, _wrong(4, "one_epoch", "one_epoch_and_more", found=found, why=said.message)
+        yield from _totals(found)
+
+
+def _totals(found: str) -> Iterator[tuple[float, Said]]:
+    """Wrong numbers of steps in all epochs together."""
+    yield from ((number, said) for number, said in _table(4, found) if said.cause == "slip")
+    for number, (cause, why) in _table(3):
+        yield EPOCHS * number, _wrong(4, cause, "each_epoch", found=found, once=_shown(number), why=why)
+    for epochs in range(2, 101):
+        yield STEPS * epochs, _wrong(4, "other_epochs", found=found, count=epochs)
+
+
+def _table(question: int, found: str = "") -> Iterator[tuple[float, Said]]:
+    """The numbers of a question's own mistakes."""
+    for cause, entry in _texts()[f"question-{question}"]["mistakes"].items():
+        for number in () if isinstance(entry, str) else entry["numbers"]:
+            yield number, _wrong(question, cause, found=found or _shown(number))
+
+
+def _number(value: Any) -> tuple[float | None, str | None]:
+    """The positive number that a value is, and what is wrong with one that is none."""
     array = _array(value)
     causes = {
         NOT_WRITTEN: value is None or value is ...,
@@ -115,21 +141,16 @@ def _number(value: Any) -> float | Said:
         "list_given": array is not None and array.ndim > 0,
         "truth_given": array is not None and array.dtype.kind == "b",
     }
-    for cause, holds in causes.items():
-        if holds:
-            return Said(cause, {"found": _told(value)})
-    return _positive(value)
-
-
-def _positive(value: Any) -> float | Said:
+    if cause := next((cause for cause, holds in causes.items() if holds), None):
+        return None, cause
     number, failure = attempt(lambda: float(value))  # decimals and fractions, too
     if failure and failure.kind == "OverflowError":
         number = sys.float_info.max
     if number is None:
-        return Said("no_number", {"found": _told(value)})
-    if not 0 < number < math.inf:
-        return Said("not_positive" if -math.inf < number <= 0 else "not_finite", {"found": _shown(number)})
-    return number
+        return None, "no_number"
+    if 0 < number < math.inf:
+        return number, None
+    return number, "not_positive" if -math.inf < number <= 0 else "not_finite"
 
 
 def _array(value: Any) -> np.ndarray | None:
@@ -157,49 +178,10 @@ def _distance(number: float, right: int) -> str:
     return f"about {ratio:.2g} times too {way}" if ratio < 100 else f"far too {way}"
 
 
-def _table(question: int) -> Iterator[Wrong]:
-    """The numbers of a question's table, those of each mistake."""
-    for cause, entry in _texts()[f"question-{question}"]["mistakes"].items():
-        if not isinstance(entry, str):
-            yield from (Wrong(number, Said(cause)) for number in entry["numbers"])
-
-
-def _wrong_steps() -> Iterator[Wrong]:
-    """Mistakes of one epoch; then wrong totals, as far as they are not far too high."""
-    yield from _table(3)
-    for number, said in _in_all():
-        if 2 * STEPS < number < 100 * STEPS:
-            yield Wrong(number, Said("all_epochs", {"why": _why(4, number, said)}, "all_epochs_and_more"))
-
-
-def _wrong_totals() -> Iterator[Wrong]:
-    """Mistakes with the epochs; then those of question 3, for one epoch alone and once for each."""
-    yield from _table(4)
-    for number, said in _table(3):
-        if number < STEPS * EPOCHS:
-            yield Wrong(number, Said("one_epoch", {"why": _why(3, number, said)}, "one_epoch_and_more"))
-    yield from _in_all()
-
-
-def _in_all() -> Iterator[Wrong]:
-    """Wrong numbers of steps in all epochs together."""
-    yield from (wrong for wrong in _table(4) if wrong.said.cause == "slip")
-    for number, said in _table(3):
-        details = {"once": _shown(number), "why": _why(3, number, said)}
-        yield Wrong(EPOCHS * number, Said(said.cause, details, "each_epoch"))
-    yield from (Wrong(STEPS * epochs, Said("other_epochs", {"count": epochs})) for epochs in range(2, 101))
-
-
-def _why(question: int, number: float, said: Said) -> str:
-    """What a question says about a wrong number."""
-    return _message(question, said, {"found": _shown(number), **said.details})
-
-
 # --- choices, questions 9 and 10 -------------------------------------------------------------------------------------
 
 YES = ("true", "yes", "same", "the same", "equal", "identical")
 NO = ("false", "no", "different", "not the same")
-CLASSES = 4
 ACTIVATIONS = {
     "sigmoid": "sigmoid",
     "logsoftmax": "log_softmax",
@@ -219,51 +201,48 @@ CHANNELS = {
 def _check_modes(value: Any) -> Said:
     """Question 9, whether the output is the same in training and in test mode: True."""
     if value is None or value is ...:
-        return Said(NOT_WRITTEN)
+        return _wrong(9, NOT_WRITTEN)
     array = _array(value)
     plain = array is not None and array.ndim == 0 and array.dtype.kind in "bU"
     word = str(array).strip(" .").lower() if plain else ""
     if word in YES:
-        return Said(None)
-    return Said("said_no") if word in NO else Said("no_choice", {"found": _told(value)})
+        return _right(9)
+    return _wrong(9, "said_no" if word in NO else "no_choice", found=_told(value))
 
 
 def _check_classes(value: Any) -> Said:
     """Question 10, activation and number of output channels for four classes: ("softmax", 4)."""
     pair = list(value) if isinstance(value, tuple | list) else [value]
     if all(part is None or part is ... for part in pair):
-        return Said(NOT_WRITTEN)
+        return _wrong(10, NOT_WRITTEN)
     if len(pair) != 2:
-        return Said("no_pair", {"found": _told(value)})
-    name, number = _activation_name(pair[0]), _number(pair[1])
-    if not name or isinstance(number, Said):
-        swapped = _activation_name(pair[1]) and not isinstance(_number(pair[0]), Said)
-        cause, part = ("no_channels", pair[1]) if name else ("no_name", pair[0])
-        text = "channels_below_one" if name and number.cause in ("not_positive", "not_finite") else cause
-        return Said("swapped") if swapped else Said(cause, {"found": _told(part)}, text)
-    return _compare_classes(name, number)
-
-
-def _compare_classes(name: str, number: float) -> Said:
+        return _wrong(10, "no_pair", found=_told(value))
+    name, (number, cause) = _activation_name(pair[0]), _number(pair[1])
+    if _activation_name(pair[1]) and not _number(pair[0])[1]:
+        return _wrong(10, "swapped")
+    if not name:
+        return _wrong(10, "no_name", found=_told(pair[0]))
+    if cause:
+        return _wrong(10, "no_channels", "" if number is None else "channels_below_one", found=_told(pair[1]))
     if name == "sigmoid" and number == 1:
-        return Said("left_as_it_was")
+        return _wrong(10, "left_as_it_was")
     if not name.startswith("softmax"):
-        return Said(_activation_cause(name), {"found": name})
+        return _wrong(10, _activation_cause(name), found=name)
     if number != CLASSES:
-        return Said(CHANNELS.get(number, "channels"), {"found": _shown(number)})
-    return Said(None)
+        return _wrong(10, CHANNELS.get(number, "channels"), found=_shown(number))
+    return _right(10)
 
 
 def _activation_cause(name: str) -> str:
     """What is wrong with an activation that is not the softmax, or with what is no activation."""
     known, losses = (set(map(_letters, dir(module))) for module in (keras.activations, keras.losses))
-    causes = {
-        ACTIVATIONS.get(name): name in ACTIVATIONS,
-        "loss_given": name in losses or name.endswith(("entropy", "loss")),
-        "other_activation": name in known,
-        "misspelt": get_close_matches(name, known, cutoff=0.75),
-    }
-    return next((cause for cause, holds in causes.items() if holds), "unknown_activation")
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    if name in losses or name.endswith(("entropy", "loss")):
+        return "loss_given"
+    if name in known:
+        return "other_activation"
+    return "misspelt" if get_close_matches(name, known, cutoff=0.75) else "unknown_activation"
 
 
 def _activation_name(value: Any) -> str:
@@ -284,22 +263,8 @@ def _told(value: Any) -> str:
     return f"`{value!r}`" if plain else f"something of type `{type(value).__name__}`"
 
 
-FACTS = {
-    "images": IMAGES,
-    "used": TRAIN + VALIDATION,
-    "train": TRAIN,
-    "batch": BATCH,
-    "validation_batch": VALIDATION_BATCH,
-    "epochs": EPOCHS,
-    "steps": STEPS,
-    "total": STEPS * EPOCHS,
-    "parameters": f"{PARAMETERS:,}",
-    "classes": CLASSES,
-}
 CHECKS: dict[int, Callable[[Any], Said]] = {
-    3: lambda value: _check_number(value, STEPS, _wrong_steps()),
-    4: lambda value: _check_number(value, STEPS * EPOCHS, _wrong_totals()),
-    8: lambda value: _check_number(value, PARAMETERS, _table(8)),
+    **{question: partial(_check_number, question) for question in RIGHT},
     9: _check_modes,
     10: _check_classes,
 }

@@ -36,8 +36,9 @@ LOSS, ACCURACY = METRICS = 0, 1  # rows of `State.totals`
 def close(found: Any, wanted: Any) -> bool:
     """Whether numbers agree but for rounding, which is measured by the largest of those wanted."""
     found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
-    tolerance = NOISE + PRECISION * np.abs(wanted).max(initial=0)
-    return found.shape == wanted.shape and bool(np.all(np.abs(found - wanted) <= tolerance))
+    tolerance = NOISE + PRECISION * np.nanmax(np.abs(wanted), initial=0)
+    alike = found.shape == wanted.shape
+    return alike and bool(np.all((np.abs(found - wanted) <= tolerance) | (np.isnan(found) & np.isnan(wanted))))
 
 
 def same(one: Any, two: Any) -> bool:
@@ -93,33 +94,32 @@ def judge(name: str, seen: list[list[Step]], seed: int = SEED) -> tuple[Aspect, 
 
 
 def judged_steps(name: str, seen: list[list[Step]], seed: int = SEED) -> Iterator[tuple[Step, Step, dict[str, bool]]]:
-    """Each step that is not compiled, Keras's own beside it, and which aspects of it are right."""
+    """Each step that is not compiled, Keras's own beside it, and which aspects of it are right; a trial counts as long
+    as the two begin with the same weights."""
     for trial, *steps in zip(trials(seed), seen, expected(name, seed)):
         measured = trial.loss == "crossentropy" or (trial.loss == "steep" and name == "val_step")
         for step, wanted in () if trial.compiled else zip(*steps):
+            if not moves_alike(step.before.weights, wanted.before.weights, step.before.weights):
+                break
             yield step, wanted, _verdicts(name, step, wanted, measured=measured)
 
 
 def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[str, bool]:
     """Which aspects of one step are right. measured : whether the running loss counts in this trial."""
-    comparable = _moves_alike(step.before.weights, wanted.before.weights, step.before.weights)
     right, own = {}, [values[0] for values in step.noted("prediction")]
-    right["prediction"] = not comparable or (
-        any(same(prediction, wanted.returned) for prediction in own)
-        and (name == "val_step" or averages_alike(step, wanted))
-    )
-    updated = comparable and leaves_alike(step, wanted)
-    loss_is_measured = comparable and measures(step, wanted, LOSS)
+    predicted = any(same(prediction, wanted.returned) for prediction in own)
+    right["prediction"] = predicted and (name == "val_step" or averages_alike(step, wanted))
+    updated, loss_is_measured = leaves_alike(step, wanted), measures(step, wanted, LOSS)
     arguments = [same(truth, step.mask) and any(same(p, each) for each in own) for truth, p in loss_pairs(step)]
     given = bool(arguments) and all(arguments) and not step.noted("loss weights")
-    right["loss"] = not comparable or given or (updated if name == "train_step" else loss_is_measured or not measured)
-    follows = comparable and right["prediction"] and right["loss"]  # so that the rest can be what Keras's is
+    right["loss"] = given or (updated if name == "train_step" else loss_is_measured or not measured)
+    follows = right["prediction"] and right["loss"]  # so that the rest can be what Keras's is
     if name == "train_step":
-        right["update"] = not comparable or updated or (not follows and _updates(step))
+        right["update"] = updated or (not follows and _updates(step))
     else:
-        right["model unchanged"] = updated or (any_training(step) and _trainable_alike(step, step.before.weights))
+        right["model unchanged"] = updated or (any_training(step) and _trainable_alike(step))
     right["running loss"] = not measured or loss_is_measured or (not follows and _measures_own_loss(step))
-    right["running accuracy"] = (comparable and measures(step, wanted, ACCURACY)) or (
+    right["running accuracy"] = measures(step, wanted, ACCURACY) or (
         not follows and any(_adds(step, ACCURACY, accuracy(step.mask, prediction)) for prediction in own)
     )
     whole = [wanted.returned] if follows else [wanted.returned, *own]
@@ -168,7 +168,7 @@ def measures(step: Step, wanted: Step, metric: int) -> bool:
 def leaves_alike(step: Step, wanted: Step) -> bool:
     """Whether a step leaves the model and the optimizer as Keras's own does."""
     settled = step.after.trainable == wanted.after.trainable and step.after.settings == wanted.after.settings
-    return settled and _moves_alike(step.after.weights, wanted.after.weights, step.before.weights)
+    return settled and moves_alike(step.after.weights, wanted.after.weights, step.before.weights)
 
 
 def averages_alike(step: Step, wanted: Step) -> bool:
@@ -185,7 +185,7 @@ def runs_compiled(seen: list[list[Step]], wanted: list[list[Step]] | None) -> bo
         return False
     pairs = [pair for steps in zip(compiled, wanted[3:]) for pair in zip(*steps)] if wanted else []
     return all(
-        _moves_alike(step.after.weights, other.after.weights, step.before.weights)
+        moves_alike(step.after.weights, other.after.weights, step.before.weights)
         and all(_adds(step, metric, np.divide(*added(other, metric))) for metric in METRICS)
         and same(step.returned, other.returned)
         for step, other in pairs
@@ -205,12 +205,13 @@ def weighs_evenly(steps: list[Step], metric: int) -> bool:
     return any(close(weights, np.full_like(weights, weights[0])) for weights in (counts, per_image))
 
 
-def _moves_alike(after: dict, wanted: dict, before: dict) -> bool:
+def moves_alike(after: dict, wanted: dict, before: dict) -> bool:
+    """Whether weights move alike from where they were before."""
     return all(close(after[name] - before[name], wanted[name] - before[name]) for name in before)
 
 
-def _trainable_alike(step: Step, wanted: dict) -> bool:
-    return all(close(step.after.weights[name], wanted[name]) for name in step.before.trainable)
+def _trainable_alike(step: Step) -> bool:
+    return all(close(step.after.weights[name], step.before.weights[name]) for name in step.before.trainable)
 
 
 def _updates(step: Step) -> bool:

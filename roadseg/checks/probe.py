@@ -9,9 +9,9 @@ judge. Nothing of TensorFlow's or Keras's is patched; settings that a trial need
 
 from __future__ import annotations
 
+import inspect
 import io
 import re
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-from tensorflow.python.eager.record import could_possibly_record
 
 from roadseg import training
 from roadseg.backend import keras, tf
@@ -213,6 +212,19 @@ def _unheard(what: str, *values: Any) -> None:
     """Stands in for a log."""
 
 
+def callers() -> Iterator[FrameType]:
+    """The frames that led here, the innermost first."""
+    frame = inspect.currentframe()
+    while frame := frame.f_back:
+        yield frame
+
+
+def watched(variable: tf.Variable) -> bool:
+    """Whether a tape that the calling code holds has seen a variable used."""
+    tapes = [value for frame in callers() for value in frame.f_locals.values() if isinstance(value, tf.GradientTape)]
+    return any(variable is seen for tape in tapes for seen in tape.watched_variables())
+
+
 class Entrance(keras.layers.Layer):
     """The first layer: hands on the image, and notes in which mode."""
 
@@ -230,7 +242,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def call(self, inputs):
         prediction = super().call(inputs)
-        self.note("prediction", prediction, could_possibly_record())
+        self.note("prediction", prediction, watched(self.kernel.value))
         return prediction
 
 
@@ -240,11 +252,8 @@ class Model(keras.Model):
     note = staticmethod(_unheard)
 
     def __call__(self, *inputs, **options):
-        frame, callers = sys._getframe(1), set()
-        while frame:
-            callers.add(frame.f_code)
-            frame = frame.f_back
-        self.note("call", inputs[0] if inputs else options.get("inputs"), bool(callers & {*PACKAGE.values()}))
+        by_package = any(frame.f_code in PACKAGE.values() for frame in callers())
+        self.note("call", inputs[0] if inputs else options.get("inputs"), by_package)
         return super().__call__(*inputs, **options)
 
 
@@ -268,7 +277,7 @@ class Loss(keras.losses.Loss):
 
     def __init__(self, penalty: Callable, note: Callable) -> None:
         super().__init__(name="loss")
-        self.penalty, self.note = penalty, note
+        self.penalty, self.note, self.used = penalty, note, tf.Variable(0.0)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -278,7 +287,8 @@ class Loss(keras.losses.Loss):
         return value
 
     def call(self, y_true, y_pred):
-        self.note("loss", y_true, y_pred, could_possibly_record())
+        self.used.read_value()
+        self.note("loss", y_true, y_pred, watched(self.used))
         return self.penalty(y_true, y_pred)
 
 

@@ -12,6 +12,8 @@ NOT_WRITTEN = "not_written"
 
 RIGHT, WRONG, OPEN = "#009E73", "#D55E00", "#808080"  # green and vermilion of Okabe and Ito; gray; on white and black
 
+MARKS = {True: (RIGHT, "\u2713"), False: (WRONG, "\u2717")}
+
 
 @dataclass(frozen=True)
 class Aspect:
@@ -86,28 +88,25 @@ class Result:
         """Says that the reference solution is used; empty where it is not."""
         if self.passed or self.function is None:
             return ""
-        return f"Until it is right, the workbook uses its reference `{self.function.__name__}`."
+        return f"Until it is right, the reference solution `{self.function.__name__}` is used."
 
     def _card(self) -> str:
-        color, sign = (RIGHT, "\u2713") if self.passed else (WRONG, "\u2717")
-        if self.cause == NOT_WRITTEN:
-            color, sign = OPEN, "\u25cb"
+        color, sign = (OPEN, "\u25cb") if self.cause == NOT_WRITTEN else MARKS[self.passed]
         sign = f"<span style='color:{color}'>{sign}</span>"  # the words keep the theme's color, which reads best
         parts = [f"<b>{sign} {_text(self.title)}: {self.verdict}.</b> {_text(self.message)}"]
         if self.look:
             parts.append(f"<div style='margin-top:.4em'><b>Look at:</b> {_text(self.look)}</div>")
         parts.append(_opened_one_at_a_time(self.hints))
-        small = [_text(self._reference)] if self._reference else []
-        marks = {
-            True: f"<span style='color:{RIGHT}'>\u2713</span>",
-            False: f"<span style='color:{WRONG}'>\u2717</span>",
-        }
-        small += [
-            " &middot; ".join(f"{marks[part.right]} {_text(part.name)} ({part.share:.0%})" for part in self._parts)
-        ]
+        small = [_text(self._reference), " &middot; ".join(map(_aspect, self._parts))]
         parts += [f"<div style='margin-top:.4em;font-size:85%;opacity:.8'>{line}</div>" for line in small if line]
         style = f"border-left:4px solid {color};padding:.5em .9em;margin:.3em 0;max-width:50em;line-height:1.45"
         return f"<div style='{style}'>{''.join(parts)}</div>"
+
+
+def _aspect(part: Aspect) -> str:
+    color, sign = MARKS[part.right]
+    words = f"<span style='color:{color}'>{sign}</span> {_text(part.name)} ({part.share:.0%})"
+    return f"<span style='white-space:nowrap'>{words}</span>"
 
 
 def _opened_one_at_a_time(hints: tuple[str, ...]) -> str:

@@ -89,25 +89,25 @@ def loss_factor(seen: list[list[Step]], wanted: list[list[Step]]) -> float | Non
     return float(found[0] / found[1] / right[0] * right[1]) if found[1] else None
 
 
-def largest_gradient(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
-    """The largest number in the gradients of the steep loss."""
-    return float(np.abs(flat(seen[1][0])).max(initial=0)) if seen[1] else None
+def of_steep(measure: Callable[[list[np.ndarray]], float]) -> Callable[[list, list], float | None]:
+    """What gives a measure of the gradients of the steep loss, at which whoever clips does."""
+
+    def number(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
+        given = list(gradients(seen[1][0]).values()) if seen[1] else []
+        return float(measure(given)) if given else None
+
+    return number
 
 
-def gradient_norm(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
-    """The length of the gradients of the steep loss."""
-    return float(np.linalg.norm(flat(seen[1][0]))) if seen[1] else None
-
-
-def longest_gradient(seen: list[list[Step]], wanted: list[list[Step]]) -> float | None:
-    """The length of the longest gradient of a weight, with the steep loss."""
-    lengths = [float(np.linalg.norm(gradient)) for gradient in gradients(seen[1][0]).values()] if seen[1] else []
-    return max(lengths, default=None)
+largest_number = of_steep(lambda given: max(np.abs(gradient).max() for gradient in given))
+longest_gradient = of_steep(lambda given: max(np.linalg.norm(gradient) for gradient in given))
+length_of_all = of_steep(lambda given: np.linalg.norm([np.linalg.norm(gradient) for gradient in given]))
 
 
 # --- the catalog: id, lines as (right, wrong) pairs, and what gives the free number --------------------------------
 
 MODEL, LOSS_LINE = "model(image, training=True)", "        loss = loss_fn(mask, probability)\n"
+TESTED = "model(image, training=False)"
 CALL, WEIGHTS = "loss_fn(mask, probability)", "model.trainable_variables"
 TAPE, PREDICT = "    with tf.GradientTape() as tape:\n", "        probability = model(image, training=True)\n"
 GRADIENTS = "    gradients = tape.gradient(loss, model.trainable_variables)\n"
@@ -116,20 +116,6 @@ PAIRS, TARGET = "zip(gradients, model.trainable_variables)", "tape.gradient(loss
 UPDATE_LOSS, TOLD = "    running_loss.update_state(loss)\n", "running_loss.update_state(loss)"
 UPDATE_ACCURACY, COMPARED = "    running_accuracy.update_state(mask, probability)\n", "update_state(mask, probability)"
 RETURN = "    return probability\n"
-LAYER_BY_LAYER = """        probability = image
-        for layer in model.layers[1:]:
-            probability = layer(probability, {})
-"""
-ONE_BY_ONE = """    for one, truth in zip(image[:, None], mask[:, None]):
-        with tf.GradientTape() as tape:
-            probability = model(one, training=True)
-            loss = loss_fn(truth, probability)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        running_loss.update_state(loss)
-        running_accuracy.update_state(truth, probability)
-    return model(image)
-"""
 
 
 def paired(other: str) -> tuple[str, str]:
@@ -142,17 +128,8 @@ BOTH: dict[str, list[tuple]] = {  # for both steps
         ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.binary_crossentropy(mask, probability))")),
         ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.mean_squared_error(mask, probability))")),
         ("loss_arguments_swapped", (CALL, "loss_fn(probability, mask)")),
-        ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask), tf.reduce_mean(probability))")),
-        ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask, [1, 2]), tf.reduce_mean(probability, [1, 2]))")),
-        ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask, 0), tf.reduce_mean(probability, 0))")),
-        ("pixels_left_out", (CALL, "loss_fn(mask[:, 8:], probability[:, 8:])")),
         ("part_of_batch", (CALL, "loss_fn(mask[0], probability[0])")),
-        ("prediction_changed", (CALL, "loss_fn(mask, 1 - probability)")),
-        ("mask_changed", (CALL, "loss_fn(1 - mask, probability)")),
-        ("mask_changed", (CALL, "loss_fn(mask / 255, probability)")),
-        ("loss_of_rounded", (CALL, "loss_fn(mask, tf.round(probability))")),
         ("sigmoid_twice", (CALL, "loss_fn(mask, tf.sigmoid(probability))")),
-        ("loss_weighted", (CALL, "loss_fn(mask, probability, sample_weight=1 + mask)")),
     ],
     "running loss": [
         ("loss_weighted", (CALL, "tf.reduce_mean(loss_fn.call(mask, probability) * (1 + mask[..., 0]))")),
@@ -166,6 +143,11 @@ BOTH: dict[str, list[tuple]] = {  # for both steps
             "metrics_swapped",
             (TOLD, "running_loss.update_state(mask, probability)"),
             (UPDATE_ACCURACY, "    running_accuracy.update_state(loss)\n"),
+        ),
+        (
+            "metrics_swapped",
+            (TOLD, "running_accuracy.update_state(loss)"),
+            (UPDATE_ACCURACY, "    running_loss.update_state(mask, probability)\n"),
         ),
         ("metric_updated_twice", (UPDATE_LOSS, UPDATE_LOSS + UPDATE_LOSS)),
         ("running_loss_scaled", (TOLD, "running_loss.update_state(number * loss)"), loss_factor),
@@ -186,18 +168,11 @@ BOTH: dict[str, list[tuple]] = {  # for both steps
 }
 TRAINING: dict[str, list[tuple]] = {
     "prediction": [
-        ("not_in_training_mode", (", training=True", "")),
-        ("not_in_training_mode", (MODEL, "model.call(image)")),
-        ("image_by_image", (MODEL, "tf.concat([model(one[None], training=True) for one in image], 0)")),
-        ("image_by_image", (RIGHT["train_step"].split(":\n", 1)[1], ONE_BY_ONE)),
-        ("part_of_batch", (MODEL, "model(image[:1], training=True)")),
-        ("other_prediction", (PREDICT, LAYER_BY_LAYER.format("training=layer is model.layers[1]"))),
-        ("other_prediction", (PREDICT, LAYER_BY_LAYER.format("training=False"))),
-        ("predicts_twice", (CALL, "loss_fn(mask, model(image, training=True))")),
-        ("predicts_twice", (UPDATE_LOSS, "    probability = model(image, training=True)\n" + UPDATE_LOSS)),
+        ("mask_as_image", ("model(image", "model(mask")),
     ],
     "loss": [
         *BOTH["loss"],
+        ("sigmoid_twice", (MODEL, f"tf.sigmoid({MODEL})")),
         ("loss_not_computed", (RIGHT["train_step"].split(":\n", 1)[1], "    return model(image, training=True)\n")),
     ],
     "update": [
@@ -225,6 +200,9 @@ TRAINING: dict[str, list[tuple]] = {
         ("gradient_path_cut", (CALL, "loss_fn(mask, probability).numpy()")),
         ("gradient_path_cut", (TARGET, "tape.gradient(loss.numpy()")),
         ("gradient_path_cut", (TARGET, "tape.gradient(float(loss)")),
+        ("gradient_path_cut", (TARGET, "tape.gradient(-loss")),
+        ("gradient_path_cut", (CALL, "loss_fn(mask, tf.stop_gradient(probability))")),
+        ("gradient_path_cut", ("GradientTape()", "GradientTape(watch_accessed_variables=False)")),
         ("gradient_of_no_tensor", (TARGET, "tape.gradient(running_loss.result()")),
         ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
         ("gradients_not_applied", (APPLY, "")),
@@ -234,10 +212,6 @@ TRAINING: dict[str, list[tuple]] = {
             (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(number * gradient)\n"),
         ),
         ("pairs_swapped", (PAIRS, "zip(model.trainable_variables, gradients)")),
-        ("frozen_weights_trained", (WEIGHTS, "model.weights")),
-        ("frozen_weights_trained", (WEIGHTS, "model.variables")),
-        ("some_weights_left_out", (WEIGHTS, "model.trainable_variables[:1]")),
-        ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
         ("applied_twice", (APPLY, APPLY + APPLY)),
         ("applied_piecewise", (APPLY, f"    for pair in {PAIRS}:\n        optimizer.apply_gradients([pair])\n")),
         ("gradients_not_paired", (PAIRS, "gradients")),
@@ -257,14 +231,15 @@ TRAINING: dict[str, list[tuple]] = {
         (
             "gradients_clipped",
             paired("[tf.clip_by_value(each, -number, number) for each in gradients]"),
-            largest_gradient,
+            largest_number,
         ),
-        ("gradients_clipped", paired("tf.clip_by_global_norm(gradients, number)[0]"), gradient_norm),
+        ("gradients_clipped", paired("tf.clip_by_global_norm(gradients, number)[0]"), length_of_all),
         ("gradients_clipped", paired("[tf.clip_by_norm(each, number) for each in gradients]"), longest_gradient),
         ("loss_weighted", (CALL, "tf.reduce_mean(loss_fn.call(mask, probability) * (1 + mask[..., 0]))")),
         ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.sqrt(loss)\n")),
         ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = loss ** 2\n")),
         ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.math.log(loss)\n")),
+        ("loss_transformed", (LOSS_LINE, LOSS_LINE + "        loss = tf.exp(loss)\n")),
     ],
     "running loss": BOTH["running loss"],
     "running accuracy": [
@@ -274,11 +249,9 @@ TRAINING: dict[str, list[tuple]] = {
     ],
 }
 VALIDATION: dict[str, list[tuple]] = {
-    "prediction": [
-        ("in_training_mode", ("training=False", "training=True")),
-        ("part_of_batch", ("model(image", "model(image[:2]"), ("(mask, ", "(mask[:2], ")),
-    ],
+    "prediction": [("mask_as_image", ("model(image", "model(mask"))],
     **BOTH,
+    "loss": [*BOTH["loss"], ("sigmoid_twice", (TESTED, f"tf.sigmoid({TESTED})"))],
 }
 
 

@@ -17,7 +17,7 @@ from conftest import first_of_each
 
 from roadseg import checks, models
 from roadseg.backend import keras, tf
-from roadseg.checks import network, unet_mistakes
+from roadseg.checks import architecture, network, unet_mistakes
 from roadseg.checks.result import NOT_WRITTEN
 
 layers = keras.layers
@@ -250,10 +250,10 @@ WRONG = {
     "not_a_model": [(RETURN, "return inputs, outputs")],
     # the model as a whole
     "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
-    "grey_input": [("(256, 256, 3)", "(256, 256, 1)")],
-    "grey_input: one of the channels": [("x = inputs", "x = inputs[..., :1]")],
-    "grey_input: their mean": [("x = inputs", "x = keras.ops.mean(inputs, axis=-1, keepdims=True)")],
-    "grey_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
+    "gray_input": [("(256, 256, 3)", "(256, 256, 1)")],
+    "gray_input: one of the channels": [("x = inputs", "x = inputs[..., :1]")],
+    "gray_input: their mean": [("x = inputs", "x = keras.ops.mean(inputs, axis=-1, keepdims=True)")],
+    "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
     "input_shape": [("(256, 256, 3)", "(128, 128, 3)")],
     "input_shape: no channels": [("(256, 256, 3)", "(256, 256)")],
     "begins_late": [(RETURN, "return keras.Model(skips[0], outputs)")],
@@ -552,7 +552,7 @@ def test_other_wrong_styles_are_told_their_mistake(cause):
 
 def test_every_id_has_words_and_is_tried():
     tried = {name.split(":")[0] for name in WRONG} | set(OTHERS) | {NOT_WRITTEN}
-    assert tried == set(ADVICE) - {"reasons"}
+    assert tried == set(ADVICE) - {"reasons", "differences"}
     assert {name for name, *_ in unet_mistakes.MISTAKES} | {reason["cause"] for reason in ADVICE["reasons"]} <= tried
 
 
@@ -560,7 +560,7 @@ def test_every_id_has_words_and_is_tried():
     ("name", "rows"), unet_mistakes.catalog(), ids=lambda part: part if isinstance(part, str) else ""
 )
 def test_no_network_of_the_catalog_is_right(name, rows):
-    assert network.differences(rows)
+    assert architecture.differences(rows)
 
 
 def says_what_to_do():
@@ -620,7 +620,7 @@ def test_a_slip_costs_its_own_aspect_alone():
         ("convolutions_missing", "everywhere on the way down: one instead of two"),
         ("convolutions_missing: at the bottom", "at the bottleneck: none instead of two"),
         ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
-        ("convolution_activation", "GELU everywhere"),
+        ("convolution_activation", "gelu everywhere"),
         ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
         ("pooling_missing", "halved three times"),
         ("name_missing", "name 'MaxPooling2D' is not defined"),
