@@ -307,10 +307,12 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
         f"{name} " + ", ".join(f"{c} {row.get(c, np.nan):.3f}" for c in columns) for name, row in table.items()
     )
     figure, axes = grid(1, len(columns), height=0.5 + 0.28 * len(table), alt=f"Scores: {text}.")
+    networks = (UNET, SIMPLE, WITHOUT_SKIPS)
+    colors = [color if color in networks else "0.5" for color in colors_of(table)]
     for cell, column in zip(axes[0], columns):
         values = [row.get(column, np.nan) for row in table.values()]
         cell.hlines(range(len(values)), 0, values, color="0.8", linewidth=1)
-        cell.plot(values, range(len(values)), "o", color=FOUND)
+        cell.scatter(values, range(len(values)), color=colors, zorder=2)
         for place, value in enumerate(values):
             if value == value:
                 cell.annotate(f"{value:.3f}", (value, place), (6, -3.5), textcoords="offset points", fontsize=8.5)
@@ -359,7 +361,7 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
 
 def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], None]:
     """A callback for `train`: one figure that grows with every epoch, curves beside the prediction for one image.
-    Within an epoch the line below it says how far it is, and how long all of it will take.
+    Within an epoch the line below it says how far it is, and how long all of it will take. A reused run shows nothing.
 
     shown : name of the validation image; None takes the first.
     """
@@ -372,6 +374,8 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
             now = f"Epoch {progress.epoch + 1} of {progress.epochs}: {progress.fraction:.0%}{_time_left(progress)}"
             handles[1].update(_words(f"{now} ({progress.title}).", drawn.get_label(), plain), raw=True, metadata={})
             return
+        if not handles and progress.epoch == progress.epochs:
+            return  # a reused run: there is nothing to watch
         reached = "The first epoch is under way"
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
