@@ -47,6 +47,7 @@ PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
 DOTS = 160  # an inch: sharp on dense screens, and a notebook stays below 2 MB
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
+LEAST_SPAN = 0.02  # of the axis of a loss or an accuracy
 STEP_WINDOW = 34  # training steps: half an epoch of the course, long enough that single batches no longer show
 STYLE = {
     "font.size": 9.5,
@@ -239,10 +240,8 @@ def curves(
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         for color, group in zip(colors_of(groups), groups.values()):
             for columns in group:
-                line = {"color": color, "marker": "o" if len(columns["epoch"]) == 1 else ""}
-                if training:
-                    cell.plot(columns["epoch"], columns[quantity], "--", linewidth=1.2 / len(group) ** 0.5, **line)
-                cell.plot(columns["epoch"], columns[f"val_{quantity}"], linewidth=2 / len(group) ** 0.5, **line)
+                line = {"color": color, "linewidth": 2 / len(group) ** 0.5}
+                _draw_curve(cell, columns, quantity, training=training, **line)
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
         _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
@@ -253,6 +252,20 @@ def curves(
         axes[0, 0].plot([], [], color="gray", label="validation")
         axes[0, 0].legend(frameon=False)
     return figure
+
+
+def _draw_curve(axes, columns: Mapping[str, np.ndarray], quantity: str, *, training: bool = True, **line) -> None:
+    """Validation as a solid line, training as a thinner dashed one; a single epoch as dots, that of training hollow.
+
+    The axis spans at least LEAST_SPAN, so that digits that mean nothing look like nothing."""
+    dot = {"marker": "o" if len(columns["epoch"]) == 1 else ""}
+    if training:
+        thin = line | {"linewidth": 0.6 * line.get("linewidth", 1.5)}
+        axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="white", label="training", **dot, **thin)
+    axes.plot(columns["epoch"], columns[f"val_{quantity}"], label="validation", **dot, **line)
+    low, high = axes.get_ylim()
+    if high - low < LEAST_SPAN:
+        axes.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
 
 
 def colors_of(labels: Iterable[str]) -> list[str]:
@@ -297,7 +310,8 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
             annotation_clip=False,
         )
     axes.set_xticks([tick for tick in MaxNLocator(6, integer=True).tick_values(1, end) if 1 <= tick <= end])
-    axes.set_xlim(right=end + 0.42 * (end - 1) + 0.5)
+    room = min(0.42, 0.04 + 0.02 * max(map(len, last)))  # for the labels, in widths of the curves
+    axes.set_xlim(right=end + room * (end - 1) + 0.5)
 
 
 @styled
@@ -406,10 +420,7 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
     figure, axes = grid(1, 3, height=2.5, alt=alt)
     (color,) = colors_of([progress.title])
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        cell.plot(columns["epoch"], columns[quantity], "--", color=color, label="training", marker="o" * (epoch < 2))
-        cell.plot(
-            columns["epoch"], columns[f"val_{quantity}"], color=color, label="validation", marker="o" * (epoch < 2)
-        )
+        _draw_curve(cell, columns, quantity, color=color)
         cell.set(title=quantity, xlabel="epoch", xlim=(0.9, max(2, progress.epochs)))
         if not epoch:
             cell.set_ylim(0, 1)
