@@ -42,9 +42,10 @@ SCORE_LINES = {  # color and style of each score by threshold
 }
 OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
 OUTLINE_ON_MAP = {"colors": "white", "linewidths": 1, "linestyles": "--"}  # blue would be lost on a dark map
+JPEG = {"quality": 86, "subsampling": 0}  # colors as sharp as brightness: there is text in them
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
-DOTS = 160  # an inch: sharp on dense screens, and a notebook stays below 2 MB
+DOTS, PHOTO_DOTS = 160, 125  # an inch of drawings and of photographs: sharp, and a notebook stays below 2 MB
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
 LEAST_SPAN = 0.02  # of the axis of a loss or an accuracy
@@ -104,16 +105,16 @@ def _words(caption: str, described: str, plain: str = "") -> dict[str, str]:
 
 
 @styled
-def encoded(figure: Figure, *, dots: int = DOTS) -> tuple[str, bytes]:
+def encoded(figure: Figure, *, dots: int | None = None) -> tuple[str, bytes]:
     """Photographs as "jpeg", everything else as "png" of 256 colors, a third as large as one of all colors.
 
-    dots : pixels an inch."""
+    dots : pixels an inch; None is PHOTO_DOTS for photographs and DOTS for everything else."""
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
     file, drawn = io.BytesIO(), io.BytesIO()
     if photographs:
-        figure.savefig(file, format="jpeg", dpi=dots, facecolor="white", pil_kwargs={"quality": 88, "subsampling": 0})
+        figure.savefig(file, format="jpeg", dpi=dots or PHOTO_DOTS, facecolor="white", pil_kwargs=JPEG)
         return "jpeg", file.getvalue()
-    figure.savefig(drawn, format="png", dpi=dots, facecolor="white")
+    figure.savefig(drawn, format="png", dpi=dots or DOTS, facecolor="white")
     Image.open(drawn).convert("RGB").quantize(256).save(file, format="png", optimize=True)
     return "png", file.getvalue()
 
@@ -242,6 +243,7 @@ def curves(
             for columns in group:
                 line = {"color": color, "linewidth": 2 / len(group) ** 0.5}
                 _draw_curve(cell, columns, quantity, training=training, **line)
+        _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
         _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
@@ -255,17 +257,19 @@ def curves(
 
 
 def _draw_curve(axes, columns: Mapping[str, np.ndarray], quantity: str, *, training: bool = True, **line) -> None:
-    """Validation as a solid line, training as a thinner dashed one; a single epoch as dots, that of training hollow.
-
-    The axis spans at least LEAST_SPAN, so that digits that mean nothing look like nothing."""
+    """Validation as a solid line, training as a thinner dashed one; a single epoch as dots, that of training hollow."""
     dot = {"marker": "o" if len(columns["epoch"]) == 1 else ""}
     if training:
         thin = line | {"linewidth": 0.6 * line.get("linewidth", 1.5)}
         axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="white", label="training", **dot, **thin)
     axes.plot(columns["epoch"], columns[f"val_{quantity}"], label="validation", **dot, **line)
-    low, high = axes.get_ylim()
-    if high - low < LEAST_SPAN:
-        axes.set_ylim((low + high - LEAST_SPAN) / 2, (low + high + LEAST_SPAN) / 2)
+
+
+def _widen(axes, *values: float) -> None:
+    """Let the vertical axis show these values, too, and span LEAST_SPAN, so that digits that mean nothing look so."""
+    low, high = min(*axes.get_ylim(), *values), max(*axes.get_ylim(), *values)
+    more = max(0.0, LEAST_SPAN - (high - low)) / 2
+    axes.set_ylim(low - more, high + more)
 
 
 def colors_of(labels: Iterable[str]) -> list[str]:
@@ -422,8 +426,7 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         _draw_curve(cell, columns, quantity, color=color)
         cell.set(title=quantity, xlabel="epoch", xlim=(0.9, max(2, progress.epochs)))
-        if not epoch:
-            cell.set_ylim(0, 1)
+        cell.set_ylim(0, 1) if not epoch else _widen(cell)
         cell.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(frameon=False)
     if progress.prediction is None:
