@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -97,7 +98,7 @@ def load(
     size : (height, width) in pixels.
     cache : True keeps the arrays in `data/cache` (or ROADSEG_CACHE), a path keeps them there, False keeps nothing.
     workers : threads that decode; None is one for each core.
-    log : called with one line when the scenes have to be rendered first, which takes a while.
+    log : called with a line at a time while the scenes have to be rendered first, which takes a while.
 
     Raises
     ------
@@ -135,8 +136,15 @@ def _find_or_render(log: Callable[[str], None]) -> tuple[Path, str]:
 
     location = download.locate()
     if location.to_render:
-        log("Rendering 289 road scenes, once: about a minute.")
-        scenes.write(location.path)
+        log("Rendering 289 road scenes, once: one to three minutes.")
+        started = time.perf_counter()
+
+        def progress(done: int, count: int) -> None:
+            if done < count and done % (count // 5) == 0:
+                left = (time.perf_counter() - started) * (count - done) / done
+                log(f"{done} of {count} scenes, about {int(left) // 60}:{int(left) % 60:02d} minutes left.")
+
+        scenes.write(location.path, progress=progress)
     return location.path, location.reason
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -30,22 +30,25 @@ if TYPE_CHECKING:
     from roadseg.training import Progress
 
 FOUND, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # true positives, false negatives, false positives
-COLORS = ("#0072B2", "#D55E00", "#4D4D4D", "#CC79A7", "#E69F00", "#56B4E9")  # no green, which some see as vermilion
-CLASS_COLORS = ("0.65", FOUND, "#009E73", COLORS[3])  # OTHER, ROAD, BUILDINGS, CARS
+UNET, SIMPLE, WITHOUT_SKIPS = "#AA4499", "#4D4D4D", "#117733"  # each network's own, in every figure; none is an error's
+COLORS = ("#882255", "#56B4E9", "#999933", "#332288")  # of whatever else is compared
+CLASS_COLORS = ("0.65", FOUND, "#009E73", "#CC79A7")  # OTHER, ROAD, BUILDINGS, CARS
 SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": ("0.4", ":"),
     "precision": (FOUND, "--"),
     "recall": (MISSED, "--"),
     "f1": (FOUND, "-"),
-    "iou": (COLORS[3], "-"),
+    "iou": ("#CC79A7", "-"),
 }
 OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
 OUTLINE_ON_MAP = {"colors": "white", "linewidths": 1, "linestyles": "--"}  # blue would be lost on a dark map
+JPEG = {"quality": 86, "subsampling": 0}  # colors as sharp as brightness: there is text in them
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
-DOTS = 110  # an inch
+DOTS, PHOTO_DOTS = 160, 125  # an inch of drawings and of photographs: sharp, and a notebook stays below 2 MB
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
+LEAST_SPAN = 0.02  # of the axis of a loss or an accuracy
 STEP_WINDOW = 34  # training steps: half an epoch of the course, long enough that single batches no longer show
 STYLE = {
     "font.size": 9.5,
@@ -84,10 +87,9 @@ def _display(figure: Figure, caption: str, *, plain: str = "", handles: tuple = 
     from IPython.display import display
 
     kind, content = encoded(figure)
-    words = f"*{caption}*\n\n<details><summary>In words</summary>{html.escape(figure.get_label())}</details>"
     shown = (
         ({f"image/{kind}": content, "text/plain": plain or caption}, {f"image/{kind}": {"alt": figure.get_label()}}),
-        ({"text/markdown": words, "text/plain": plain or caption}, {}),
+        (_words(caption, figure.get_label(), plain), {}),
     )
     if not handles:
         return tuple(display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown)
@@ -96,17 +98,23 @@ def _display(figure: Figure, caption: str, *, plain: str = "", handles: tuple = 
     return handles
 
 
+def _words(caption: str, described: str, plain: str = "") -> dict[str, str]:
+    """The caption, and below it, folded away, the figure in words."""
+    words = f"*{caption}*\n\n<details><summary>In words</summary>{html.escape(described)}</details>"
+    return {"text/markdown": words, "text/plain": plain or caption}
+
+
 @styled
-def encoded(figure: Figure, *, dots: int = DOTS) -> tuple[str, bytes]:
+def encoded(figure: Figure, *, dots: int | None = None) -> tuple[str, bytes]:
     """Photographs as "jpeg", everything else as "png" of 256 colors, a third as large as one of all colors.
 
-    dots : pixels an inch."""
+    dots : pixels an inch; None is PHOTO_DOTS for photographs and DOTS for everything else."""
     photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
     file, drawn = io.BytesIO(), io.BytesIO()
     if photographs:
-        figure.savefig(file, format="jpeg", dpi=dots, facecolor="white", pil_kwargs={"quality": 88})
+        figure.savefig(file, format="jpeg", dpi=dots or PHOTO_DOTS, facecolor="white", pil_kwargs=JPEG)
         return "jpeg", file.getvalue()
-    figure.savefig(drawn, format="png", dpi=dots, facecolor="white")
+    figure.savefig(drawn, format="png", dpi=dots or DOTS, facecolor="white")
     Image.open(drawn).convert("RGB").quantize(256).save(file, format="png", optimize=True)
     return "png", file.getvalue()
 
@@ -215,10 +223,12 @@ def curves(
     named: Mapping[str, Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]]],
     *,
     background: float | None = None,
+    training: bool = True,
 ) -> Figure:
     """Loss and accuracy by epoch: training dashed, validation solid, each labeled at its end.
 
     named : by label, at most six: the `curves` of a run, or of several, such as of all seeds, in one color.
+    training : False leaves the dashed curves out.
     background : the accuracy of predicting background everywhere, as a dotted line.
     """
     groups = {label: [group] if isinstance(group, Mapping) else list(group) for label, group in named.items()}
@@ -229,19 +239,48 @@ def curves(
     ]
     figure, axes = grid(1, 2, height=3.3, alt=f"Loss and accuracy by epoch. Last validation values: {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        for color, group in zip(COLORS, groups.values()):
+        for color, group in zip(colors_of(groups), groups.values()):
             for columns in group:
-                cell.plot(columns["epoch"], columns[quantity], "--", color=color, linewidth=1.2 / len(group) ** 0.5)
-                cell.plot(columns["epoch"], columns[f"val_{quantity}"], color=color, linewidth=2 / len(group) ** 0.5)
+                line = {"color": color, "linewidth": 2 / len(group) ** 0.5}
+                _draw_curve(cell, columns, quantity, training=training, **line)
+        _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
         _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
-        cell.set(xlabel="epoch", title=quantity)
+        cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
     if background is not None:
         _mark_background(axes[0, 1], background)
-    axes[0, 0].plot([], [], "--", color="gray", label="training")
-    axes[0, 0].plot([], [], color="gray", label="validation")
-    axes[0, 0].legend(frameon=False)
+    if training:
+        axes[0, 0].plot([], [], "--", color="gray", label="training")
+        axes[0, 0].plot([], [], color="gray", label="validation")
+        axes[0, 0].legend(frameon=False)
     return figure
+
+
+def _draw_curve(axes, columns: Mapping[str, np.ndarray], quantity: str, *, training: bool = True, **line) -> None:
+    """Validation as a solid line, training as a thinner dashed one; a single epoch as dots, that of training hollow."""
+    dot = {"marker": "o" if len(columns["epoch"]) == 1 else ""}
+    if training:
+        thin = line | {"linewidth": 0.6 * line.get("linewidth", 1.5)}
+        axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="white", label="training", **dot, **thin)
+    axes.plot(columns["epoch"], columns[f"val_{quantity}"], label="validation", **dot, **line)
+
+
+def _widen(axes, *values: float) -> None:
+    """Let the vertical axis show these values, too, and span LEAST_SPAN, so that digits that mean nothing look so."""
+    low, high = min(*axes.get_ylim(), *values), max(*axes.get_ylim(), *values)
+    more = max(0.0, LEAST_SPAN - (high - low)) / 2
+    axes.set_ylim(low - more, high + more)
+
+
+def colors_of(labels: Iterable[str]) -> list[str]:
+    """A color for each label: a network's own for the first label that names it, else one that no network has."""
+    own = {"without": WITHOUT_SKIPS, "no-skip": WITHOUT_SKIPS, "simple": SIMPLE, "unet": UNET, "u-net": UNET}
+    own["with skips"] = UNET
+    rest, colors = iter((*COLORS, *COLORS)), []
+    for label in labels:
+        color = next((color for word, color in own.items() if word in label.lower()), None)
+        colors.append(next(rest) if color is None or color in colors else color)
+    return colors
 
 
 def _mark_background(axes, accuracy: float) -> None:
@@ -262,7 +301,7 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
     gap, height = 0.065 * (high - low), -np.inf
-    colors = dict(zip(last, COLORS))
+    colors = dict(zip(last, colors_of(last)))
     for label in sorted(last, key=last.get):
         height = max(last[label], height + gap)
         axes.annotate(
@@ -275,7 +314,8 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
             annotation_clip=False,
         )
     axes.set_xticks([tick for tick in MaxNLocator(6, integer=True).tick_values(1, end) if 1 <= tick <= end])
-    axes.set_xlim(right=end + 0.42 * (end - 1) + 0.5)
+    room = min(0.42, 0.04 + 0.02 * max(map(len, last)))  # for the labels, in widths of the curves
+    axes.set_xlim(right=end + room * (end - 1) + 0.5)
 
 
 @styled
@@ -285,10 +325,12 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
         f"{name} " + ", ".join(f"{c} {row.get(c, np.nan):.3f}" for c in columns) for name, row in table.items()
     )
     figure, axes = grid(1, len(columns), height=0.5 + 0.28 * len(table), alt=f"Scores: {text}.")
+    networks = (UNET, SIMPLE, WITHOUT_SKIPS)
+    colors = [color if color in networks else "0.5" for color in colors_of(table)]
     for cell, column in zip(axes[0], columns):
         values = [row.get(column, np.nan) for row in table.values()]
         cell.hlines(range(len(values)), 0, values, color="0.8", linewidth=1)
-        cell.plot(values, range(len(values)), "o", color=FOUND)
+        cell.scatter(values, range(len(values)), color=colors, zorder=2)
         for place, value in enumerate(values):
             if value == value:
                 cell.annotate(f"{value:.3f}", (value, place), (6, -3.5), textcoords="offset points", fontsize=8.5)
@@ -337,13 +379,21 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
 
 def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], None]:
     """A callback for `train`: one figure that grows with every epoch, curves beside the prediction for one image.
+    Within an epoch the line below it says how far it is, and how long all of it will take. A reused run shows nothing.
 
     shown : name of the validation image; None takes the first.
     """
-    handles = ()
+    handles, drawn = (), None
 
     def callback(progress: Progress) -> None:
-        nonlocal handles
+        nonlocal handles, drawn
+        plain = f"Training of {progress.title}."
+        if progress.fraction and handles:
+            now = f"Epoch {progress.epoch + 1} of {progress.epochs}: {progress.fraction:.0%}{_time_left(progress)}"
+            handles[1].update(_words(f"{now} ({progress.title}).", drawn.get_label(), plain), raw=True, metadata={})
+            return
+        if not handles and progress.epoch == progress.epochs:
+            return  # a reused run: there is nothing to watch
         reached = "The first epoch is under way"
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
@@ -351,10 +401,16 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
         caption = f"{reached} ({progress.title})."
         if progress.prediction is not None:
             caption += " In the image, found road is blue, missed road orange, false road vermilion."
-        plain = f"Training of {progress.title}."
-        handles = _display(_training(progress, data, shown), caption, plain=plain, handles=handles)
+        drawn = _training(progress, data, shown)
+        handles = _display(drawn, caption, plain=plain, handles=handles)
 
     return callback
+
+
+def _time_left(progress: Progress) -> str:
+    """The end of a sentence: how long the rest of a training run takes; empty where that is not known."""
+    minutes, seconds = divmod(int(progress.seconds_left), 60)
+    return f", about {minutes}:{seconds:02d} minutes left" if progress.seconds_left else ""
 
 
 @styled
@@ -366,14 +422,11 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
     )
     alt = f"Training of {progress.title}, epoch {epoch} of {progress.epochs}{described}."
     figure, axes = grid(1, 3, height=2.5, alt=alt)
+    (color,) = colors_of([progress.title])
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        cell.plot(
-            columns["epoch"], columns[quantity], "--", color=COLORS[0], label="training", marker="." * (epoch < 2)
-        )
-        cell.plot(
-            columns["epoch"], columns[f"val_{quantity}"], color=COLORS[0], label="validation", marker="." * (epoch < 2)
-        )
-        cell.set(title=quantity, xlabel="epoch", xlim=(1, max(2, progress.epochs)))
+        _draw_curve(cell, columns, quantity, color=color)
+        cell.set(title=quantity, xlabel="epoch", xlim=(0.9, max(2, progress.epochs)))
+        cell.set_ylim(0, 1) if not epoch else _widen(cell)
         cell.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(frameon=False)
     if progress.prediction is None:
@@ -386,10 +439,9 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
         errors = error_overlay(data.images[i], data.masks[i], data.valid[i], values >= 128)
         draw_image(axes[0, 2], errors, data.names[i], outline=data.masks[i])
         legend(figure)
-    left = f", about {int(progress.seconds_left) // 60}:{int(progress.seconds_left) % 60:02d} minutes left"
     pace = f", {progress.seconds_per_epoch:.1f} s an epoch" if epoch else ", the first epoch also compiles"
     figure.suptitle(
-        f"{progress.title}: epoch {epoch} of {progress.epochs}{pace}{left if 0 < epoch < progress.epochs else ''}",
+        f"{progress.title}: epoch {epoch} of {progress.epochs}{pace}{_time_left(progress)}",
         fontsize=10,
     )
     return figure
@@ -431,7 +483,7 @@ def steps(
     figure, axes = grid(1, 2, height=3.0, alt=f"Loss and accuracy by training step. At the end {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         last = {}
-        for color, (label, columns) in zip(COLORS, named.items()):
+        for color, (label, columns) in zip(colors_of(named), named.items()):
             mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
             cell.plot(columns["step"][window - 1 :], mean, "--", color=color)  # as all that is measured in training
             last[label] = mean[-1]
@@ -451,7 +503,7 @@ def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], label
     first = max(1, len(apart) // 5)  # leaves room for a label on the left
     place = first + int(apart[first:].argmax())  # where the lines are farthest apart
     lowest = min(named, key=lambda name: named[name][place])
-    for color, (name, values) in zip(COLORS, named.items()):
+    for color, (name, values) in zip(colors_of(named), named.items()):
         axes[0, 0].plot(along, values, color=color)
         offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
         axes[0, 0].annotate(
@@ -471,7 +523,7 @@ def precision_recall(named: Mapping[str, ThresholdSweep]) -> Figure:
         precision = np.divide(f1 * recall, 2 * recall - f1, out=np.full(100, np.nan), where=2 * recall > f1)
         axes[0, 0].plot(recall, precision, color="0.85", linewidth=0.8)
         axes[0, 0].annotate(f"F1 {f1}", (1.02, f1 / (2 - f1)), color="0.5", fontsize=8, va="center")
-    for color, style, text, sweep in zip(COLORS, LINE_STYLES, described, named.values()):
+    for color, style, text, sweep in zip(colors_of(named), LINE_STYLES, described, named.values()):
         found = sweep.true_positive > 0
         axes[0, 0].plot(sweep.recall[found], sweep.precision[found], style, color=color, label=text)
         axes[0, 0].plot(sweep.best.recall, sweep.best.precision, "o", color=color)
@@ -536,6 +588,24 @@ def signals(named: Mapping[str, np.ndarray]) -> Figure:
 
 
 @styled
+def receptive_fields(image: np.ndarray, fields: Mapping[str, int], *, center: tuple[int, int]) -> Figure:
+    """One image (H, W, 3) as often as there are fields, each with the square of so many pixels around a pixel, `center`
+    (row, column), that a value depends on; what lies outside of it is faded."""
+    described = ", ".join(f"{name} {size} x {size} pixels" for name, size in fields.items())
+    figure, axes = grid(1, len(fields), height=1.5, alt=f"Receptive fields around one pixel: {described}.")
+    row, column = center
+    for cell, (name, size) in zip(axes[0], fields.items()):
+        corner = (column - size / 2, row - size / 2)
+        inside = np.zeros(image.shape[:2], bool)
+        inside[max(0, row - size // 2) : row + size // 2 + 1, max(0, column - size // 2) : column + size // 2 + 1] = (
+            True
+        )
+        draw_image(cell, np.where(inside[..., None], image, image // 3 + 150), f"{name}: {size} x {size}")
+        cell.add_patch(Rectangle(corner, size, size, fill=False, color=UNET, linewidth=1.5))
+    return figure
+
+
+@styled
 def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, square: bool = False) -> Figure:
     """Rows of images (H, W, 3), or of heat maps (H, W), each on a scale of its own; `describe` starts the alt text.
 
@@ -570,12 +640,13 @@ def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mar
         1, 1, height=0.9 + 0.45 * len(named), alt=f"{unit} by seed. {described}. {mark[0]} {mark[1]:.3f}."
     )
     series = list(dict.fromkeys(name for row in named.values() for name in row))
+    colors = colors_of(series)
     for place, row in enumerate(named.values()):
         for name, values in row.items():
             i = series.index(name)
             height = place + 0.16 * (i - (len(series) - 1) / 2)
             label = name if place == 0 else None
-            axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=COLORS[i], label=label)
+            axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=colors[i], label=label)
     axes[0, 0].axvline(mark[1], color="black", linestyle=":", linewidth=1, label=mark[0])
     axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(named)

@@ -8,6 +8,7 @@ Tensors in a step: image float32 (batch, H, W, 3) in [0, 1]; mask, weight and pr
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import compress, product
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ from roadseg.storage import atomic_write, max_epochs
 VALIDATION_BATCH = 8  # the course's
 HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them
 TENSORBOARD_IMAGES = 3
+TICK = 1.0  # seconds between two reports within an epoch
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -61,7 +65,10 @@ def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy, wei
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback receives before the first epoch (epoch 0) and after each."""
+    """What a callback receives before the first epoch (epoch 0), after each, and about every second within each.
+
+    epoch : how many are complete; fraction : how much of the next one has been trained, in [0, 1), 0 between epochs.
+    """
 
     title: str
     epoch: int
@@ -71,6 +78,7 @@ class Progress:
     validation_names: tuple[str, ...]
     seconds_per_epoch: float
     seconds_left: float
+    fraction: float = 0.0
 
 
 def train(
@@ -84,6 +92,7 @@ def train(
     out: str | Path | None = None,
     step: Callable | None = None,
     validation_step: Callable | None = None,
+    network: Callable | None = None,
     strategy: str = "one",
     mixed_precision: bool = False,
     callback: Callable[[Progress], None] | None = None,
@@ -104,18 +113,21 @@ def train(
     out : folder of runs; None is ROADSEG_RUNS or the project's `runs`.
     step, validation_step : your own `train_step` and `val_step`. None takes the package's, and reuses a run
         of the same settings whoever wrote its steps.
+    network : your own function that builds the `model` when called without arguments. It has to compute what the
+        package's computes, and its weights are kept in the package's layers. None builds the package's.
     strategy : one device, or mirrored: each batch is shared between all GPUs, and the losses are the same.
     mixed_precision : multiply in float16 on a GPU, in bfloat16 on a processor that has instructions for it; the run
         has a recipe of its own, such as "fast-bfloat16". Reusing it requires such a machine, too.
-    callback : called with a Progress before the first epoch and after each; once, at the end, for a reused run.
+    callback : called with a Progress before the first epoch, within each epoch and after it; once, at the end, for a
+        reused run.
     log : called with one line at the end, which says whether the run was trained, resumed or reused, and with
         one when there is something to wait for or to resume.
 
     Raises
     ------
-    OptionError : an unknown name, or a number out of its range.
+    OptionError : an unknown name, a number out of its range, or a network of your own that is not the model.
     RunError : the folder cannot be written, or the loss is NaN.
-    Interrupted : Ctrl-C or Jupyter's stop button; the last whole epoch is kept.
+    Interrupted : Ctrl-C or Jupyter's stop button; whole epochs are kept.
     """
     data = road_data.load() if data is None else data
     callback = callback or (lambda progress: None)
@@ -132,6 +144,11 @@ def train(
         raise OptionError(f"initializer is {recipe.initializer!r}: expected a name that Keras knows.") from None
     for size in (data.size, _half(data.size)) if recipe.progressive_resizing else (data.size,):
         models.build(model, size=size)  # an unknown name or a size that does not fit is an error before anything starts
+    if network and (recipe.initializer, recipe.standardize) != (Recipe.initializer, Recipe.standardize):
+        raise OptionError(f"the recipe {recipe.name} changes the network itself: leave your own out, or use reported.")
+    allowed = min(epochs, max_epochs())
+    if allowed < epochs:
+        log(f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs.")
     parts = road_data.split(data, split)
     steps = step or train_step, validation_step or val_step
     settings = {
@@ -139,11 +156,11 @@ def train(
         "recipe": asdict(recipe) | {"precision": precision},
         "seed": seed,
         "split": split,
-        "epochs": min(epochs, max_epochs()),
+        "epochs": allowed,
         "size": list(data.size),
         "data": data.fingerprint,
         "source": data.source,
-        "step": runs.source_digest(*steps),
+        "step": runs.source_digest(*steps, *([network] if network else [])),
         "train_count": len(parts.train),
         "validation_names": [data.names[i] for i in parts.validation],
         "versions": runs.versions(),
@@ -151,16 +168,16 @@ def train(
         "devices": devices.num_replicas_in_sync,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    run = runs.find(settings, out=out) if step is None and validation_step is None else None
+    run = None if step or validation_step or network else runs.find(settings, out=out)
     if run is None:
         path = runs.make_folder(out) / runs.key(settings)
-        kept = f"{path.name} keeps its last whole epoch, and the same command or cell resumes it."
+        kept = f"{path.name} keeps the epochs that are complete; the same command or cell continues after them."
         space = "free space or set ROADSEG_RUNS to another folder; the last whole epoch is kept"
         with interruptible(kept), runs.locked(path, log=log), explained(RunError, path, space):
             run = runs.find_at(path, log=log)
             if run is None:
                 with devices.scope():
-                    training = _Training(path, settings, recipe, data, parts, steps, devices)
+                    training = _Training(path, settings, recipe, data, parts, steps, devices, network)
                 run = training.run_to_the_end(callback, log)
     if run.how == "reused":
         callback(_progress(run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
@@ -184,20 +201,45 @@ def _half(size: tuple[int, int]) -> tuple[int, int]:
     return size[0] // 2, size[1] // 2
 
 
+def package_weights(model: keras.Model, package: keras.Model) -> Callable[[list], list]:
+    """A function that puts the weights of a network in the order of the package's, which then computes the same.
+
+    The two may differ in the names of their layers and in which part is concatenated first. The weights of `package`
+    are overwritten. Raises OptionError where it computes something else in any order tried."""
+    after_skip = [i for i, weight in enumerate(package.weights) if re.search(r"decoder\d_conv1/kernel", weight.path)]
+    image = np.random.default_rng(0).random((1, *package.input_shape[1:]), np.float32)
+
+    def arranged(weights: list, exchanged: tuple) -> list:
+        return [np.roll(w, w.shape[2] // 2, axis=2) if i in exchanged else w for i, w in enumerate(weights)]
+
+    given = model.get_weights()
+    if [w.shape for w in given] == [tuple(w.shape) for w in package.weights]:
+        expected = model(image, training=False)
+        for chosen in product((False, True), repeat=len(after_skip)):
+            exchanged = tuple(compress(after_skip, chosen))
+            package.set_weights(arranged(given, exchanged))
+            if np.allclose(package(image, training=False), expected, atol=1e-6):
+                return partial(arranged, exchanged=exchanged)
+    raise OptionError("the layers are not those of the package's network, or they are in another order")
+
+
 class _Training:
     """A network, its optimizer, and what they have reached after a whole epoch: `save` writes all of it to state.npz,
     `restore` reads it back."""
 
-    def __init__(self, path: Path, settings: dict, recipe: Recipe, data: RoadData, split: Split, steps, strategy):
+    def __init__(self, path: Path, settings: dict, recipe: Recipe, data: RoadData, split: Split, steps, strategy, own):
         self.path, self.settings, self.recipe, self.data, self.split = path, settings, recipe, data, split
         self.strategy, self.precision = strategy, settings["recipe"]["precision"]
         self.title = runs.title(settings)
         self.small_epochs = round(recipe.progressive_resizing * settings["epochs"])
         keras.utils.set_random_seed(settings["seed"])
         with backend.precision(self.precision):
-            self.model = models.build(
+            self.model = own() if own else None
+            self.package = models.build(
                 settings["model"], size=data.size, initializer=recipe.initializer, standardize=recipe.standardize
             )
+        self.in_package_order = package_weights(self.model, self.package) if own else list
+        self.model = self.model or self.package
         self.optimizer = build_optimizer(
             recipe.learning_rate,
             cosine=recipe.cosine,
@@ -261,17 +303,18 @@ class _Training:
         how = "resumed" if self.curves else "trained"
         runs.write_json(self.path / "settings.json", self.settings)
         tensorboard = _TensorBoard(self.path, self.data.images[self.split.validation], self.curves)
-        callback(_progress(self.path, self.settings, self.curves))
+        report = partial(_progress, self.path, self.settings, self.curves)
+        callback(report())
         for epoch in range(len(self.curves) + 1, self.settings["epochs"] + 1):
-            self.run_epoch(epoch)
+            self.run_epoch(epoch, lambda fraction, seconds: callback(report(fraction, seconds)))
             self.save()
             tensorboard.log(self.curves[-1])
-            callback(_progress(self.path, self.settings, self.curves))
+            callback(report())
         self.finish()
         return runs.open_run(self.path, how=how)
 
-    def run_epoch(self, epoch: int) -> None:
-        """Train and validate for one epoch."""
+    def run_epoch(self, epoch: int, tick: Callable[[float, float], None]) -> None:
+        """Train and validate for one epoch; `tick` gets the fraction that is trained and the seconds it took."""
         started = time.perf_counter()
         small = epoch <= self.small_epochs
         batches = road_data.dataset(
@@ -285,10 +328,19 @@ class _Training:
             seed=self.settings["seed"],
             epoch=epoch,
         )
-        (loss, accuracy), rows, _ = self.run_batches(self.train_small_batch if small else self.train_batch, batches)
+        last = started
+
+        def watch(done: int) -> None:
+            nonlocal last
+            if (now := time.perf_counter()) - last > TICK and done < len(batches):
+                last = now
+                tick(done / len(batches), now - started)
+
+        step = self.train_small_batch if small else self.train_batch
+        (loss, accuracy), rows, _ = self.run_batches(step, batches, watch)
         learning_rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-        batches = road_data.dataset(self.data, self.split.validation, batch_size=VALIDATION_BATCH)
-        (val_loss, val_accuracy), _, probability = self.run_batches(self.validate_batch, batches)
+        held_out = road_data.dataset(self.data, self.split.validation, batch_size=VALIDATION_BATCH)
+        (val_loss, val_accuracy), _, probability = self.run_batches(self.validate_batch, held_out)
         if not np.isfinite(loss + val_loss):
             raise RunError(f"the loss of {self.title} is NaN in epoch {epoch}: take a lower learning rate.")
         if val_loss < self.best_loss:
@@ -301,8 +353,12 @@ class _Training:
             self.path / "predictions" / runs.prediction_name(epoch), compress=True, probability=prediction
         )
 
-    def run_batches(self, step: Callable, batches: tf.data.Dataset) -> tuple[list, list, np.ndarray]:
-        """Means of loss and accuracy over all batches and of each, and the probabilities, float32 (n, H, W, 1)."""
+    def run_batches(
+        self, step: Callable, batches: tf.data.Dataset, watch: Callable[[int], None] = lambda done: None
+    ) -> tuple[list, list, np.ndarray]:
+        """Means of loss and accuracy over all batches and of each, and the probabilities, float32 (n, H, W, 1).
+
+        watch : called after each batch with how many are done."""
         for mean in self.running.values():
             mean.reset_state()
         added, probabilities = [], []
@@ -311,6 +367,7 @@ class _Training:
             added.append(sums)
             if step is self.validate_batch:
                 probabilities.append(probability.numpy())
+            watch(len(added))
         added = np.stack(added).astype(np.float64)
         added = np.concatenate([added.sum(0, keepdims=True), added])
         means = np.divide(added[..., 0], added[..., 1], out=np.zeros(added.shape[:-1]), where=added[..., 1] > 0)
@@ -353,8 +410,8 @@ class _Training:
         runs.write_csv(self.path / "curves.csv", runs.CURVES, np.array(self.curves))
         runs.write_csv(self.path / "steps.csv", runs.STEPS, np.array(self.steps))
         for which, weights in (("last", self.model.get_weights()), ("best", self.best_weights)):
-            self.model.set_weights(weights)
-            _write_weights(self.model, self.path / f"{which}.weights.h5")
+            self.package.set_weights(self.in_package_order(weights))
+            _write_weights(self.package, self.path / f"{which}.weights.h5")
         finished = {
             "epochs": len(self.curves),
             "best_epoch": int(np.argmin([row[3] for row in self.curves])) + 1,
@@ -366,11 +423,11 @@ class _Training:
         runs.write_json(self.path / "finished.json", finished)
 
 
-def _progress(path: Path, settings: dict, rows) -> Progress:
-    """The Progress of a run of these settings whose curves have these rows."""
+def _progress(path: Path, settings: dict, rows, fraction: float = 0.0, elapsed: float = 0.0) -> Progress:
+    """The Progress of a run of these settings whose curves have these rows, `elapsed` seconds into the next epoch."""
     table = np.array(rows, np.float64).reshape(-1, len(runs.CURVES))
     epoch = len(table)
-    seconds = float(np.median(table[:, -1])) if epoch else 0.0
+    seconds = float(np.median(table[:, -1])) if epoch else elapsed / fraction if fraction else 0.0
     return Progress(
         title=runs.title(settings),
         epoch=epoch,
@@ -379,7 +436,8 @@ def _progress(path: Path, settings: dict, rows) -> Progress:
         prediction=runs.read_prediction(path, epoch) if epoch else None,
         validation_names=tuple(settings["validation_names"]),
         seconds_per_epoch=seconds,
-        seconds_left=seconds * (settings["epochs"] - epoch),
+        seconds_left=seconds * (settings["epochs"] - epoch - fraction),
+        fraction=fraction,
     )
 
 

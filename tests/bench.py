@@ -190,6 +190,8 @@ def train_package(pipe, name: str, root: Path, effort: Effort, mixed: bool) -> N
 
     def take_turns(progress: roadseg.training.Progress) -> None:
         nonlocal started
+        if progress.fraction:  # within an epoch
+            return
         if progress.epoch:
             pipe.send(time.perf_counter() - started)
         if progress.epoch < progress.epochs:

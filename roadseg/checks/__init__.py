@@ -14,6 +14,7 @@ steps          names the mistake in a step, by its catalog `step_mistakes`
 trace          what a network computes, as rows of plain data
 network        judges a network and names its mistake, by its catalog `unet_mistakes`, which `sketch` reads
 answers        numbers and choices
+tasks          the exercises without points: scores, mean mask, loop over epochs
 grading        points
 """
 
@@ -29,12 +30,19 @@ if TYPE_CHECKING:
 _HOME = {
     "Result": "result",
     "answer": "answers",
+    "iou_and_f1": "tasks",
+    "mean_mask": "tasks",
+    "own_network": "tasks",
     "points": "grading",
     "train_step": "steps",
+    "training_loop": "tasks",
     "val_step": "steps",
     "unet": "network",
 }
-__all__ = ["Result", "answer", "carry_on", "points", "train_step", "unet", "val_step"]
+__all__ = [
+    *("Result", "answer", "carry_on", "iou_and_f1", "mean_mask", "own_network", "points"),
+    *("train_step", "training_loop", "unet", "val_step"),
+]
 
 
 def __getattr__(name: str):

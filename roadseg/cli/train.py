@@ -54,6 +54,10 @@ def run(options: Namespace) -> int:
 
 def _print_epoch(progress) -> None:
     """Print losses, accuracies, the seconds of the epoch, and the time left, from a `roadseg.training.Progress`."""
+    if progress.fraction:
+        if sys.stdout.isatty():
+            print(f"epoch {progress.epoch + 1:2}: {progress.fraction:4.0%}", end="\r", flush=True)
+        return
     if progress.epoch == 0:
         print(f"{progress.title}: {progress.epochs} epochs; the first takes longest", flush=True)
         return

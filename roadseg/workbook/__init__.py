@@ -5,6 +5,7 @@ start, blank, filled                  blank copies of the worked notebooks
 CODE_STUB, TEXT_STUB, AIM, EXPECTED   what stands in them in place of answers and figures
 read, summary, Workbook, Entry        what a student has done in a folder of notebooks
 overview, compare, reference_answer   the same seen in a notebook, and the reference answers
+own_steps                             the student's two steps, for notebook 02
 default_folder, worked_folder         where the notebooks are
 read_notebook, write_notebook         one notebook's file; NotebookError where that fails
 parse_notebook, notebook_bytes        the same of a file's content
@@ -21,6 +22,7 @@ _HOME = {
     **dict.fromkeys(("start", "blank", "filled", "AIM", "EXPECTED"), "copies"),
     **dict.fromkeys(("read", "summary", "Workbook", "Entry"), "progress"),
     **dict.fromkeys(("overview", "compare", "reference_answer"), "review"),
+    "own_steps": "own",
     **dict.fromkeys(("default_folder", "worked_folder", "read_notebook", "write_notebook"), "files"),
     **dict.fromkeys(("NotebookError", "parse_notebook", "notebook_bytes", "without_widgets"), "files"),
     **dict.fromkeys(("CODE_STUB", "TEXT_STUB"), "files"),

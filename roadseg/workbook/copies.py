@@ -1,7 +1,8 @@
 """Blank copies of the worked notebooks, which are the one source.
 
 A blank copy has no solutions (between the markers that nbgrader uses), answers, hidden tests and outputs; the figures
-that a task aims at move into the text above it. It remembers in its metadata how each cell was when it was handed out.
+that a task aims at move into the text above it. Cells that only hold the prose to its numbers are left out: what they
+say is true of the worked notebook's runs. It remembers in its metadata how each cell was when it was handed out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from roadseg.workbook.files import (
 SOLUTION = re.compile(r"(?ms)^([ \t]*)[^\n]*### BEGIN SOLUTION.*?(?:### END SOLUTION[^\n]*$|\Z)")
 HIDDEN = re.compile(r"(?ms)\n?^[^\n]*### BEGIN HIDDEN TESTS.*?(?:### END HIDDEN TESTS[^\n]*$|\Z)")
 EXPECTED = "expected-figure"  # tag of the cell whose figure a blank copy keeps, to aim at
+PROSE_CHECK = "prose-check"  # tag of the cells that are left out
 AIM = "**To aim at:** the worked workbook's figure."
 
 
@@ -63,9 +65,10 @@ def _changes(own: dict, made: dict) -> str:
 
 def blank(worked: dict) -> dict:
     """A blank copy of a worked notebook; of a blank one, the same again."""
-    made = copy.deepcopy(worked)
+    kept = [cell for cell in worked["cells"] if PROSE_CHECK not in cell["metadata"].get("tags", ())]
+    made = copy.deepcopy({**worked, "cells": kept})
     above = None  # the text cell above
-    for cell, original in zip(made["cells"], worked["cells"]):
+    for cell, original in zip(made["cells"], kept):
         source = text(cell)
         if role(cell).get("solution") and cell["cell_type"] == "markdown":
             source = TEXT_STUB

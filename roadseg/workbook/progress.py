@@ -25,7 +25,7 @@ from roadseg.workbook.files import (
     text,
     worked_notebooks,
 )
-from roadseg.workbook.questions import ITEMS, Item
+from roadseg.workbook.questions import EXERCISES, ITEMS, Item
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,16 @@ class Entry:
 class Workbook:
     """A folder of notebooks: its entries in the order of `questions.ITEMS`, its files, and how they were run.
 
-    changed : by notebook name, the ids of locked cells that were changed or deleted. counts : by notebook name, the
-    execution counts of its code cells in order, None where a cell has not run. others : notebooks in the folder that
-    are not the workbook's, such as copies under another name; they are not read.
+    exercises : the entries of `questions.EXERCISES`, which carry no points. changed : by notebook name, the ids of
+    locked cells that were changed or deleted. counts : by notebook name, the execution counts of its code cells in
+    order, None where a cell has not run. others : notebooks in the folder that are not the workbook's, such as
+    copies under another name; they are not read.
     """
 
     folder: Path
     notebooks: tuple[Path, ...]
     entries: tuple[Entry, ...]
+    exercises: tuple[Entry, ...]
     changed: dict[str, list[str]]
     counts: dict[str, list[int | None]]
     others: tuple[Path, ...]
@@ -86,6 +88,7 @@ def read(folder: Path | None = None) -> Workbook:
         folder=folder,
         notebooks=paths,
         entries=tuple(_entry(item, notebooks.get(item.notebook)) for item in ITEMS),
+        exercises=tuple(_entry(item, notebooks.get(item.notebook)) for item in EXERCISES),
         changed={name: _changed(notebook) for name, notebook in notebooks.items()},
         counts={name: [cell["execution_count"] for cell in _code(notebook)] for name, notebook in notebooks.items()},
         others=tuple(path for path in found if path.name not in names),
@@ -97,7 +100,7 @@ def summary(book: Workbook) -> str:
     width = max(len(entry.item.title) for entry in book.entries)
     lines = [
         f"{e.item.label:12} {e.item.title:{width}} {e.item.kind:7} {e.state:12} {e.remark}".rstrip()
-        for e in book.entries
+        for e in (*book.entries, *book.exercises)
     ]
     done = [entry for entry in book.entries if entry.done]
     points = sum(entry.item.points for entry in done)

@@ -25,7 +25,7 @@ class Item:
     notebook: str
     title: str
     text: str
-    points: int
+    points: int = 0
     defines: str = ""
     words: int = 0
 
@@ -39,7 +39,9 @@ class Rubric:
 
 
 FOLDER = Path(__file__).parent
-ITEMS = tuple(Item(**row) for row in tomllib.loads((FOLDER / "questions.toml").read_text("utf-8"))["item"])
+_TABLES = tomllib.loads((FOLDER / "questions.toml").read_text("utf-8"))
+ITEMS = tuple(Item(**row) for row in _TABLES["item"])
+EXERCISES = tuple(Item(**row) for row in _TABLES["exercise"])  # without points
 
 
 def item(name: str) -> Item:

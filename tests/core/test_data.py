@@ -77,9 +77,16 @@ def test_without_a_folder_kitti_is_read_where_it_is(folder, monkeypatch):
 
 def test_without_any_data_scenes_are_rendered_once(tmp_path, monkeypatch):
     written, lines = [], []
-    monkeypatch.setattr(scenes, "write", lambda root: written.append(write_roads(root, count=1)))
+
+    def write(root, *, progress):
+        written.append(write_roads(root, count=1))
+        for done in range(1, 11):
+            progress(done, 10)
+
+    monkeypatch.setattr(scenes, "write", write)
     first, second = (data.load(size=(8, 8), log=lines.append) for _ in range(2))
-    assert written == [tmp_path / "data" / "scenes"] and len(lines) == 1
+    assert written == [tmp_path / "data" / "scenes"]
+    assert [line.split()[0] for line in lines[1:]] == ["2", "4", "6", "8"]
     assert_equal(first, second)
 
 

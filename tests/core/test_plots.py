@@ -32,6 +32,7 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
     stored, signal, seeds = [curves(3, 0.5), curves(3, 0.6)], np.array([-2, 0.5]), {"a": [0.6], "b": [0.9, 0.91]}
     photographs = {
         names[1]: plots.gallery(roads, [0, 1]),
+        "level 2 14 x 14": plots.receptive_fields(image, {"level 1": 5, "level 2": 14}, center=(3, 20)),
         "mask and its weight": plots.sample(image / 255, mask, roads.valid[0]),
         f"{names[0]}, F1 1.00; {names[1]}, F1 1.00": plots.comparison(roads, names, roads.masks[:2].astype(float)),
         "Streets. Rows: um; columns: given, made": plots.image_rows(
@@ -81,6 +82,24 @@ def test_curves_are_dashed_in_training_and_solid_in_validation():
     colors = [line.get_color() for line in loss.lines[:6]]
     assert colors == [plots.COLORS[0]] * 2 + [plots.COLORS[1]] * 4  # all runs of a label share one
     np.testing.assert_array_equal(loss.lines[1].get_ydata(), curves(3)["val_loss"])
+
+
+def test_each_network_has_one_color_and_no_error_has_it():
+    assert plots.colors_of(["U-Net", "simple model", "without skips"]) == [
+        plots.UNET,
+        plots.SIMPLE,
+        plots.WITHOUT_SKIPS,
+    ]
+    assert plots.colors_of(["KITTI, simple model", "unet, reported"]) == [plots.SIMPLE, plots.UNET]
+    colors = plots.colors_of(["U-Net, 1e-3", "U-Net, 1e-4", "a", "b"])
+    assert colors[0] == plots.UNET and len(set(colors)) == 4
+    assert not {plots.FOUND, plots.MISSED, plots.FALSE} & {plots.UNET, plots.SIMPLE, plots.WITHOUT_SKIPS, *plots.COLORS}
+
+
+def test_one_epoch_is_a_point_and_training_can_be_left_out():
+    for cell in plots.curves({"mine": curves(1)}, training=False).axes:
+        (line,) = cell.lines
+        assert line.get_marker() == "o" and line.get_linestyle() == "-"
 
 
 @pytest.mark.parametrize("ends", [(0.834, 0.818), (0.82, 0.9), (0.845, 0.8185)])
@@ -133,3 +152,14 @@ def test_live_is_one_figure_that_grows(shown, roads):
     assert len({bundle["text/plain"] for _, bundle, _ in shown}) == 1  # so that two runs of a notebook compare equal
     (alt,) = (entry["alt"] for entry in shown[-2][2].values())
     assert "epoch 2 of 2" in alt and "0.821" in alt and "epoch 2 82.3%" in shown[-1][1]["text/markdown"]
+
+
+def test_live_tells_within_an_epoch_how_far_it_is(shown, roads):
+    callback = plots.live(roads)
+    for epoch, fraction in ((0, 0.0), (0, 0.25)):
+        callback(
+            Progress("simple, small, seed 0", epoch, 2, curves(epoch), None, roads.names[:15], 9.0, 75.0, fraction)
+        )
+    (update, bundle, _) = shown[-1]
+    assert update and len(shown) == 3 and "25%" in bundle["text/markdown"] and "1:15" in bundle["text/markdown"]
+    assert bundle["text/plain"] == shown[0][1]["text/plain"]

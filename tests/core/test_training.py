@@ -114,13 +114,82 @@ def test_a_run_leaves_what_it_promises(roads, trained):
 
 
 def test_a_callback_receives_the_progress(trained):
-    assert [progress.epoch for progress in trained.received] == [0, 1, 2, 3]
-    assert trained.received[0].prediction is None and not len(trained.received[0].curves["loss"])
-    for progress in trained.received[1:]:
+    between = [progress for progress in trained.received if not progress.fraction]
+    assert [progress.epoch for progress in between] == [0, 1, 2, 3]
+    assert between[0].prediction is None and not len(between[0].curves["loss"])
+    for progress in between[1:]:
         assert (progress.title, progress.epochs) == (trained.run.title, 3)
         assert len(progress.curves["val_loss"]) == progress.epoch
         np.testing.assert_array_equal(progress.prediction, trained.run.prediction(progress.epoch))
         assert progress.seconds_left == (3 - progress.epoch) * progress.seconds_per_epoch
+
+
+def test_a_callback_hears_of_every_part_of_an_epoch(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "TICK", 0.0)
+    received = []
+    train("simple", small(epochs=2), roads, tmp_path, callback=received.append)
+    parts = [(progress.epoch, progress.fraction) for progress in received]  # three batches an epoch
+    assert parts == [(epoch, part / 3) for epoch in (0, 1) for part in (0, 1, 2)] + [(2, 0)]
+    assert all(progress.seconds_left > 0 for progress in received[1:-1])
+
+
+def own_unet(*, skip_first=True):
+    """A right U-Net of 32 x 32 in another hand: other names, and the skip before or after the decoder's features."""
+    layers = keras.layers
+
+    def twice(x, count):
+        for _ in range(2):
+            x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
+        return x
+
+    x = image = layers.Input((32, 32, 3))
+    skips = []
+    for count in (8, 16, 32, 64):
+        skips.append(twice(x, count))
+        x = layers.MaxPooling2D()(skips[-1])
+    x = twice(x, 128)
+    for count, skip in zip((64, 32, 16, 8), reversed(skips)):
+        x = layers.Conv2DTranspose(count, 2, 2, activation="relu")(x)
+        x = twice(layers.Concatenate()([skip, x] if skip_first else [x, skip]), count)
+    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skip_first", [True, False])
+def test_a_network_of_your_own_is_trained_and_kept_as_the_package_has_it(roads, tmp_path, skip_first):
+    built = []
+
+    def network():
+        built.append(own_unet(skip_first=skip_first))
+        return built[-1]
+
+    run = train("unet", small(), roads, tmp_path, network=network)
+    where = [roads.names.index(name) for name in run.validation_names]
+    np.testing.assert_allclose(
+        training.predict(run.model(), roads.images[where]), training.predict(built[0], roads.images[where]), atol=1e-5
+    )
+    assert [layer.name for layer in run.model().layers] == [layer.name for layer in models.unet((32, 32, 3)).layers]
+    again = train("unet", small(), roads, tmp_path, network=network)
+    package = train("unet", small(), roads, tmp_path)  # whoever wrote the network
+    assert (again.how, package.how, package.path) == ("reused", "reused", run.path) and len(built) == 1
+    if skip_first:  # the same start, the same batches
+        plain = train("unet", small(), roads, tmp_path / "package")
+        np.testing.assert_allclose(plain.curves["loss"], run.curves["loss"], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_network_of_your_own_that_is_not_the_model(roads, tmp_path):
+    with pytest.raises(OptionError):
+        train("unet", small(), roads, tmp_path, network=lambda: models.unet((32, 32, 3), skip_connections=False))
+    with pytest.raises(OptionError):
+        train("unet", small(initializer="he_normal"), roads, tmp_path, network=own_unet)
+
+
+def test_fewer_epochs_than_the_recipe_has_are_told(roads, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROADSEG_EPOCHS", "1")
+    log = []
+    train("simple", small(), roads, tmp_path, log=log.append)
+    assert "ROADSEG_EPOCHS" in log[0] and len(log) == 2
 
 
 def test_tensorboard_shows_curves_and_predictions(trained):

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from roadseg.workbook.copies import PROSE_CHECK
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("0*.ipynb"))
 VARIES = "nbval-ignore-output"
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:root|home|tmp|work|Users)/[\w./-]+")
@@ -95,6 +97,25 @@ def test_a_name_that_other_cells_read_is_written_in_one(path):
         for name in found["read"]:
             read[name].append(cell.id)
     assert {name: (places, read[name]) for name, places in written.items() if len(places) > 1 and name in read} == {}
+
+
+def test_cells_that_hold_the_prose_to_its_numbers_are_hidden_and_nobody_needs_them(path):
+    """They are not in a student's copy, where the run may be another."""
+    kept, left_out = {"written": set(), "read": set()}, {"written": set(), "read": set()}
+    for cell in cells(path, "code"):
+        check = PROSE_CHECK in cell.metadata.get("tags", ())
+        for kind, found in names(compile(cell.source, cell.id, "exec")).items():
+            (left_out if check else kept)[kind].update(found)
+        assert check == bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+        assert not check or "assert" in cell.source
+    assert not (left_out["written"] - kept["written"]) & kept["read"]
+
+
+def test_no_number_that_a_question_asks_for_stands_before_it(path):
+    """Steps in all, and trainable parameters with and without skips, in code, text or outputs."""
+    if path.stem < "03":
+        content = re.sub(r'"image/(png|jpeg)": "[^"]*"', "", path.read_text())
+        assert not re.search(r"\b(816|485[,_]?817|529[,_]?457)\b", content)
 
 
 def names(code) -> dict[str, set]:
