@@ -82,13 +82,24 @@ class Row:
     key: int = 0
 
 
+@dataclass(frozen=True)
+class Other:
+    """A layer without a kernel. name : of its class; change : what it does to its input; is_activation : whether it
+    computes each value on its own."""
+
+    name: str
+    change: str
+    is_activation: bool
+
+
 @dataclass
 class Recorder:
-    """Notes the calls of layers, with the arrays that they take and give."""
+    """Notes the calls of layers, with the arrays that they take and give, and the weights of those with a kernel."""
 
     image: np.ndarray
     rows: list[tuple[Row, np.ndarray, np.ndarray]] = field(default_factory=list)  # a row, what it takes, what it gives
-    others: list[tuple[Any, list, np.ndarray]] = field(default_factory=list)  # a layer without a kernel, likewise
+    weights: list[list[np.ndarray]] = field(default_factory=list)  # of each row
+    others: list[tuple[Other, list, np.ndarray]] = field(default_factory=list)  # a layer without a kernel, likewise
     values: dict[Term, np.ndarray] = field(default_factory=dict)
 
     def note(self, layer: Any, given: Any, gave: Any) -> None:
@@ -96,7 +107,7 @@ class Recorder:
         inputs = [np.asarray(part) for part in keras.tree.flatten(given) if hasattr(part, "shape")]
         kind = next((kind for kind, types in KINDS.items() if isinstance(layer, types)), None)
         if kind is None or not inputs:
-            self.others.append((layer, inputs, np.asarray(gave)))
+            self.others.append((_other(layer), inputs, np.asarray(gave)))
             return
         get = lambda name, default: getattr(layer, name, default)  # noqa: E731
         row = Row(
@@ -109,11 +120,12 @@ class Recorder:
             groups=get("groups", 1),
             dilated=any(rate != 1 for rate in get("dilation_rate", (1,))),
             channels_first=get("data_format", "") == "channels_first",
-            size=gave.shape[1:3],
+            size=tuple(gave.shape[1:3]),
             given=inputs[0].shape[1:3],
             key=id(layer),
         )
         self.rows.append((row, inputs[0], np.asarray(gave)))
+        self.weights.append([np.asarray(weight) for weight in layer.weights])
 
 
 ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU, LAYERS.Softmax)
@@ -122,6 +134,15 @@ KINDS = {
     "convolution": (LAYERS.Conv2D, LAYERS.Dense),
     "separable": (LAYERS.SeparableConv2D, LAYERS.DepthwiseConv2D),
 }
+
+
+def _other(layer: Any) -> Other:
+    name = change = type(layer).__name__
+    if "Pooling" in name and hasattr(layer, "pool_size"):
+        sides = [" x ".join(map(str, pair)) for pair in (layer.pool_size, layer.strides)]
+        change += f" of {sides[0]} in steps of {sides[1]}"
+        change = POOLED if change == "MaxPooling2D of 2 x 2 in steps of 2 x 2" else change
+    return Other(name, change, isinstance(layer, ACTIVATIONS))
 
 
 @contextmanager
@@ -167,11 +188,18 @@ def noise(height: int, width: int, depth: int, random: np.random.Generator) -> n
 
 def randomized(model: keras.Model, random: np.random.Generator) -> None:
     """Give all trained weights random values, so that no two of them are alike."""
-    for weight in model.trainable_weights:
-        fan_in = max(np.prod(weight.shape[:-1]), 1)
-        spread = np.sqrt(2 / fan_in) if len(weight.shape) > 1 else 0.1
-        spread *= 10 if weight.shape[-1] == 1 else 1  # so that probabilities come close to 0 and to 1
-        weight.assign(random.normal(scale=spread, size=weight.shape))
+    weights = model.trainable_weights
+    for weight, values in zip(weights, drawn_weights([tuple(weight.shape) for weight in weights], random)):
+        weight.assign(values)
+
+
+def drawn_weights(shapes: list[tuple[int, ...]], random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Random values, float32, for weights of these shapes."""
+    for shape in shapes:
+        fan_in = max(np.prod(shape[:-1]), 1)
+        spread = np.sqrt(2 / fan_in) if len(shape) > 1 else 0.1
+        spread *= 10 if shape[-1:] == (1,) else 1  # so that probabilities come close to 0 and to 1
+        yield random.normal(scale=spread, size=shape).astype(np.float32)
 
 
 def explained(recorder: Recorder, end: list[np.ndarray], kind: str) -> tuple[Row, ...]:
@@ -237,22 +265,17 @@ def _explain(recorder: Recorder, array: np.ndarray, known: int) -> tuple[tuple[T
 
 
 def _explain_layer(
-    recorder: Recorder, layer: Any, inputs: list, gave: np.ndarray, known: int
+    recorder: Recorder, layer: Other, inputs: list, gave: np.ndarray, known: int
 ) -> tuple[tuple[Term, ...], str]:
     """The terms that a layer without a kernel is given, with its own name as their change."""
-    name = type(layer).__name__
-    if "Pooling" in name and hasattr(layer, "pool_size"):
-        sides = [" x ".join(map(str, pair)) for pair in (layer.pool_size, layer.strides)]
-        name += f" of {sides[0]} in steps of {sides[1]}"
-        name = POOLED if name == "MaxPooling2D of 2 x 2 in steps of 2 x 2" else name
     if len(inputs) > 1:
         deep = gave.shape[-1] == sum(part.shape[-1] for part in inputs)
-        merged = {"Add": "add", "Concatenate": "join" if deep else "join other axis"}.get(name, "merge")
+        merged = {"Add": "add", "Concatenate": "join" if deep else "join other axis"}.get(layer.name, "merge")
         return tuple(t for part in inputs for t in _explain(recorder, part, known)[0]), merged
     terms, merged = _explain(recorder, inputs[0], known)
-    if isinstance(layer, ACTIVATIONS):
+    if layer.is_activation:
         return tuple(replace(term, function=UNKNOWN) for term in terms), merged
-    return tuple(replace(term, change=(term.change + " " + name).strip()) for term in terms), merged
+    return tuple(replace(term, change=(term.change + " " + layer.change).strip()) for term in terms), merged
 
 
 def _single(recorder: Recorder, array: np.ndarray, known: int) -> Term | None:
