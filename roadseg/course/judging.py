@@ -54,7 +54,7 @@ def grade(
 
     Returns
     -------
-    items : by id, each with points (None: by hand), aspects (name, right) and why; errors : of cells, by notebook and
+    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran; errors : of cells, by notebook and
     position, as `restore` leaves them; remarks : for the teacher, by notebook.
     """
     books, remarks = {}, {name: [] for name in handed_out}
@@ -63,25 +63,25 @@ def grade(
         if name in notebooks:
             books[name], remarks[name] = restore(nbformat.reads(notebooks[name].decode(), as_version=4), original)
             remarks[name] += [f"{where} {sign}" for where, sign in signs(books[name], original)]
-    items = [
-        item
-        for item in questions.ITEMS
-        if item.kind != "text" and item.notebook in books and (not only or item.id in only)
-    ]
+    wanted = [item for item in questions.ITEMS if item.kind != "text" and (not only or item.id in only)]
+    items = [item for item in wanted if item.notebook in books]
     cells = {item: _cells(books[item.notebook], item) for item in items}
     graded = {item.id: _entry(item, 0, "not written") for item in items}
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
-    tasks = [
-        {"id": item.id, "defines": item.defines, "code": item.kind == "code", "seed": seed, "cells": cells[item]}
-        for item in written
-    ]
+    tasks = [task(item, cells[item], seed) for item in written]
     for item, outcome in zip(written, sandbox.run(tasks, seconds=seconds)):
-        graded[item.id] = _judged(item, outcome, books[item.notebook], seed, seconds)
+        own = {position for position, _ in cells[item] if grade_id(books[item.notebook].cells[position])}
+        entry = graded[item.id] = judged(item, outcome, own, seed, seconds)
         errors[item.notebook] |= outcome.errors
-        if outcome.ended or graded[item.id]["points"] is None:
-            remarks[item.notebook].append(f"{item.id} {graded[item.id]['why']}")
+        if not entry["aspects"]:
+            remarks[item.notebook].append(f"{item.id} {entry['why']}")
     return {"items": graded, "errors": errors, "remarks": remarks}
+
+
+def task(item: Item, cells: list[tuple[int, str]], seed: int) -> dict:
+    """What the sandbox gets to know of an item."""
+    return {"id": item.id, "defines": item.defines, "code": item.kind == "code", "seed": seed, "cells": cells}
 
 
 def _cells(nb: NotebookNode, item: Item) -> list[tuple[int, str]]:
@@ -100,8 +100,12 @@ def _entry(item: Item, points: float | None, why: str = "", aspects: tuple[Aspec
     return {"points": points, "why": why, "aspects": [(aspect.name, aspect.right) for aspect in aspects]}
 
 
-def _judged(item: Item, outcome: Outcome, nb: NotebookNode, seed: int, seconds: float) -> dict:
-    """The entry of an item for what came out of the sandbox."""
+def judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: float) -> dict:
+    """The entry of an item for what came out of the sandbox. own : the positions of cells that are answers."""
+    return _judged(item, outcome, own, seed, seconds) | {"seconds": outcome.seconds}
+
+
+def _judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: float) -> dict:
     if outcome.ended:
         text = ENDED.get(outcome.ended, ENDED["died"])
         return _entry(item, 0, text.format(seconds=seconds, more=3 * seconds, error=outcome.error))
@@ -111,9 +115,9 @@ def _judged(item: Item, outcome: Outcome, nb: NotebookNode, seed: int, seconds: 
     except Contradiction as contradiction:
         return _entry(item, 0, f"says what does not hold: {contradiction}")
     except UNREADABLE as error:
-        return _entry(item, None, f"gave what cannot be read ({type(error).__name__})")
+        return _entry(item, None, f"gave what cannot be judged ({type(error).__name__})")
     points = round(item.points * sum(aspect.share for aspect in aspects if aspect.right), 2)
-    others = [position for position in outcome.errors if not grade_id(nb.cells[position])]
+    others = set(outcome.errors) - own
     if points < item.points and others:
         numbers = ", ".join(str(position + 1) for position in sorted(others))
         return _entry(item, None, f"builds on what could not be run (cell {numbers})")
@@ -128,12 +132,15 @@ def verdict(item: Item, found: object, seed: int) -> tuple[tuple[Aspect, ...], s
     """The aspects of an answer, from what came out of the sandbox, and what its function raised."""
     if item.kind != "code":
         return answers.answer(int(item.id.rpartition("-")[2]), found).aspects, ""
-    if item.id != network.NAME:
-        steps = list(_steps(item.id, found, seed))
-        failures = [str(step.error) for trial in steps for step in trial if step.error]
-        return judge.judge(item.id, steps, seed), next(iter(failures), "")
-    seen = _network(found, seed)
-    return network.judge(seen), str(seen.failure or "") or (seen.cause or "").replace("_", " ")
+    try:
+        read = _network(found, seed) if item.id == network.NAME else list(_steps(item.id, found, seed))
+    except UNREADABLE as error:
+        raise Contradiction("what came out cannot be read") from error
+    if item.id == network.NAME:
+        seen = network.described(read)
+        return network.judge(seen), str(seen.failure or "") or (seen.cause or "").replace("_", " ")
+    failures = [str(step.error) for trial in read for step in trial if step.error]
+    return judge.judge(item.id, read, seed), next(iter(failures), "")
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -172,7 +179,7 @@ def _failure(said: dict | None) -> probe.Failure | None:
 # --- the network -----------------------------------------------------------------------------------------------------
 
 
-def _network(found: dict, seed: int) -> network.Seen:
+def _network(found: dict, seed: int) -> network.Seen | network.Traced:
     """What a network is: its layers are taken as they are described, once what each of them gives has been computed."""
     if "recorder" not in found:  # it was no model, or did not run: nothing of it is right
         return network.Seen(str(found["cause"]), failure=_failure(found["failure"]))
@@ -186,7 +193,7 @@ def _network(found: dict, seed: int) -> network.Seen:
     shapes = [tuple(shape) for shape in traced.shapes]
     drawn = {weight.tobytes() for weight in trace.drawn_weights(shapes, random)}
     _compute_again(recorder, drawn if not traced.frozen else None)
-    return network.described(traced)
+    return traced
 
 
 def _tuples(fields: dict) -> dict:
@@ -201,6 +208,9 @@ def _compute_again(recorder: trace.Recorder, drawn: set[bytes] | None) -> None:
         sizes = (row.given, row.taken, row.size, row.channels, int(row.bias))
         if sizes != (given.shape[1:-1], given.shape[-1], gave.shape[1:-1], gave.shape[-1], len(weights) - 1):
             raise Contradiction("a layer's sizes")
+        ends = (row.channels, row.taken) if row.kind == "transposed" else (row.taken, row.channels)
+        if row.kind != "separable" and row.groups == 1 and _four(weights[0]).shape != (*row.window, *ends):
+            raise Contradiction("a kernel's size")
         plain = row.groups == 1 and not (row.dilated or row.channels_first)
         if row.kind == "separable" or not plain:  # wrong, whatever it gives
             continue
@@ -220,12 +230,17 @@ def _compute_again(recorder: trace.Recorder, drawn: set[bytes] | None) -> None:
 
 def _computed(row: trace.Row, given: np.ndarray, kernel: np.ndarray, bias: np.ndarray | float = 0.0) -> np.ndarray:
     """What a convolution, a transposed one or a dense layer gives before its activation."""
-    kernel = kernel if kernel.ndim == 4 else kernel[None, None]
+    kernel = _four(kernel)
     if row.kind == "transposed":
         same = all(after == before * step for before, after, step in zip(row.given, row.size, row.stride))
         return keras.ops.conv_transpose(given, kernel, row.stride, "same" if same else "valid") + bias
     same = all(after == -(-before // step) for before, after, step in zip(row.given, row.size, row.stride))
     return keras.ops.conv(given, kernel, row.stride, "same" if same else "valid") + bias
+
+
+def _four(kernel: np.ndarray) -> np.ndarray:
+    """A kernel as that of a convolution: a dense layer is one that sees a single pixel."""
+    return kernel if kernel.ndim == 4 else kernel[None, None]
 
 
 def _alike(one: np.ndarray, two: np.ndarray) -> bool:

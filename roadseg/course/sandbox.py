@@ -74,6 +74,7 @@ class Outcome:
     errors: dict[int, str]
     ended: str
     error: str
+    seconds: float
 
 
 @functools.cache
@@ -117,8 +118,9 @@ def run(items: list[dict], *, seconds: float) -> Iterator[Outcome]:
             if ended:
                 raise SandboxError(f"the process for student code did not start: {_last_words(folder)}")
             while place < len(items) and not ended:
-                content, ended = _read(process, time.monotonic() + seconds + PATIENCE)
-                yield _outcome(content, ended)
+                started = time.monotonic()
+                content, ended = _read(process, started + seconds + PATIENCE)
+                yield _outcome(content, ended, time.monotonic() - started)
                 place += 1
 
 
@@ -232,11 +234,11 @@ def _excess(process: subprocess.Popen) -> str:
     return ""
 
 
-def _outcome(content: bytes, ended: str) -> Outcome:
+def _outcome(content: bytes, ended: str, seconds: float) -> Outcome:
     """What came out, if it can be read."""
     try:
         said = inside.unpack(content) if not ended else {"ended": ended}
         errors = {int(position): str(text) for position, text in said.get("errors", {}).items()}
-        return Outcome(said.get("found"), errors, str(said.get("ended", "")), str(said.get("error", "")))
+        return Outcome(said.get("found"), errors, str(said.get("ended", "")), str(said.get("error", "")), seconds)
     except (ValueError, AttributeError):
-        return Outcome(None, {}, "output", "")
+        return Outcome(None, {}, "output", "", seconds)
