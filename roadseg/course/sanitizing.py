@@ -6,12 +6,13 @@ Texts are sanitized where they become HTML: nbgrader's pages do that through the
 
 import base64
 import binascii
+import html
 import re
 
 import bleach
 import jinja2
 from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 TAGS = {
@@ -45,7 +46,7 @@ CLASSES = re.compile(
 LINK = re.compile(r"(https?:|mailto:|#)", re.IGNORECASE)
 
 
-def clean(html: str) -> str:
+def clean(text: str) -> str:
     """HTML of which nothing runs: known tags, images only as data, links that open on a click; the rest is text."""
 
     def allowed(tag: str, name: str, value: str) -> bool:
@@ -56,7 +57,7 @@ def clean(html: str) -> str:
         return name in ATTRIBUTES or (name == "class" and bool(CLASSES.fullmatch(value)))
 
     return bleach.clean(
-        html, tags=TAGS, attributes=allowed, protocols={"http", "https", "mailto", "data"}, css_sanitizer=STYLES
+        text, tags=TAGS, attributes=allowed, protocols={"http", "https", "mailto", "data"}, css_sanitizer=STYLES
     )
 
 
@@ -65,7 +66,10 @@ def markdown2html(context: jinja2.runtime.Context, source: str) -> str:
     """Markdown as HTML of which nothing runs, for nbconvert."""
     cell = context.get("cell") or {}
     renderer = IPythonRenderer(escape=False, attachments=cell.get("attachments", {}))
-    return clean(MarkdownWithMath(renderer=renderer).render(source))
+    try:
+        return clean(MarkdownWithMath(renderer=renderer).render(source))
+    except (InvalidNotebook, RecursionError):  # an image that is not there; brackets in brackets: the text as it is
+        return f"<pre>{html.escape(source)}</pre>"
 
 
 def sanitize(nb: NotebookNode, original: NotebookNode) -> None:
@@ -75,7 +79,8 @@ def sanitize(nb: NotebookNode, original: NotebookNode) -> None:
     for cell in nb.cells:
         cell.metadata = NotebookNode({name: cell.metadata[name] for name in ("nbgrader",) if name in cell.metadata})
         if "attachments" in cell:
-            cell.attachments = NotebookNode({name: _images(data) for name, data in cell.attachments.items()})
+            images = {name: _images(data) for name, data in cell.attachments.items()}
+            cell.attachments = NotebookNode({name: data for name, data in images.items() if data})
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = [output for output in map(_shown, cell.outputs) if output]
