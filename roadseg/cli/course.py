@@ -27,6 +27,8 @@ def add_options(parser: ArgumentParser) -> None:
         if name != "setup":
             added[name].add_argument("--course", type=Path, metavar="COURSE", help="its folder (default: course)")
     added["setup"].add_argument("course", nargs="?", type=Path, metavar="COURSE", help="folder (default: course)")
+    text = 'when submissions are due, such as "2027-03-01 23:59 CET"; see LateDays in nbgrader_config.py'
+    added["setup"].add_argument("--due", metavar="TIME", help=text)
     added["collect"].add_argument("folder", type=Path, metavar="FOLDER", help="folder with the zips, at any depth")
     added["open"].add_argument("--lab", nargs=argparse.REMAINDER, default=[], metavar="OPTION", help="for JupyterLab")
     grading = added["grade"]
@@ -54,6 +56,8 @@ def setup(options: Namespace) -> int:
     course = _folder(options)
     for line in workflow.set_up_course(course):
         print(line)
+    if options.due:
+        workflow.set_due_date(course, options.due)
     print(f"Hand out {course / workflow.ARCHIVE}. The next steps:")
     flag = f" --course {options.course}" if options.course else ""
     for name, step in list(STEPS.items())[1:]:
@@ -113,9 +117,10 @@ def open_formgrader(options: Namespace) -> int:
 
 
 def feedback(options: Namespace) -> int:
-    """Make a page of feedback for each student and notebook."""
+    """Make a page of feedback for each student."""
     course = _folder(options)
-    print(f"The pages are in {workflow.make_feedback(course)}.")
+    pages = workflow.make_feedback(course)
+    print(f"The pages are in {course / 'feedback'}; new: {len(pages)}.")
     _print_ungraded(course)
     return 0
 

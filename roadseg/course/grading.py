@@ -1,12 +1,14 @@
-"""What this course adds to nbgrader's autograding: three preprocessors, which `nbgrader_config.py` names.
+"""What this course adds to nbgrader's autograding: three preprocessors and a plugin, named in `nbgrader_config.py`.
 
 RestoreCells   : answers and tests get their nbgrader metadata back, missing cells return, and nothing that a student
                  wrote runs when the notebook is shown.
 RecordPoints   : tests get the points that `judging` gave, as their output; nothing runs here.
 ShowRubrics    : each text gets its rubric above it, and a mark stays where what it is for has not changed.
+LateDays       : takes points off for late days.
 """
 
 import json
+import math
 from pathlib import Path
 
 import nbformat
@@ -14,13 +16,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader import utils
 from nbgrader.api import Grade, Gradebook
+from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import NbGraderPreprocessor
-from traitlets import Unicode
+from traitlets import Float, Unicode
 
 from roadseg.course.cells import BY_HAND, grade_id, restore
 from roadseg.course.sanitizing import sanitize
 from roadseg.workbook import questions
 
+SECONDS_A_DAY = 24 * 60 * 60
 SUMMARY = '<summary style="display: list-item">Reference answer</summary>'  # with its triangle
 
 
@@ -102,6 +106,18 @@ def _settle(grade: Grade, cell: NotebookNode, *, unchanged: bool) -> None:
         grade.needs_manual_grade = not unchanged
     else:
         grade.needs_manual_grade = grade.auto_score is None
+
+
+class LateDays(LateSubmissionPlugin):
+    """Takes points off for late days."""
+
+    percent = Float(0, help="of the points, for each day that has begun").tag(config=True)
+    free_days = Float(0, help="days late that cost nothing").tag(config=True)
+
+    def late_submission_penalty(self, student_id: str, score: float, total_seconds_late: float) -> float:
+        """The points that a notebook with this score loses."""
+        days = math.ceil(total_seconds_late / SECONDS_A_DAY - self.free_days)
+        return round(score * min(max(days, 0) * self.percent / 100, 1), 2)
 
 
 def rubric_text(item: questions.Item, reference: str) -> str:

@@ -19,7 +19,7 @@ LENGTH = struct.Struct("<Q")  # in front of each outcome, and of its JSON
 KINDS = "biuf"  # of the arrays that may cross: numbers and truth values
 
 
-# --- what crosses the wall: JSON, and behind it the bytes of its arrays ------------------------------------------------
+# --- what crosses the wall: JSON, and behind it the bytes of its arrays ----------------------------------------------
 
 
 def pack(thing) -> bytes:

@@ -54,8 +54,8 @@ def grade(
 
     Returns
     -------
-    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran; errors : of cells, by notebook and
-    position, as `restore` leaves them; remarks : for the teacher, by notebook.
+    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran; errors : of
+    cells, by notebook and position, as `restore` leaves them; remarks : for the teacher, by notebook.
     """
     books, remarks = {}, {name: [] for name in handed_out}
     originals = {name: nbformat.reads(content.decode(), as_version=4) for name, content in handed_out.items()}

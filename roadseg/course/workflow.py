@@ -32,7 +32,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from roadseg.errors import RoadsegError
+from roadseg.errors import OptionError, RoadsegError
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions
 
@@ -41,6 +41,7 @@ ARCHIVE = f"{ASSIGNMENT}_student.zip"
 NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those that carry points
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
+PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
 
 
 class CourseError(RoadsegError):
@@ -241,13 +242,22 @@ def seconds_for_an_answer(course: Path) -> float:
     return max(SECONDS, 5 * max(entry["seconds"] for entry in found["items"].values()))
 
 
-def make_feedback(course: Path) -> Path:
-    """Let nbgrader make the feedback pages; return their folder. CourseError where nothing has been graded."""
+def make_feedback(course: Path) -> list[Path]:
+    """Write a page for each student whose submission, points or comments are new; return these pages.
+
+    Raises CourseError where nothing has been graded.
+    """
     require_course(course)
-    if not list(course.glob(f"autograded/*/{ASSIGNMENT}")):
+    from roadseg.course import feedback
+
+    pages = []
+    for folder in sorted(course.glob(f"autograded/*/{ASSIGNMENT}")):
+        student, notebooks = folder.parent.name, sorted(folder.glob("*.ipynb"))
+        page = course / "feedback" / student / ASSIGNMENT / f"{ASSIGNMENT}.html"
+        pages += [page] if feedback.write_page(student, notebooks, course / "gradebook.db", page) else []
+    if not list(course.glob(f"feedback/*/{ASSIGNMENT}")):
         raise CourseError("nothing has been graded: run python -m roadseg course grade first.")
-    _run_nbgrader(course, "generate_feedback", ASSIGNMENT, "--force", log="feedback")
-    return course / "feedback"
+    return pages
 
 
 def read_points(course: Path) -> dict[str, dict[questions.Item, float | None]]:
@@ -272,18 +282,38 @@ def _points(grade) -> float | None:
 
 
 def write_points(course: Path) -> Path:
-    """Write points.csv: a row for each student and item, without points where it is ungraded, and a row of totals."""
-    text = io.StringIO(newline="")
+    """Write points.csv, a row for each student, in columns that Canvas and Moodle import.
+
+    What is not graded yet is empty, and so is a total that it belongs to; a total is less what is taken off for late
+    days. Names and addresses are those that nbgrader knows of its students.
+    """
+    from nbgrader.api import Gradebook
+
+    points, text = read_points(course), io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("student", "label", "id", "points", "of"))
-    for student, points in read_points(course).items():
-        for item, value in points.items():
-            table.writerow((student, item.label, item.id, "" if value is None else f"{value:g}", item.points))
-        total = sum(value or 0 for value in points.values())
-        table.writerow((student, "Total", "", f"{total:g}", sum(item.points for item in points)))
+    table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "late", ASSIGNMENT))
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
+        for student, given in points.items():
+            known, submission = gradebook.find_student(student), gradebook.find_submission(ASSIGNMENT, student)
+            name = ", ".join(part for part in (known.last_name, known.first_name) if part) or student
+            late = sum(notebook.late_submission_penalty or 0 for notebook in submission.notebooks)
+            total = "" if None in given.values() else f"{sum(given.values()) - late:g}"
+            values = ["" if value is None else f"{value:g}" for value in given.values()]
+            table.writerow((name, known.lms_user_id, student, student, "", known.email, *values, f"{late:g}", total))
     with atomic_write(course / "points.csv") as file:
         file.write(text.getvalue().encode("utf-8"))
     return course / "points.csv"
+
+
+def set_due_date(course: Path, due: str) -> None:
+    """Note when submissions are due, such as "2027-03-01 23:59 CET"; OptionError where that is no time."""
+    from nbgrader.api import Gradebook
+
+    with _new_gradebook(course) as path, Gradebook(f"sqlite:///{path}", course.name) as gradebook:
+        try:
+            gradebook.update_or_create_assignment(ASSIGNMENT, duedate=due)
+        except (ValueError, OverflowError) as error:
+            raise OptionError(f"--due {due}: expected a day and a time, such as 2027-03-01 23:59 CET.") from error
 
 
 def _require_nbgrader() -> None:
