@@ -8,6 +8,7 @@ what a student's process says: `judging` looks at it from outside.
 import contextlib
 import dataclasses
 import json
+import mmap
 import os
 import select
 import signal
@@ -16,6 +17,7 @@ import sys
 import time
 
 LENGTH = struct.Struct("<Q")  # in front of each outcome, and of its JSON
+PLACE = struct.Struct("<q")
 KINDS = "biuf"  # of the arrays that may cross: numbers and truth values
 
 
@@ -77,16 +79,21 @@ def unpack(content: bytes):
 # --- one item --------------------------------------------------------------------------------------------------------
 
 
-def run_item(item: dict) -> dict:
-    """Run an item's cells, then try what they define: errors of cells, by position, and what was found."""
+def run_item(item: dict, at: mmap.mmap) -> dict:
+    """Run an item's cells, then try what they define: errors of cells, by position, and what was found.
+
+    at : shared memory that holds which cell runs, and -1 afterwards.
+    """
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
     errors = {}
     for position, source in item["cells"]:
+        at[:] = PLACE.pack(position)
         result = shell.run_cell(source, store_history=False)
         if error := result.error_before_exec or result.error_in_exec:
             errors[position] = f"{type(error).__name__}: {error}"[:500]
+    at[:] = PLACE.pack(-1)
     value = shell.user_ns.get(item["defines"])
     return {"errors": errors, "found": observe(item["id"], value, item["seed"]) if item["code"] else choice(value)}
 
@@ -132,6 +139,7 @@ def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
     out : the way out of the sandbox, which the process does not get.
     """
     reader, writer = os.pipe()
+    at = mmap.mmap(-1, PLACE.size)
     child = os.fork()
     if not child:
         try:
@@ -139,7 +147,7 @@ def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
             os.close(reader)
             os.close(out)
             try:
-                content = pack(run_item(item))
+                content = pack(run_item(item, at))
             except Exception as error:
                 content = pack({"ended": "error", "error": f"{type(error).__name__}: {error}"[:500]})
             with os.fdopen(writer, "wb") as pipe:
@@ -150,11 +158,11 @@ def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
     try:
         return read_outcome(reader, time.monotonic() + seconds, largest)
     except TimeoutError:
-        return pack({"ended": "time"})
+        return pack({"ended": "time", "at": PLACE.unpack(at)[0]})
     except OverflowError:
-        return pack({"ended": "output"})
+        return pack({"ended": "output", "at": -1})
     except EOFError:
-        return pack({"ended": "died"})
+        return pack({"ended": "died", "at": PLACE.unpack(at)[0]})
     finally:
         os.close(reader)
         everyone = -1 if os.getpid() == 1 else -child  # with a namespace of its own, whatever else runs is theirs

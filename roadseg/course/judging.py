@@ -108,7 +108,10 @@ def judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: floa
 def _judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: float) -> dict:
     if outcome.ended:
         text = ENDED.get(outcome.ended, ENDED["died"])
-        return _entry(item, 0, text.format(seconds=seconds, more=3 * seconds, error=outcome.error))
+        why = text.format(seconds=seconds, more=3 * seconds, error=outcome.error)
+        if outcome.at >= 0 and outcome.at not in own:  # a training run that is not there, say
+            return _entry(item, None, f"builds on cell {outcome.at + 1}, which {why}")
+        return _entry(item, 0, why)
     try:
         with np.errstate(all="ignore"):
             aspects, why = verdict(item, outcome.found, seed)

@@ -67,13 +67,15 @@ class SandboxError(RoadsegError):
 class Outcome:
     """What came out for an item: the plain data that its process says, and the errors of its cells, by position.
 
-    ended : time, memory, processes, output, died or error; empty where it came to its end. error : said with it.
+    ended : time, memory, processes, output, died or error; empty where it came to its end. error : said with it; at :
+    the position of the cell that ran then, -1 for none.
     """
 
     found: object
     errors: dict[int, str]
     ended: str
     error: str
+    at: int
     seconds: float
 
 
@@ -238,7 +240,15 @@ def _outcome(content: bytes, ended: str, seconds: float) -> Outcome:
     """What came out, if it can be read."""
     try:
         said = inside.unpack(content) if not ended else {"ended": ended}
-        errors = {int(position): str(text) for position, text in said.get("errors", {}).items()}
-        return Outcome(said.get("found"), errors, str(said.get("ended", "")), str(said.get("error", "")), seconds)
-    except (ValueError, AttributeError):
-        return Outcome(None, {}, "output", "", seconds)
+        errors = {int(position): _without_paths(str(text)) for position, text in said.get("errors", {}).items()}
+        ended, error, at = str(said.get("ended", "")), str(said.get("error", "")), int(said.get("at", -1))
+        return Outcome(said.get("found"), errors, ended, error, at, seconds)
+    except (ValueError, TypeError, AttributeError):
+        return Outcome(None, {}, "output", "", -1, seconds)
+
+
+def _without_paths(text: str) -> str:
+    """What a student may read of an error: folders of this machine by their own names alone."""
+    for path in (cache_folder(), locate().path, PACKAGE.parent, sys.prefix, sys.base_prefix, Path.home()):
+        text = text.replace(str(path), Path(path).name)
+    return text

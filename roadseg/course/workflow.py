@@ -151,14 +151,14 @@ def grade_submissions(
             if waiting and (student is None or len(waiting) > 2 * jobs):
                 first = next(iter(waiting))
                 found = json.loads(json.dumps(waiting.pop(first).result()))
-                yield first, _record(course, first, found, again=bool(only) and _is_graded(course, first))
+                yield first, record(course, first, found, again=bool(only) and _is_graded(course, first))
 
 
 def _notebooks(folder: Path) -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.ipynb")) if path.stem in NOTEBOOKS}
 
 
-def _record(course: Path, student: str, found: dict, *, again: bool) -> list[str]:
+def record(course: Path, student: str, found: dict, *, again: bool) -> list[str]:
     """Let nbgrader record what was found for a student; return the remarks. again : only for some items; the others
     stay as they were found before."""
     path = course / "outcomes" / f"{student}.json"

@@ -323,6 +323,23 @@ def test_behind_the_wall_is_nothing(tmp_path, road_folder, monkeypatch):
     assert outcome.found == [False] * 8 + [True], outcome
 
 
+@pytest.mark.slow
+def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path, road_folder, monkeypatch):
+    """Such as a cell that trains; an answer that never ends costs its points."""
+    own_folders(monkeypatch, tmp_path, road_folder)
+    item, endless = questions.item("answer-4"), "while True:\n    pass"
+    tasks = [
+        judging.task(item, [(3, endless), (4, "steps_in_all = 816")], SEED),
+        judging.task(item, [(3, "pass"), (4, endless)], SEED),
+        judging.task(item, [(3, "import os\nos._exit(0)"), (4, "steps_in_all = 816")], SEED),
+        judging.task(item, [(3, "undefined"), (4, "steps_in_all = 816")], SEED),
+        judging.task(item, [(3, "steps = undefined"), (4, "steps_in_all = steps")], SEED),
+    ]
+    entries = [judging.judged(item, outcome, {4}, SEED, 5) for outcome in sandbox.run(tasks, seconds=5)]
+    assert [entry["points"] for entry in entries] == [None, 0, None, 3, None]
+    assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
+
+
 # --- what comes out is not believed ---------------------------------------------------------------------------------
 
 
@@ -361,7 +378,7 @@ def test_whatever_else_comes_out_is_refused(content):
 
 
 def points(found) -> float | None:
-    outcome = sandbox.Outcome(found, {}, "", "", 1.0)
+    outcome = sandbox.Outcome(found, {}, "", "", -1, 1.0)
     return judging.judged(questions.item("train_step"), outcome, set(), SEED, 20)["points"]
 
 
