@@ -56,6 +56,28 @@ class Seen:
     output: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """What a model did when it was called once, as plain data, of which `described` makes what it is.
+
+    names : of its layers; recorder : what these took and gave; shapes : of its trainable weights, in their order;
+    outputs : what it gave; wrapped : whether in a list or a dict; weightless : whether it has neither weights nor a
+    known beginning; frozen : how many weights are not trained; constant, trained : how its weights were before;
+    training : what goes wrong in training mode.
+    """
+
+    names: tuple[str, ...]
+    recorder: Recorder
+    shapes: tuple[tuple[int, ...], ...]
+    outputs: tuple[np.ndarray, ...]
+    wrapped: bool
+    weightless: bool
+    frozen: int
+    constant: bool
+    trained: bool
+    training: str
+
+
 def unet(function_or_model: Callable | keras.Model) -> Result:
     """Check the student's function, which builds the U-Net when called without arguments, or the model that it
     built."""
@@ -83,7 +105,7 @@ def aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]
     try:
         with aside():
             tf.config.run_functions_eagerly(True)
-            seen = observe(candidate, seed)
+            seen = described(observe(candidate, seed))
     finally:
         random.setstate(drawn)
         for owner in filtered:
@@ -134,8 +156,8 @@ def _measured(seen: Seen) -> Iterator[str]:
 # --- observing -------------------------------------------------------------------------------------------------------
 
 
-def observe(candidate: Any, seed: int = SEED) -> Seen:
-    """Build the network and trace it: what it is, or how far it got."""
+def observe(candidate: Any, seed: int = SEED) -> Seen | Traced:
+    """Build the network and trace it: what it did, or how far it got."""
     if candidate is None or candidate is ...:
         return Seen(NOT_WRITTEN)
     if isinstance(candidate, keras.Model):
@@ -181,12 +203,10 @@ def _is_stub(function: Callable) -> bool:
     return code is None or set(code.co_names) <= {"NotImplementedError"}
 
 
-def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen:
-    """Call a model on random images, with random weights, and explain what its layers are given."""
+def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Traced:
+    """Call a model on random images, with random weights, and note what its layers are given."""
     if wrong := _wrong_inputs(model):
         return wrong
-    if [layer.name for layer in model.layers] == _package_names():
-        return Seen("package_model")
     numbers = np.random.default_rng(seed)
     sides = zip((getattr(model, "input_shape", None) or INPUT_SHAPE)[-3:], INPUT_SHAPE)
     image = noise(*(side or usual for side, usual in sides), numbers)
@@ -213,7 +233,18 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen:
     if error:
         seen = _failed(error, type(model).call, seed, recorder, "call_raises")
     else:
-        seen = _described(model, recorder, value, constant=constant, trained=trained)
+        seen = Traced(
+            tuple(layer.name for layer in model.layers),
+            recorder,
+            tuple(tuple(weight.shape) for weight in model.trainable_weights),
+            tuple(np.asarray(part) for part in keras.tree.flatten(value) if hasattr(part, "shape")),
+            wrapped=isinstance(value, list | tuple | dict),
+            weightless=not model.weights and getattr(model, "inputs", None) is None,
+            frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
+            constant=constant,
+            trained=trained,
+            training=_in_training(model, image, value) if keras.ops.is_tensor(value) else "",
+        )
     if given:
         model.set_weights(before)
     return seen
@@ -255,35 +286,37 @@ def _wrong_inputs(model: keras.Model) -> Seen | None:
     return None
 
 
-def _described(model: keras.Model, recorder: Recorder, value: Any, *, constant: bool, trained: bool) -> Seen:
+def described(traced: Traced | Seen) -> Seen:
     """What a traced model is, with what is wrong with it as a whole."""
-    outputs = [np.asarray(part) for part in keras.tree.flatten(value) if hasattr(part, "shape")]
-    rows = recorder.explained(outputs[:1], "output") if outputs else ()
-    others = [type(layer).__name__ for layer, *_ in recorder.others]
+    if isinstance(traced, Seen):
+        return traced
+    if list(traced.names) == _package_names():
+        return Seen("package_model")
+    recorder, outputs = traced.recorder, traced.outputs
+    rows = recorder.explained([outputs[0]], "output") if outputs else ()
+    others = [other.name for other, *_ in recorder.others]
     right = bool(rows) and not differences(rows)
-    training = _in_training(model, recorder.image, value) if right else ""
-    size = lambda weights: sum(int(np.prod(weight.shape)) for weight in weights)  # noqa: E731
-    count, frozen = size(model.trainable_weights), size(model.non_trainable_weights)
+    count = sum(int(np.prod(shape)) for shape in traced.shapes)
     causes = {
         "disconnected": not outputs or (len(rows) < 2 and bool(recorder.rows)),
         "several_outputs": len(outputs) > 1,
-        "output_wrapped": isinstance(value, list | tuple | dict),
-        "layer_made_in_call": not model.weights and getattr(model, "inputs", None) is None,
+        "output_wrapped": traced.wrapped,
+        "layer_made_in_call": traced.weightless,
         "no_layers": not recorder.rows,
-        "trained_inside": trained,
+        "trained_inside": traced.trained,
         "batch_normalization": "BatchNormalization" in others,
         "normalization": any("Normalization" in name for name in others),
         "dropout": any("Dropout" in name and name not in ("AlphaDropout", "GaussianDropout") for name in others),
-        "random_layer": any(map(RANDOM.search, others)) or training == "random_layer",
+        "random_layer": any(map(RANDOM.search, others)) or (right and traced.training == "random_layer"),
         "whole_image": bool(outputs) and outputs[0].ndim < 3,
         "simple_model": [row.stride for row in rows[:2]] == [(2, 2), (2, 2)] and len(rows) == 4,
         "resized": bool({"Resizing", "Cropping2D"} & set(others)) and right,
-        "frozen_weights": frozen > 0,
-        "constant_weights": constant,
-        "convolution_activation": training == "convolution_activation" and count == right_count() and right,
+        "frozen_weights": traced.frozen > 0,
+        "constant_weights": traced.constant,
+        "convolution_activation": right and traced.training == "convolution_activation" and count == right_count(),
     }
     cause = next((cause for cause, holds in causes.items() if holds), None)
-    found = {"several_outputs": number(len(outputs)), "frozen_weights": f"{frozen:,}"}.get(cause, "")
+    found = {"several_outputs": number(len(outputs)), "frozen_weights": f"{traced.frozen:,}"}.get(cause, "")
     return Seen(cause, found, None, rows, count, outputs[0].shape[1:] if outputs else ())
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from roadseg.backend import keras
-from roadseg.checks.trace import FUNCTIONS, IMAGE, UNKNOWN, Row, Term, changing, pruned, row_of
+from roadseg.checks.trace import FUNCTIONS, IMAGE, UNKNOWN, Row, Term, other_of, pruned, row_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Sketch:
         if isinstance(layer, keras.layers.Activation):
             terms = tuple(replace(term, function=_composed(term.function, layer)) for term in given.terms)
         else:
-            terms = tuple(replace(term, change=f"{term.change} {changing(layer)}".strip()) for term in given.terms)
+            change = other_of(layer).change
+            terms = tuple(replace(term, change=f"{term.change} {change}".strip()) for term in given.terms)
         return Maps(terms, shape, given.merged)
 
     def model(self, inputs: Maps, outputs: Maps) -> tuple[Row, ...]:

@@ -99,19 +99,29 @@ def row_of(layer: Any, taken: tuple[int, ...], gave: tuple[int, ...], key: int) 
     )
 
 
-def merging(layer: Any, taken: list[int], gave: int) -> str:
-    """How a layer brings several feature maps together, from their numbers of channels."""
-    joined = "join" if gave == sum(taken) else "join other axis"
-    return {"Add": "add", "Concatenate": joined}.get(type(layer).__name__, "merge")
+@dataclass(frozen=True)
+class Other:
+    """A layer without a kernel. name : of its class; change : what it does to size or place, by its name;
+    is_activation : whether it computes each value on its own."""
+
+    name: str
+    change: str
+    is_activation: bool
+
+    def merging(self, taken: list[int], gave: int) -> str:
+        """How it brings several feature maps together, from their numbers of channels."""
+        joined = "join" if gave == sum(taken) else "join other axis"
+        return {"Add": "add", "Concatenate": joined}.get(self.name, "merge")
 
 
-def changing(layer: Any) -> str:
-    """What a layer without a kernel does to size or place, by its name."""
-    name = type(layer).__name__
+def other_of(layer: Any) -> Other:
+    """What there is to say of a layer without a kernel."""
+    name = change = type(layer).__name__
     if "Pooling" in name and hasattr(layer, "pool_size"):
         sides = [" x ".join(map(str, pair)) for pair in (layer.pool_size, layer.strides)]
-        name += f" of {sides[0]} in steps of {sides[1]}"
-    return POOLED if name == "MaxPooling2D of 2 x 2 in steps of 2 x 2" else name
+        change += f" of {sides[0]} in steps of {sides[1]}"
+    change = POOLED if change == "MaxPooling2D of 2 x 2 in steps of 2 x 2" else change
+    return Other(name, change, isinstance(layer, ACTIVATIONS))
 
 
 def pruned(rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -138,13 +148,14 @@ def pruned(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 class Recorder:
     """Notes the calls of layers, with the arrays that they take and give, and explains what they are made of.
 
-    rows : layers with a kernel, each with what it takes and what it gives before its activation; others : those
-    without, likewise.
+    rows : layers with a kernel, each with what it takes and what it gives before its activation; weights : of each of
+    these; others : layers without a kernel, like rows.
     """
 
     image: np.ndarray
     rows: list[tuple[Row, np.ndarray, np.ndarray]] = field(default_factory=list)
-    others: list[tuple[Any, list, np.ndarray]] = field(default_factory=list)
+    weights: list[list[np.ndarray]] = field(default_factory=list)
+    others: list[tuple[Other, list, np.ndarray]] = field(default_factory=list)
     values: dict[tuple[Term, bool], np.ndarray] = field(default_factory=dict)
     calls: int = 0
 
@@ -178,8 +189,9 @@ class Recorder:
         row = row_of(layer, inputs[0].shape, gave.shape, id(layer)) if inputs else None
         if row:
             self.rows.append((row, inputs[0], gave))
+            self.weights.append([np.asarray(weight) for weight in layer.weights])
         else:
-            self.others.append((layer, inputs, gave))
+            self.others.append((other_of(layer), inputs, gave))
 
     def explained(self, end: list[np.ndarray], kind: str) -> tuple[Row, ...]:
         """The rows of a network, each with its terms, and one more for what comes at its end; sizes are those for
@@ -216,15 +228,15 @@ class Recorder:
                         return (plain[number], plain[other]), merged
         return (self._nearest(array, known),), ""
 
-    def _explain_layer(self, layer: Any, inputs: list, gave: np.ndarray, known: int) -> tuple[tuple[Term, ...], str]:
+    def _explain_layer(self, layer: Other, inputs: list, gave: np.ndarray, known: int) -> tuple[tuple[Term, ...], str]:
         """The terms that a layer without a kernel is given, with its own name as their change."""
         if len(inputs) > 1:
             terms = tuple(term for part in inputs for term in self._explain(part, known)[0])
-            return terms, merging(layer, [part.shape[-1] for part in inputs], gave.shape[-1])
+            return terms, layer.merging([part.shape[-1] for part in inputs], gave.shape[-1])
         terms, merged = self._explain(inputs[0], known)
-        if isinstance(layer, ACTIVATIONS):
+        if layer.is_activation:
             return tuple(replace(term, function=UNKNOWN) for term in terms), merged
-        return tuple(replace(term, change=f"{term.change} {changing(layer)}".strip()) for term in terms), merged
+        return tuple(replace(term, change=f"{term.change} {layer.change}".strip()) for term in terms), merged
 
     def _single(self, array: np.ndarray, known: int) -> Term | None:
         """The term that an array is, with zeros around it left aside."""
@@ -289,11 +301,18 @@ def noise(height: int, width: int, depth: int, random: np.random.Generator) -> n
 
 def randomized(model: keras.Model, random: np.random.Generator) -> None:
     """Give all trained weights random values, so that no two of them are alike."""
-    for weight in model.trainable_weights:
-        fan_in = max(np.prod(weight.shape[:-1]), 1)
-        spread = np.sqrt(2 / fan_in) if len(weight.shape) > 1 else 0.1
-        spread *= 10 if weight.shape[-1] == 1 else 1  # so that probabilities come close to 0 and to 1
-        weight.assign(random.normal(scale=spread, size=weight.shape))
+    weights = model.trainable_weights
+    for weight, values in zip(weights, drawn_weights([tuple(weight.shape) for weight in weights], random)):
+        weight.assign(values)
+
+
+def drawn_weights(shapes: list[tuple[int, ...]], random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Random values, float32, for weights of these shapes."""
+    for shape in shapes:
+        fan_in = max(np.prod(shape[:-1]), 1)
+        spread = np.sqrt(2 / fan_in) if len(shape) > 1 else 0.1
+        spread *= 10 if shape[-1:] == (1,) else 1  # so that probabilities come close to 0 and to 1
+        yield random.normal(scale=spread, size=shape).astype(np.float32)
 
 
 def _corner(array: np.ndarray, side: int = 8) -> np.ndarray:

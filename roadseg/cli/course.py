@@ -6,16 +6,15 @@ example:
 
 import argparse
 import os
-import time
 from argparse import ArgumentParser, Namespace
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import roadseg
 from roadseg.cli.start import open_jupyterlab
-from roadseg.course import workflow
-from roadseg.course.workflow import CourseError
+from roadseg.course import sandbox, workflow
 from roadseg.errors import OptionError
 from roadseg.storage import project_root
+from roadseg.workbook import questions
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -28,13 +27,19 @@ def add_options(parser: ArgumentParser) -> None:
         if name != "setup":
             added[name].add_argument("--course", type=Path, metavar="COURSE", help="its folder (default: course)")
     added["setup"].add_argument("course", nargs="?", type=Path, metavar="COURSE", help="folder (default: course)")
+    text = 'when submissions are due, such as "2027-03-01 23:59 CET"; see LateDays in nbgrader_config.py'
+    added["setup"].add_argument("--due", metavar="TIME", help=text)
     added["collect"].add_argument("folder", type=Path, metavar="FOLDER", help="folder with the zips, at any depth")
     added["open"].add_argument("--lab", nargs=argparse.REMAINDER, default=[], metavar="OPTION", help="for JupyterLab")
     grading = added["grade"]
     grading.add_argument("students", nargs="*", metavar="STUDENT", help="only these, even if they have been graded")
+    grading.add_argument("--all", action="store_true", help="everybody, even if they have been graded")
+    grading.add_argument(
+        "--item", action="append", default=[], metavar="NAME", help="only this item again, of everybody"
+    )
     grading.add_argument("--jobs", type=int, metavar="N", default=1, help="submissions at a time, two cores each (1)")
-    text = f"for a submission (default {workflow.SECONDS}); what has not run by then is graded by hand"
-    grading.add_argument("--seconds", type=int, metavar="N", default=workflow.SECONDS, help=text)
+    text = "that an answer may take (default: measured with the reference answers)"
+    grading.add_argument("--seconds", type=float, metavar="N", help=text)
 
 
 def run(options: Namespace) -> int:
@@ -49,7 +54,10 @@ def _folder(options: Namespace) -> Path:
 def setup(options: Namespace) -> int:
     """Make or renew the course folder, and the archive to hand out."""
     course = _folder(options)
-    workflow.set_up_course(course)
+    for line in workflow.set_up_course(course):
+        print(line)
+    if options.due:
+        workflow.set_due_date(course, options.due)
     print(f"Hand out {course / workflow.ARCHIVE}. The next steps:")
     flag = f" --course {options.course}" if options.course else ""
     for name, step in list(STEPS.items())[1:]:
@@ -76,26 +84,22 @@ def collect(options: Namespace) -> int:
 
 def grade(options: Namespace) -> int:
     """Grade code, numbers and choices of everything new or changed."""
-    least = workflow.SECONDS_TO_FINISH + 1
-    if options.jobs < 1 or options.seconds < least:
-        found = f"--jobs {options.jobs} --seconds {options.seconds}"
-        raise OptionError(f"{found}: expected at least 1 job and {least} seconds.")
+    if options.jobs < 1 or (options.seconds is not None and options.seconds <= 0):
+        raise OptionError(
+            f"--jobs {options.jobs} --seconds {options.seconds}: expected at least 1 job and some seconds."
+        )
+    only = frozenset(questions.item(name).id for name in options.item)
     course = _folder(options)
-    students = workflow.students_to_grade(course, options.students)
-    workflow.prepare_data_and_runs(course)
-
-    def grade_one(student: str) -> str:
-        started = time.monotonic()
-        try:
-            remarks = workflow.grade_submission(student, course, seconds=options.seconds)
-            outcome = _summary(workflow.read_points(course)[student])
-        except CourseError as error:
-            outcome, remarks = f"not graded: {error}", []
-        return "\n  ".join([f"{student}: {outcome} ({time.monotonic() - started:.0f} s)", *remarks])
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for lines in pool.map(grade_one, students):
-            print(lines, flush=True)
+    students = workflow.students_to_grade(course, options.students, everybody=options.all or bool(only))
+    if students:
+        roadseg.load(log=print)  # answers may read the images, and nobody waits for them to be resized
+        print(f"Student code runs behind {sandbox.WALLS[sandbox.walls()]}.")
+        seconds = options.seconds or workflow.seconds_for_an_answer(course)
+        print(f"An answer may take {seconds:.0f} s.", flush=True)
+        grading = {"seconds": seconds, "jobs": options.jobs, "only": only}
+        for student, remarks in workflow.grade_submissions(students, course, **grading):
+            points = _summary(workflow.read_points(course)[student])
+            print("\n  ".join([f"{student}: {points}", *remarks]), flush=True)
     ungraded = workflow.students_to_grade(course, [])
     print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")
     return int(not set(students).isdisjoint(ungraded))
@@ -119,9 +123,10 @@ def open_formgrader(options: Namespace) -> int:
 
 
 def feedback(options: Namespace) -> int:
-    """Make a page of feedback for each student and notebook."""
+    """Make a page of feedback for each student."""
     course = _folder(options)
-    print(f"The pages are in {workflow.make_feedback(course)}.")
+    pages = workflow.make_feedback(course)
+    print(f"The pages are in {course / 'feedback'}; new: {len(pages)}.")
     _print_ungraded(course)
     return 0
 

@@ -5,9 +5,14 @@ archive          what a class gets: the package and blank notebooks, and no answ
 collect          the notebooks that count, of what students hand in
 delivery         files in folders and zips, and whose they are
 roster           names that platforms give, and the course's table of students
-nbgrader_config  nbgrader's settings, copied into each course folder
-grading          the preprocessors that these settings name
-needs            which cells of a notebook grading runs
+judging          a submission graded, from bytes to plain data
+sandbox, inside  the wall around student code, and what runs behind it
+cells, needs     what nbgrader knows of a notebook, and which of its cells an answer needs
+signs            what stands out in a student's code
+sanitizing       notebooks of which nothing runs in a browser
+grading          what is added to nbgrader's grading, named in its settings
+nbgrader_config  these settings, copied into each course folder
+feedback         a page for each student
 
 Left out of the copy for students.
 """

@@ -1,192 +1,123 @@
-"""What this course adds to nbgrader's autograding: three preprocessors, which `nbgrader_config.py` names.
+"""What this course adds to nbgrader's autograding: three preprocessors and a plugin, named in `nbgrader_config.py`.
 
-RestoreCells   : answers and tests get their nbgrader metadata back, and missing cells return.
-ExecuteNeeded  : only the cells that a grade needs run, and a kernel that dies or never ends stops nothing else.
-ShowRubrics    : each text gets its rubric above it, and tests that could not run fairly are left to be graded by hand.
+RestoreCells   : answers and tests get their nbgrader metadata back, missing cells return, and nothing that a student
+                 wrote runs when the notebook is shown.
+RecordPoints   : tests get the points that `judging` gave, as their output; nothing runs here.
+ShowRubrics    : each text gets its rubric above it, and a mark stays where what it is for has not changed.
+LateDays       : takes points off for late days.
 """
 
-import copy
-import time
+import json
+import math
 from pathlib import Path
 
 import nbformat
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader import utils
-from nbgrader.api import Gradebook
-from nbgrader.preprocessors import Execute, NbGraderPreprocessor
+from nbgrader.api import Grade, Gradebook
+from nbgrader.plugins import LateSubmissionPlugin
+from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Float, Unicode
 
-from roadseg.course.needs import needed_cells
+from roadseg.course.cells import BY_HAND, grade_id, restore
+from roadseg.course.sanitizing import sanitize
 from roadseg.workbook import questions
 
-REMARKS = "roadseg_grading"  # metadata of a graded notebook: remarks for the teacher about how grading went
-BY_HAND = "roadseg_by_hand"  # metadata of a test that could not run fairly: why
-SUMMARY = '<summary style="display: list-item; cursor: pointer">Reference answer</summary>'  # with its triangle
+SECONDS_A_DAY = 24 * 60 * 60
+SUMMARY = '<summary style="display: list-item">Reference answer</summary>'  # with its triangle
 
 
 class RestoreCells(NbGraderPreprocessor):
-    """Give each answer and test its nbgrader metadata again, once each, and put back missing cells that grading needs.
-
-    A cell is known by its nbgrader name, or by its id where a program has dropped that. Of duplicates the first that
-    was worked on counts; the others stay as ordinary cells. A text that is put back is blank, and so earns no points; a
-    test that is put back tests what the notebook defines; code to be graded is not put back.
-    """
+    """Restore what nbgrader needs in a submitted notebook, and sanitize it."""
 
     handed_out = Unicode(help="folder of the notebooks as they were handed out").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        """Restore the cells of a submitted notebook."""
+        """Restore the cells of a submitted notebook, as `judging` has done before it ran some of them."""
         original = nbformat.read(Path(self.handed_out) / f"{resources['nbgrader']['notebook']}.ipynb", as_version=4)
-        nb = nbformat.v4.upgrade(nb)  # some programs save an older format, without ids
-        nb.metadata[REMARKS] = []
-        chosen = {id(_find_answer(nb, cell)): cell for cell in original.cells if _grade_id(cell)}
+        nb, _ = restore(nb, original)
+        sanitize(nb, original)
+        return nb, resources
+
+
+class RecordPoints(NbGraderPreprocessor):
+    """Give each test the points that it earned as its output, from which nbgrader takes them."""
+
+    outcome = Unicode(help="file of what `judging.grade` found, as JSON").tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Write what was found into the outputs of tests and of cells that failed."""
+        found = json.loads(Path(self.outcome).read_text("utf-8"))
+        for position, text in found["errors"].get(resources["nbgrader"]["notebook"], {}).items():
+            nb.cells[int(position)].outputs = [new_output("error", ename="", evalue=text, traceback=[text])]
         for cell in nb.cells:
-            for name in ("nbgrader", BY_HAND):
-                cell.metadata.pop(name, None)
-            if id(cell) in chosen:
-                cell.metadata.nbgrader = copy.deepcopy(chosen[id(cell)].metadata.nbgrader)
-        self._put_back(nb, original)
+            if cell.cell_type == "code" and utils.is_grade(cell):
+                _show_points(cell, found["items"][grade_id(cell).removeprefix("check-")])
         return nb, resources
 
-    def _put_back(self, nb: NotebookNode, original: NotebookNode) -> None:
-        """Insert each missing cell after the last of the cells that preceded it; note all that are missing."""
-        wanted = {i for i, cell in enumerate(original.cells) if utils.is_grade(cell)}
-        wanted |= needed_cells(*_graded_code(original))
-        before: set[str] = set()
-        for index, cell in enumerate(original.cells):
-            if index in wanted and not any(_is_same(other, cell) for other in nb.cells):
-                nb.metadata[REMARKS].append(f"{cell.id} was deleted")
-                if utils.is_grade(cell) or not utils.is_solution(cell):
-                    last = max((i for i, other in enumerate(nb.cells) if _names(other) & before), default=-1)
-                    nb.cells.insert(last + 1, copy.deepcopy(cell))
-            before |= _names(cell)
 
-
-def _find_answer(nb: NotebookNode, original: NotebookNode) -> NotebookNode | None:
-    """The cell of a notebook that counts for an answer or a test; None where all such cells are missing."""
-    same = [cell for cell in nb.cells if _grade_id(cell) == _grade_id(original)]
-    same = same or [cell for cell in nb.cells if cell.get("id") == original.id]
-    worked_on = [cell for cell in same if cell.source.strip() not in ("", original.source.strip())]
-    return next(iter(worked_on or same), None)
-
-
-def _grade_id(cell: NotebookNode) -> str:
-    """The name by which nbgrader knows a cell; empty where it does not."""
-    role = cell.metadata.get("nbgrader")
-    return str(role.get("grade_id", "")) if isinstance(role, dict) else ""
-
-
-def _names(cell: NotebookNode) -> set[str]:
-    return {_grade_id(cell), cell.get("id", "")} - {""}
-
-
-def _is_same(cell: NotebookNode, original: NotebookNode) -> bool:
-    """Whether a cell is one that was handed out: by its nbgrader name, otherwise by its id or source."""
-    if _grade_id(original):
-        return _grade_id(cell) == _grade_id(original)
-    return cell.get("id") == original.id or cell.source == original.source
-
-
-def _graded_code(nb: NotebookNode) -> tuple[list[str], set[int]]:
-    """The code of each cell, empty for texts; and the positions of the answers in code and of the tests."""
-    sources = [cell.source if cell.cell_type == "code" else "" for cell in nb.cells]
-    return sources, {i for i, cell in enumerate(nb.cells) if cell.cell_type == "code" and _grade_id(cell)}
-
-
-class ExecuteNeeded(Execute):
-    """Run the answers, the tests and what these need; all other cells keep the outputs that the student saw.
-
-    A cell that exceeds its time, or ends the kernel, ends the run of its notebook. Tests after it, and tests that
-    failed because something other than an answer could not run, are left to be graded by hand.
-    """
-
-    until = Float(float("inf"), help="time.time() after which no cell runs").tag(config=True)
-
-    def preprocess(self, nb: NotebookNode, resources: dict, km=None) -> tuple[NotebookNode, dict]:
-        """Run the cells of a notebook that grading needs."""
-        self.sources, self.graded = _graded_code(nb)
-        self.needed = needed_cells(self.sources, self.graded)
-        self.failed: set[int] = set()  # cells that failed, and are no answers or tests
-        self.ended = ""  # why no further cell runs
-        self.shutdown_kernel = "immediate"
-        self.timeout_func = self._seconds
-        if time.time() < self.until:
-            return super().preprocess(nb, resources, km)
-        self.nb = nb
-        for index, cell in enumerate(nb.cells):  # without a kernel, as nothing runs
-            self.preprocess_cell(cell, resources, index)
-        return nb, resources
-
-    def _seconds(self, cell: NotebookNode) -> float:
-        """The time limit of a cell: doubled for a cell that answers build on, where TensorFlow loads."""
-        limit = self.timeout if _grade_id(cell) else 2 * self.timeout
-        return max(1.0, min(limit, self.until - time.time()))
-
-    def preprocess_cell(self, cell: NotebookNode, resources: dict, index: int) -> tuple[NotebookNode, dict]:
-        """Run a cell if it is needed; note which tests are left to be graded by hand."""
-        if index not in self.needed:
-            return cell, resources
-        if not self.ended and time.time() >= self.until:
-            self._end("there was no time left")
-        if self.ended:
-            _show_error(cell, "DidNotRun", self.ended)
-            self._leave_to_teacher(cell, self.ended)
-            return cell, resources
-        try:
-            super().preprocess_cell(cell, resources, index)
-        except (CellTimeoutError, DeadKernelError) as error:
-            why = "exceeded its time" if isinstance(error, CellTimeoutError) else "ended the kernel"
-            _show_error(cell, type(error).__name__, f"this cell {why}")
-            self._end(f"{_grade_id(cell) or f'cell {index + 1}'} {why}")
-        if any(output.output_type == "error" for output in cell.outputs):
-            if index not in self.graded:
-                self.failed.add(index)
-            elif self.failed & needed_cells(self.sources, {index}):
-                names = ", ".join(str(i + 1) for i in sorted(self.failed))
-                self._leave_to_teacher(cell, f"what it builds on could not be run (cell {names})")
-        return cell, resources
-
-    def _leave_to_teacher(self, cell: NotebookNode, why: str) -> None:
-        if utils.is_grade(cell):
-            cell.metadata[BY_HAND] = why
-
-    def _end(self, why: str) -> None:
-        """Run no further cell."""
-        self.ended = why
-        self.nb.metadata[REMARKS].append(why)
-
-
-def _show_error(cell: NotebookNode, name: str, why: str) -> None:
-    """Give a cell the output of an error, by which nbgrader knows that a test failed."""
-    cell.outputs = [new_output("error", ename=name, evalue=why, traceback=[f"{name}: {why}"])]
+def _show_points(cell: NotebookNode, entry: dict) -> None:
+    """The outputs of a test: which aspects are right, what its function raised, and the points as the last value."""
+    lines = [f"{'right' if right else 'not right'}: {name}" for name, right in entry["aspects"]]
+    lines += [entry["why"]] if entry["why"] else []
+    cell.outputs = [new_output("stream", text="\n".join(lines) + "\n")] if lines else []
+    if entry["points"] is None:
+        cell.metadata[BY_HAND] = entry["why"]
+    cell.outputs.append(new_output("execute_result", {"text/plain": f"{entry['points'] or 0}"}))
 
 
 class ShowRubrics(NbGraderPreprocessor):
-    """Put its rubric above each text, for formgrader and feedback; reopen the grades that are to be given by hand."""
+    """Put its rubric above each text, for formgrader and feedback; decide which grades are to be given by hand."""
 
     worked = Unicode(help="folder of the worked notebooks").tag(config=True)
+    outcome = Unicode(help="file with the sources of the answers that were graded before, as JSON").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Insert rubrics above texts, and notes above tests that are graded by hand."""
         place = resources["nbgrader"]
         worked = nbformat.read(Path(self.worked) / f"{place['notebook']}.ipynb", as_version=4)
-        references = {_grade_id(cell): cell.source for cell in worked.cells}
+        references = {grade_id(cell): cell.source for cell in worked.cells}
+        graded_before = json.loads(Path(self.outcome).read_text("utf-8"))["graded_before"]
+        sources = {grade_id(cell): cell.source for cell in nb.cells}
         cells = []
-        for cell in nb.cells:
-            name = _grade_id(cell)
-            if name in questions.rubrics():
-                cells.append(new_markdown_cell(rubric_text(questions.item(name), references[name])))
-            elif BY_HAND in cell.metadata:
-                cells.append(new_markdown_cell(_box("warning", f"**To grade by hand:** {cell.metadata[BY_HAND]}.")))
-                with Gradebook(place["db_url"]) as gradebook:
+        with Gradebook(place["db_url"]) as gradebook:
+            for cell in nb.cells:
+                name = grade_id(cell)
+                if utils.is_grade(cell):
                     grade = gradebook.find_grade(name, place["notebook"], place["assignment"], place["student"])
-                    grade.auto_score, grade.needs_manual_grade = None, True
-                    gradebook.db.commit()
-            cells.append(cell)
+                    answer = name.removeprefix("check-")
+                    _settle(grade, cell, unchanged=answer in sources and graded_before.get(answer) == sources[answer])
+                if name in questions.rubrics():
+                    cells.append(new_markdown_cell(rubric_text(questions.item(name), references[name])))
+                elif BY_HAND in cell.metadata:
+                    cells.append(new_markdown_cell(_box("warning", f"**To grade by hand:** {cell.metadata[BY_HAND]}.")))
+                cells.append(cell)
+            gradebook.db.commit()
         nb.cells = cells
         return nb, resources
+
+
+def _settle(grade: Grade, cell: NotebookNode, *, unchanged: bool) -> None:
+    """Say whether a grade is to be given by hand: nbgrader reopens all that a teacher has given, whatever changed."""
+    if BY_HAND in cell.metadata:
+        grade.auto_score = None
+    if grade.manual_score is not None:
+        grade.needs_manual_grade = not unchanged
+    else:
+        grade.needs_manual_grade = grade.auto_score is None
+
+
+class LateDays(LateSubmissionPlugin):
+    """Takes points off for late days."""
+
+    percent = Float(0, help="of the points, for each day that has begun").tag(config=True)
+    free_days = Float(0, help="days late that cost nothing").tag(config=True)
+
+    def late_submission_penalty(self, student_id: str, score: float, total_seconds_late: float) -> float:
+        """The points that a notebook with this score loses."""
+        days = math.ceil(total_seconds_late / SECONDS_A_DAY - self.free_days)
+        return round(score * min(max(days, 0) * self.percent / 100, 1), 2)
 
 
 def rubric_text(item: questions.Item, reference: str) -> str:

@@ -1,6 +1,5 @@
 """nbgrader's settings of a course. `python -m roadseg course setup` copies this file there once; then it is yours."""
 
-import os
 from pathlib import Path
 
 from roadseg import workbook
@@ -15,7 +14,8 @@ c.CourseDirectory.course_id = course.name
 c.ClearSolutions.code_stub = {"python": workbook.CODE_STUB}
 c.ClearSolutions.text_stub = workbook.TEXT_STUB
 
-# Missing cells are put back, only what a grade needs runs, and each text is graded below its rubric.
+# Missing cells are put back, nothing that a student wrote runs in a browser, and each text is graded below its rubric.
+# No code runs here: `python -m roadseg course grade` runs it behind a wall, and names the file with what was found.
 c.Autograde.sanitize_preprocessors = [
     "roadseg.course.grading.RestoreCells",
     "nbgrader.preprocessors.OverwriteKernelspec",
@@ -23,8 +23,7 @@ c.Autograde.sanitize_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 c.Autograde.autograde_preprocessors = [
-    "roadseg.course.grading.ExecuteNeeded",
-    "nbgrader.preprocessors.IgnorePattern",
+    "roadseg.course.grading.RecordPoints",
     "nbgrader.preprocessors.LimitOutput",
     "nbgrader.preprocessors.SaveAutoGrades",
     "nbgrader.preprocessors.AssignLatePenalties",
@@ -33,10 +32,10 @@ c.Autograde.autograde_preprocessors = [
 ]
 c.RestoreCells.handed_out = str(course / "release" / ASSIGNMENT)
 c.ShowRubrics.worked = str(course / "source" / ASSIGNMENT)
-c.ExecuteNeeded.timeout = 30  # seconds for a cell with an answer or a test, twice as many for one that they build on
+c.HTMLExporter.filters = {"markdown2html": "roadseg.course.sanitizing.markdown2html"}
 
-# nbgrader takes whatever a test writes to stderr for its failure; a warning should cost no points.
-c.IgnorePattern.enabled = True
-c.IgnorePattern.pattern = "."
-
-os.environ["ROADSEG_RUNS"] = str(course / "runs")  # graded code writes no runs into your own folder
+# What late days cost, from the due date (`setup --due`, or the formgrader) and the time stamps of what was collected.
+# It is reckoned when a submission is graded: after marking, `python -m roadseg course grade --all` reckons it anew.
+c.AssignLatePenalties.plugin_class = "roadseg.course.grading.LateDays"
+c.LateDays.percent = 0  # of the points, for each day that has begun
+c.LateDays.free_days = 0

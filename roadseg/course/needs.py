@@ -41,12 +41,16 @@ def needed_cells(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
         found |= more
 
 
+def parsed(source: str) -> list[ast.stmt]:
+    """The statements of a cell, with IPython's `%` and `!` lines as the calls they stand for. Raises SyntaxError."""
+    return ast.parse(TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "", source))).body
+
+
 @cache
 def find_names(source: str) -> Names:
     """The names of a cell, with IPython's `%` and `!` lines as the calls they stand for; none if it is not Python."""
     try:
-        code = TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "", source))
-        statements = ast.parse(code).body
+        statements = parsed(source)
         tables = [symtable.symtable(ast.unparse(statement), "cell", "exec") for statement in statements]
     except SyntaxError:
         statements, tables = [], []

@@ -1,14 +1,18 @@
-"""A course from setup to points, with five submissions; and the errors on the way."""
+"""A course from setup to points, with six submissions; and the errors on the way."""
 
 import csv
 import importlib.util
 import io
+import json
 import re
+import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import files_below
 from handed_in import (
     GRADED,
     POINTS,
@@ -80,7 +84,8 @@ def test_every_step_requires_a_course(step, tmp_path):
         (["grade"], CourseError, "course collect"),
         (["grade", "ada", "bob"], CourseError, "ada, bob"),
         (["grade", "--jobs", "0"], OptionError, "--jobs 0"),
-        (["grade", "--seconds", "15"], OptionError, "--seconds 15"),
+        (["grade", "--seconds", "0"], OptionError, "--seconds 0"),
+        (["grade", "--item", "answer-99"], OptionError, "answer-99"),
         (["feedback"], CourseError, "course grade"),
     ],
 )
@@ -122,7 +127,7 @@ def test_by_default_the_course_folder_is_in_the_project(tmp_path, course):
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory, road_folder) -> dict:
-    """A course from setup to points, with five submissions: its folder, all that was printed, and the points."""
+    """A course from setup to points, with six submissions: its folder, all that was printed, and the points."""
     folder = tmp_path_factory.mktemp("course")
     for student, books in submissions().items():
         hand_in(folder / "in" / f"{student}.zip", books)
@@ -131,10 +136,10 @@ def graded(tmp_path_factory, road_folder) -> dict:
         set_own_folders(patch, folder, road_folder)
         patch.setattr(sys, "stdout", printed)
         assert command("setup", course) == 0
-        with open(course / "nbgrader_config.py", "a") as settings:
-            settings.write("c.ExecuteNeeded.timeout = 90  # other tests may run beside this one\n")
         assert command("collect", folder / "in", "--course", course) == 0
-        assert command("grade", "--jobs", "2", "--seconds", "600", "--course", course) == 0
+        before = files_below(course / "submitted")
+        assert command("grade", "--seconds", "60", "--course", course) == 0
+        assert files_below(course / "submitted") == before
         assert command("feedback", "--course", course) == 0
         assert command("points", "--course", course) == 0
     return {"course": course, "printed": printed.getvalue(), "points": points_of(course)}
@@ -148,8 +153,8 @@ def set_own_folders(monkeypatch, folder: Path, road_folder: Path) -> None:
 
 
 def submissions() -> dict[str, dict[str, dict]]:
-    """Five students, by what their submissions show; the third has a number for a name, as many have."""
-    found = {name: perfect() for name in ("perfect", "blank", "8103", "deleted", "endless")}
+    """Six students, by what their submissions show; the third has a number for a name, as many have."""
+    found = {name: perfect() for name in ("perfect", "blank", "8103", "deleted", "endless", "attacker")}
     found["blank"] = blank()
     for name, source in (
         ("answer-3", "steps_per_epoch = 70"),
@@ -162,14 +167,20 @@ def submissions() -> dict[str, dict[str, dict]]:
     delete(found["deleted"]["03_written_questions"], "answer-7", "answer-4")
     head = "".join(cell_of(blank()["01_simple_model"], "train_step")["source"][:1])
     set_source(found["endless"]["01_simple_model"], "train_step", f"{head}    while True:\n        pass")
+    attack = "import os\nfor number in range(2, 50):\n    os.kill(os.getppid(), 9)\n    os.kill(1, 9)\n"
+    set_source(found["attacker"]["01_simple_model"], "train_step", f"{attack}train_step = training.train_step")
+    set_source(found["attacker"]["02_unet"], "build_unet", "checks.points = print\nbuild_unet = models.unet")
+    script = "<img src=x onerror='alert(1)'><script>alert(1)</script>"
+    set_source(found["attacker"]["03_written_questions"], "answer-1", script)
     return found
 
 
 def points_of(course: Path) -> dict[str, dict[str, float | None]]:
     """The table of points: by student and item, None where nobody has graded."""
-    found: dict[str, dict[str, float | None]] = {}
+    found = {}
     for row in csv.DictReader((course / "points.csv").read_text("utf-8").splitlines()):
-        found.setdefault(row["student"], {})[row["id"] or "total"] = float(row["points"]) if row["points"] else None
+        points = {name: float(row[name]) if row[name] else None for name in (*POINTS, ASSIGNMENT)}
+        found[row["SIS Login ID"]] = points
     return found
 
 
@@ -182,18 +193,20 @@ def points_of(course: Path) -> dict[str, dict[str, float | None]]:
         ("8103", {"answer-3": 0.0, "answer-4": 0.0, "answer-8": 0.0}),
         ("deleted", {"val_step": 0.0, "answer-7": 0.0, "answer-4": 0.0}),
         ("endless", {"train_step": 0.0}),
+        ("attacker", {"train_step": 0.0, "build_unet": 0.0}),
     ],
 )
 def test_points_of_each_item(graded, student, other):
     """Full points for all but texts, which wait for the teacher, apart from those named."""
     expected = {name: None if name in TEXTS else float(points) for name, points in POINTS.items()} | other
-    assert graded["points"][student] == {**expected, "total": sum(points or 0 for points in expected.values())}
+    total = None if None in expected.values() else sum(expected.values())
+    assert graded["points"][student] == {**expected, ASSIGNMENT: total}
 
 
 @pytest.mark.slow
 def test_the_teacher_sees_points_deleted_cells_and_who_is_ungraded(graded):
     lines = graded["printed"].splitlines()
-    (perfect_line,) = (line for line in lines if re.match(r"perfect: .* s\)$", line))
+    (perfect_line,) = (line for line in lines if re.match(r"perfect: \d", line))
     assert re.findall(r"\d+", perfect_line)[:3] == ["47", "47", "13"]  # points, of so many, texts to grade
     deleted = [line.split()[:2] for line in lines if line.endswith("deleted")]
     assert deleted == [
@@ -202,7 +215,8 @@ def test_the_teacher_sees_points_deleted_cells_and_who_is_ungraded(graded):
         ["03_written_questions:", "answer-4"],
         ["03_written_questions:", "answer-7"],
     ]
-    assert lines[-1].endswith(": 8103, deleted, endless, perfect.")
+    assert lines[-1].endswith(": 8103, attacker, deleted, endless, perfect.")
+    assert "os.kill" in graded["printed"] and "checks.points" in graded["printed"]
 
 
 @pytest.mark.slow
@@ -221,34 +235,112 @@ def test_the_release_and_the_blank_copies_agree(graded, name):
 @pytest.mark.slow
 def test_graders_and_students_see_the_rubric_above_each_text(graded):
     course = graded["course"]
+    page = (course / "feedback" / "perfect" / ASSIGNMENT / f"{ASSIGNMENT}.html").read_text("utf-8")
     for name in GRADED:
-        page = (course / "feedback" / "perfect" / ASSIGNMENT / f"{name}.html").read_text("utf-8")
         book = nbformat.read(course / "autograded" / "perfect" / ASSIGNMENT / f"{name}.ipynb", as_version=4)
         for above, cell in zip(book.cells, book.cells[1:]):
             if (item := cell.metadata.get("nbgrader", {}).get("grade_id")) in TEXTS:
                 assert all(idea in above.source for idea in questions.rubrics()[item].ideas)
                 assert f"{questions.item(item).label}, {POINTS[item]} points" in page
-    assert len(list(course.glob(f"feedback/*/{ASSIGNMENT}/*.html"))) == 5 * len(GRADED)
 
 
 @pytest.mark.slow
-def test_grading_again_takes_what_has_changed_and_keeps_what_the_teacher_gave(graded, road_folder, monkeypatch, capsys):
+def test_feedback_is_a_page_a_student_that_says_what_is_open_and_names_no_folder(graded):
+    course = graded["course"]
+    pages = sorted(course.glob("feedback/*/*/*.html"))
+    assert [page.parts[-3] for page in pages] == sorted(graded["points"])
+    for page in pages:
+        text = page.read_text("utf-8")
+        still_open = sum(points is None for name, points in graded["points"][page.parts[-3]].items() if name in TEXTS)
+        assert len(re.findall(r"not graded yet, of [\d.]+ <a", text)) == still_open
+        assert str(course) not in text and str(PROJECT) not in text and "<script>alert" not in text
+    assert workflow.make_feedback(course) == []  # nothing has changed
+
+
+def give_marks(course: Path, student: str) -> None:
+    """Give full points and a comment for each text, as a teacher does in the formgrader."""
     from nbgrader.api import Gradebook
 
-    course = graded["course"]
-    set_own_folders(monkeypatch, course.parent, road_folder)
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
-        for notebook in gradebook.find_submission(ASSIGNMENT, "perfect").notebooks:
+        for notebook in gradebook.find_submission(ASSIGNMENT, student).notebooks:
             for grade in notebook.grades:
                 if grade.needs_manual_grade:
                     grade.manual_score, grade.needs_manual_grade = grade.max_score, False
+            for comment in notebook.comments:
+                comment.manual_comment = "Well said."
         gradebook.db.commit()
+
+
+@pytest.mark.slow
+def test_marks_stay_where_the_text_is_unchanged_and_everything_can_be_graded_again(graded, road_folder, monkeypatch):
+    course = graded["course"]
+    set_own_folders(monkeypatch, course.parent, road_folder)
+    give_marks(course, "perfect")
     command("points", "--course", course)
-    assert points_of(course)["perfect"] == {**POINTS, "total": 100}
+    assert points_of(course)["perfect"] == {**POINTS, ASSIGNMENT: 100}
     assert workflow.students_to_grade(course, []) == []
-    assert command("grade", "--course", course) == 0
-    (remark,) = workflow.grade_submission("blank", course, seconds=0.5)  # stopped, then graded without running anything
-    assert str(course / "logs" / "blank.txt") in remark
+    assert len(workflow.students_to_grade(course, [], everybody=True)) == 6
+    assert workflow.make_feedback(course)[0].parts[-3] == "perfect"
+    path = course / "submitted" / "perfect" / ASSIGNMENT / "03_written_questions.ipynb"
+    notebook = workbook.read_notebook(path)
+    set_source(notebook, "answer-1", "Another answer.")
+    set_source(notebook, "answer-3", "steps_per_epoch = 70")
+    workbook.write_notebook(path, notebook)
+    assert command("grade", "perfect", "--seconds", "60", "--course", course) == 0
     command("points", "--course", course)
-    assert points_of(course)["perfect"]["total"] == 100
-    assert points_of(course)["blank"] == {name: 0 if name in TEXTS else None for name in POINTS} | {"total": 0}
+    assert points_of(course)["perfect"] == {**POINTS, "answer-1": None, "answer-3": 0, ASSIGNMENT: None}
+    assert len(list((course / "backups").glob("*.db"))) == 2
+
+
+@pytest.mark.slow
+def test_one_item_is_graded_again_of_everybody_and_the_rest_stays(graded, road_folder, monkeypatch):
+    course = graded["course"]
+    set_own_folders(monkeypatch, course.parent, road_folder)
+    path = course / "outcomes" / "8103.json"
+    before = json.loads(path.read_text("utf-8"))["items"]
+    mended = {
+        **before,
+        "answer-4": {**before["answer-4"], "points": 1},
+        "val_step": {**before["val_step"], "points": 5},
+    }
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "items": mended}))
+    assert list(workflow.grade_submissions(["8103"], course, seconds=60, only=frozenset({"answer-4"})))
+    after = json.loads(path.read_text("utf-8"))["items"]
+    assert after["answer-4"]["points"] == 0 and after["val_step"] == mended["val_step"]
+    points = {item.id: value for item, value in workflow.read_points(course)["8103"].items()}
+    assert points == {name: value for name, value in graded["points"]["8103"].items() if name in POINTS} | {
+        "val_step": 5
+    }
+
+
+@pytest.mark.slow
+def test_setup_keeps_what_a_teacher_has_changed_and_says_what_differs(graded, road_folder, monkeypatch, capsys):
+    course = graded["course"]
+    set_own_folders(monkeypatch, course.parent, road_folder)
+    path = course / "source" / ASSIGNMENT / "02_unet.ipynb"
+    notebook = workbook.read_notebook(path)
+    set_source(notebook, "imports", "".join(cell_of(notebook, "imports")["source"]) + "# ours\n")
+    workbook.write_notebook(path, notebook)
+    kept = path.read_bytes()
+    assert command("setup", course, "--due", "2020-01-01 12:00 CET") == 0
+    assert path.read_bytes() == kept
+    assert "imports" in next(line for line in capsys.readouterr().out.splitlines() if str(path) in line)
+    with pytest.raises(OptionError, match="--due soon"):
+        workflow.set_due_date(course, "soon")
+
+
+def test_marks_given_while_a_submission_is_recorded_are_not_lost(course, monkeypatch):
+    path = course / "gradebook.db"
+    with sqlite3.connect(path) as gradebook:
+        gradebook.execute("create table marks (points)")
+
+    def mark_meanwhile(*arguments, **options):
+        with sqlite3.connect(path) as gradebook:
+            gradebook.execute("insert into marks values (4)")
+
+    monkeypatch.setattr(subprocess, "run", mark_meanwhile)
+    with pytest.raises(CourseError):
+        workflow.record(course, "ada", {"items": {}, "errors": {}, "remarks": {}}, again=False)
+    with sqlite3.connect(path) as gradebook:
+        assert gradebook.execute("select * from marks").fetchall() == [(4,)]
+    assert not list(course.glob(".*.part.db"))

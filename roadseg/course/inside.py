@@ -1,0 +1,229 @@
+"""What runs behind the wall: the cells that an answer needs, then the probe. `sandbox` copies this file there.
+
+A task comes in on stdin, as JSON; for each of its items one packed outcome goes out on stdout. Each item has a process
+of its own, forked off one that has loaded TensorFlow and never runs what a student wrote. Whatever comes out is only
+what a student's process says: `judging` looks at it from outside.
+"""
+
+import contextlib
+import dataclasses
+import json
+import mmap
+import os
+import select
+import signal
+import struct
+import sys
+import time
+
+LENGTH = struct.Struct("<Q")  # in front of each outcome, and of its JSON
+PLACE = struct.Struct("<q")
+KINDS = "biuf"  # of the arrays that may cross: numbers and truth values
+
+
+# --- what crosses the wall: JSON, and behind it the bytes of its arrays ----------------------------------------------
+
+
+def pack(thing) -> bytes:
+    """Plain data, dataclasses and arrays as bytes that run nothing when they are read."""
+    import numpy as np
+
+    arrays = []
+
+    def plain(part):
+        if isinstance(part, np.ndarray) and part.dtype.kind in KINDS:
+            arrays.append(np.ascontiguousarray(part).tobytes())
+            return {"array": part.dtype.str, "shape": part.shape}
+        if dataclasses.is_dataclass(part):
+            return {field.name: plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+        if isinstance(part, dict):
+            return {str(name): plain(value) for name, value in part.items()}
+        if isinstance(part, list | tuple):
+            return [plain(value) for value in part]
+        if isinstance(part, np.generic):
+            return plain(part.item())
+        return (
+            part if isinstance(part, str | bool | int | float | None) else f"something of type `{type(part).__name__}`"
+        )
+
+    text = json.dumps(plain(thing)).encode()
+    return b"".join([LENGTH.pack(len(text)), text, *arrays])
+
+
+def unpack(content: bytes):
+    """What `pack` packed, tuples as lists. Raises ValueError for whatever else it is given."""
+    import numpy as np
+
+    place = LENGTH.size
+
+    def array(part: dict):
+        nonlocal place
+        if "array" not in part:
+            return part
+        dtype, shape = np.dtype(str(part["array"])), part["shape"]
+        count = int(np.prod(shape, dtype=np.int64))
+        if dtype.kind not in KINDS or count < 0:
+            raise ValueError(f"an array of {dtype}")
+        values = np.frombuffer(content, dtype, count, place).reshape(shape)
+        place += values.nbytes
+        return values
+
+    try:
+        (length,) = LENGTH.unpack_from(content)
+        place += length
+        return json.loads(content[LENGTH.size : LENGTH.size + length], object_hook=array)
+    except (struct.error, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+
+
+# --- one item --------------------------------------------------------------------------------------------------------
+
+
+def run_item(item: dict, at: mmap.mmap) -> dict:
+    """Run an item's cells, then try what they define: errors of cells, by position, and what was found.
+
+    at : shared memory that holds which cell runs, and -1 afterwards.
+    """
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    errors = {}
+    for position, source in item["cells"]:
+        at[:] = PLACE.pack(position)
+        result = shell.run_cell(source, store_history=False)
+        if error := result.error_before_exec or result.error_in_exec:
+            errors[position] = f"{type(error).__name__}: {error}"[:500]
+    at[:] = PLACE.pack(-1)
+    value = shell.user_ns.get(item["defines"])
+    return {"errors": errors, "found": observe(item["id"], value, item["seed"]) if item["code"] else choice(value)}
+
+
+def observe(name: str, value, seed: int):
+    """What the probe sees of a step or a network."""
+    import numpy as np
+
+    from roadseg.backend import tf
+    from roadseg.checks import network, probe
+
+    with probe.aside(), np.errstate(all="ignore"):
+        if name != network.NAME:
+            return probe.observe(value, name, probe.trials(seed))
+        tf.config.run_functions_eagerly(True)
+        return network.observe(value, seed)
+
+
+def choice(value):
+    """A number, a choice or a pair as plain data: arrays of one number as numbers, functions and layers by name."""
+    import numpy as np
+
+    if isinstance(value, list | tuple):
+        return [choice(part) for part in value[:10]]
+    if isinstance(value, str | bool | int | float | None):
+        return value
+    if hasattr(value, "numpy") or isinstance(value, np.ndarray | np.generic):
+        return choice(np.asarray(value).tolist())
+    if callable(value):
+        function = getattr(value, "activation", value)
+        return getattr(function, "__name__", type(function).__name__)
+    with contextlib.suppress(TypeError, ValueError):
+        return float(value)  # fractions and decimals
+    return f"something of type `{type(value).__name__}`"
+
+
+# --- one process an item ---------------------------------------------------------------------------------------------
+
+
+def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
+    """The packed outcome of an item, from a process of its own that is gone afterwards, with all that it started.
+
+    out : the way out of the sandbox, which the process does not get.
+    """
+    reader, writer = os.pipe()
+    at = mmap.mmap(-1, PLACE.size)
+    child = os.fork()
+    if not child:
+        try:
+            os.setsid()
+            os.close(reader)
+            os.close(out)
+            try:
+                content = pack(run_item(item, at))
+            except Exception as error:
+                content = pack({"ended": "error", "error": f"{type(error).__name__}: {error}"[:500]})
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(LENGTH.pack(len(content)) + content)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        return read_outcome(reader, time.monotonic() + seconds, largest)
+    except TimeoutError:
+        return pack({"ended": "time", "at": PLACE.unpack(at)[0]})
+    except OverflowError:
+        return pack({"ended": "output", "at": -1})
+    except EOFError:
+        return pack({"ended": "died", "at": PLACE.unpack(at)[0]})
+    finally:
+        os.close(reader)
+        everyone = -1 if os.getpid() == 1 else -child  # with a namespace of its own, whatever else runs is theirs
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(everyone, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def read_outcome(pipe: int, until: float, largest: int) -> bytes:
+    """Bytes with their length in front. Raises TimeoutError, EOFError at the pipe's end, OverflowError for too many."""
+    content = bytearray()
+    while True:
+        left = until - time.monotonic()
+        if left <= 0 or not select.select([pipe], [], [], left)[0]:
+            raise TimeoutError
+        part = os.read(pipe, 1 << 20)
+        if not part:
+            raise EOFError
+        content += part
+        length = LENGTH.unpack_from(content)[0] if len(content) >= LENGTH.size else largest
+        if length > largest:
+            raise OverflowError
+        if len(content) >= LENGTH.size + length:
+            return bytes(content[LENGTH.size : LENGTH.size + length])
+
+
+def limit(memory: int, seconds: int) -> None:
+    """Limit memory and processor time of a process and those that it starts, and the files that they write."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**26, 2**26))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    """Read the task, load what every item needs, and write the outcome of each item as soon as it is there."""
+    task = json.load(sys.stdin)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not everywhere, not every limit
+        limit(task["memory"], task["cpu"])
+    with os.fdopen(os.dup(1), "wb") as out:
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        from roadseg.checks import network, probe  # noqa: F401 (TensorFlow)
+
+        InteractiveShell.instance(config=Config(HistoryManager={"enabled": False})).ast_node_interactivity = "none"
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
+        ready = pack({})
+        out.write(LENGTH.pack(len(ready)) + ready)
+        for item in task["items"]:
+            out.flush()
+            content = in_child(item, out.fileno(), task["seconds"], task["largest"])
+            out.write(LENGTH.pack(len(content)) + content)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Nothing that a student wrote runs in a browser, or asks for anything on the network: tried in Chromium."""
+
+import base64
+import copy
+import importlib.resources
+import shutil
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+
+from roadseg.report import markdown, pages, pandoc
+
+pytest.importorskip("nbgrader")
+from nbconvert.exporters import HTMLExporter
+from traitlets.config import Config
+
+from roadseg.course import sanitizing
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "http://evil.test"
+RUN = "hit(1)"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SVG = f"<svg xmlns='http://www.w3.org/2000/svg' onload='{RUN}'><script>{RUN}</script></svg>"
+DATA = base64.b64encode(f"<script>parent.{RUN}</script>".encode()).decode()
+
+TEXTS = [
+    f"<script>{RUN}</script>",
+    f"<script src='{EVIL}/a.js'></script>",
+    f"<ScRiPt >{RUN}</ScRiPt >",
+    f"<scr<script>ipt>{RUN}</scr</script>ipt>",
+    f"<img src=x onerror='{RUN}'>",
+    f"<img src='{EVIL}/a.png'>",
+    f"<img srcset='{EVIL}/b.png 1x'>",
+    f'<img """><script>{RUN}</script>">',
+    f"<img src='data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}' onload='{RUN}'>",
+    f"![]({EVIL}/c.png)",
+    f"![a][b]\n\n[b]: {EVIL}/d.png",
+    f"[a](javascript:{RUN})",
+    f"[a](JaVaScRiPt:{RUN})",
+    f"[a](java&#10;script:{RUN})",
+    f"[a](data:text/html;base64,{DATA})",
+    f"[a](vbscript:{RUN})",
+    f"<javascript:{RUN}>",
+    f"<a href='java\tscript:{RUN}'>a</a>",
+    f"<a href='&#106;avascript:{RUN}'>a</a>",
+    f"<a href='#' onclick='{RUN}' onfocus='{RUN}' onmouseover='{RUN}'>a</a>",
+    f"<a href='https://example.org' ping='{EVIL}/ping'>a</a>",
+    f"<svg onload='{RUN}'></svg>",
+    f"<svg><script>{RUN}</script></svg>",
+    f"<svg><animate onbegin='{RUN}' attributeName=x dur=1s></svg>",
+    f"<svg><a xlink:href='javascript:{RUN}'><text y=9>a</text></a></svg>",
+    f"<svg><use href='{EVIL}/e.svg#x'></use><image href='{EVIL}/f.png'></image></svg>",
+    f"<svg><foreignObject><iframe onload='{RUN}'></iframe></foreignObject></svg>",
+    f"<svg><style><img src=x onerror='{RUN}'></style></svg>",
+    f"<math href='javascript:{RUN}'>a</math>",
+    f"<math><mtext><table><mglyph><style><img src=x onerror='{RUN}'></style></mglyph></table></mtext></math>",
+    f"<math><maction actiontype='statusline#{EVIL}' xlink:href='javascript:{RUN}'>a</maction></math>",
+    f"<style>body {{ background: url({EVIL}/g.png) }}</style>",
+    f"<style>@import '{EVIL}/h.css';</style>",
+    f"<div style='background: url({EVIL}/i.png)'>a</div>",
+    f"<div style='cursor: url({EVIL}/j.png), auto'>a</div>",
+    f"<div style='background-color: expression({RUN}); list-style-image: url({EVIL}/k.png)'>a</div>",
+    f"<span style='font-family: x; src: url({EVIL}/l.woff); position: fixed'>a</span>",
+    f"<link rel=stylesheet href='{EVIL}/m.css'>",
+    f"<meta http-equiv=refresh content='0; url={EVIL}/n'>",
+    f"<base href='{EVIL}/'>",
+    f"<iframe src='javascript:parent.{RUN}'></iframe>",
+    f"<iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
+    f"<iframe src='{EVIL}/o'></iframe>",
+    f"<object data='data:text/html;base64,{DATA}'></object>",
+    f"<embed src='{EVIL}/p.swf'>",
+    f"<video src='{EVIL}/q.mp4' onerror='{RUN}' autoplay poster='{EVIL}/r.png'></video>",
+    f"<audio><source onerror='{RUN}' src='{EVIL}/s.mp3'></audio>",
+    f"<form action='{EVIL}/t'><input autofocus onfocus='{RUN}'><button formaction='javascript:{RUN}'>a</button></form>",
+    f"<details open ontoggle='{RUN}'><summary>a</summary></details>",
+    f"<body onload='{RUN}' background='{EVIL}/u.png'>",
+    f"<table background='{EVIL}/v.png'><tr><td background='{EVIL}/w.png'>a</td></tr></table>",
+    f"<marquee onstart='{RUN}'>a</marquee>",
+    f"<template><script>{RUN}</script></template><noscript><p title='</noscript><img src=x onerror={RUN}>'></noscript>",
+    f"<!--><img src=x onerror='{RUN}'>-->",
+    f"<![CDATA[<img src=x onerror='{RUN}'>]]>",
+    f"<p title='</p><img src=x onerror={RUN}>'>a</p>",
+    f"`</code><img src=x onerror='{RUN}'>`",
+    f"```html\n</code></pre><img src=x onerror='{RUN}'>\n```",
+    f"```<img/src=x/onerror={RUN}>\na\n```",
+    f"$</script><img src=x onerror='{RUN}'>$",
+    f"$$\\href{{javascript:{RUN}}}{{x}}$$ $x<img src=x onerror='{RUN}'>$",
+    f"\\begin{{align}}<img src=x onerror='{RUN}'>\\end{{align}}",
+    f"# <img src=x onerror='{RUN}'>\n\n| <img src=x onerror='{RUN}'> |\n|--|\n| a |",
+    f'![x" onerror="{RUN}](attachment:a.png "t\' onload=\'{RUN}")',
+    f'![x](attachment:a"onerror={RUN}.png)',
+    f"![x](attachment:missing.png) <img src=x onerror='{RUN}'>",
+    "[" * 5_000 + "]" * 5_000 + f"<img src=x onerror='{RUN}'>",
+]
+DANGEROUS = {  # outputs of every type that Jupyter or nbconvert knows
+    "text/html": f"<img src=x onerror='{RUN}'><script>{RUN}</script><img src='{EVIL}/A.png'>",
+    "text/markdown": f"<img src=x onerror='{RUN}'> ![]({EVIL}/B.png)",
+    "text/latex": f"$<img src=x onerror='{RUN}'>$",
+    "text/plain": f"<img src=x onerror='{RUN}'>",
+    "text/javascript": RUN,
+    "application/javascript": RUN,
+    "image/svg+xml": SVG,
+    "image/png": f"x' onerror='{RUN}",
+    "image/jpeg": f'x" onerror="{RUN}',
+    "image/gif": f"{EVIL}/C.gif",
+    "image/webp": f"x' onerror='{RUN}",
+    "application/pdf": f"x' onerror='{RUN}",
+    "application/json": {"a": f"</script><script>{RUN}</script>"},
+    "application/vnd.jupyter.widget-view+json": {"model_id": f"</script><script>{RUN}</script>", "version_major": 2},
+    "application/vnd.jupyter.widget-state+json": {"state": f"</script><script>{RUN}</script>"},
+    "application/vnd.mermaid": f"click A '{EVIL}'",
+    "application/vnd.plotly.v1+json": {"data": f"<script>{RUN}</script>"},
+    "application/geo+json": {"type": f"<script>{RUN}</script>"},
+    "video/mp4": f"x' onerror='{RUN}",
+    "audio/wav": f"x' onerror='{RUN}",
+}
+ATTACHMENTS = {
+    "a.png": {"image/svg+xml": SVG, "image/png": f"x' onerror='{RUN}"},
+    f'a"onerror={RUN}.png': {"image/png": PIXEL, "text/html": f"<script>{RUN}</script>"},
+}
+EVERYTHING = """() => {
+    const kinds = ["click", "focus", "mouseover", "error", "load", "toggle", "begin", "start"];
+    for (const element of document.querySelectorAll("*")) {
+        for (const kind of kinds) element.dispatchEvent(new Event(kind, { cancelable: true }));
+    }
+    return [...document.querySelectorAll("[href], [src], [action], [formaction]")].flatMap(element =>
+        ["href", "src", "action", "formaction"].map(name => element.getAttribute(name) || ""));
+}"""
+
+
+def handed_in() -> nbformat.NotebookNode:
+    """A notebook with all of this, in answers and beside them."""
+    cells = []
+    for number, text in enumerate(TEXTS):
+        cells += [new_markdown_cell(text, attachments=copy.deepcopy(ATTACHMENTS))]
+        if number % 2:
+            role = {"grade": True, "solution": True, "grade_id": f"answer-{number}", "points": 1, "score": 0}
+            cells[-1].metadata.nbgrader = role
+    for kind, content in DANGEROUS.items():
+        for output in ("display_data", "execute_result"):
+            cells.append(
+                new_code_cell("1", outputs=[new_output(output, {kind: content}, metadata={kind: {"width": RUN}})])
+            )
+    ends = f"</pre><img src=x onerror='{RUN}'>"
+    cells.append(new_code_cell(f"# {ends}", outputs=[new_output("stream", text=ends)]))
+    cells.append(new_code_cell("1", outputs=[new_output("error", ename=ends, evalue=ends, traceback=[ends])]))
+    cells.append(new_raw_cell(ends, metadata={"raw_mimetype": "text/html", "format": "text/html"}))
+    for cell in cells:
+        cell.metadata.tags = [f"'><img src=x onerror='{RUN}'>"]
+    language = {"name": f"</script><script>{RUN}</script>", "pygments_lexer": "html"}
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": {"a": f"</script><script>{RUN}</script>"}}}
+    return new_notebook(cells=cells, metadata={"language_info": language, "title": ends, "widgets": widgets})
+
+
+def exported(notebook: nbformat.NotebookNode, template: str, *, plain: bool = False) -> str:
+    """A page as nbgrader's formgrader and feedback make it."""
+    templates = importlib.resources.files("nbgrader") / "server_extensions" / "formgrader" / "templates"
+    settings = Config()
+    settings.HTMLExporter.template_name = template
+    settings.HTMLExporter.extra_template_basedirs = [str(templates)]
+    settings.HTMLExporter.extra_template_paths = [str(templates.parent / "static/node_modules/bootstrap/dist/css")]
+    if not plain:
+        settings.HTMLExporter.filters = {"markdown2html": "roadseg.course.sanitizing.markdown2html"}
+    place = {"nbgrader": {"notebook": "n", "score": 0, "max_score": 0, "late_penalty": 0}}
+    place |= {"index": 0, "total": 1, "base_url": "", "submission_id": "s", "notebook_id": "n", "assignment_id": "a"}
+    page, _ = HTMLExporter(config=settings).from_notebook_node(notebook, resources=place)
+    return page
+
+
+def test_what_is_harmless_stays():
+    text = "**Bold** `code` $a < b$\n\n| a |\n|--|\n| 1 |\n\n![x](attachment:a.png) [l](https://example.org)\n\n# Title"
+    cell = new_markdown_cell(text, attachments={"a.png": {"image/png": PIXEL}})
+    stripped = new_notebook(
+        cells=[cell, new_code_cell("1", outputs=[new_output("display_data", {"image/png": PIXEL})])]
+    )
+    sanitizing.sanitize(stripped, new_notebook())
+    page = exported(stripped, "feedback")
+    for part in (
+        "<strong>Bold</strong>",
+        "<code>code</code>",
+        "<td>1</td>",
+        'href="https://example.org"',
+        "<h1>Title",
+    ):
+        assert part in page
+    assert page.count(f"data:image/png;base64,{PIXEL}") == 2 and "$a &lt; b$" in page
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[e2e]")
+    if not CHROMIUM:
+        pytest.skip("Chromium is not on the path: apt install chromium")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opened(browser, html: str, path) -> tuple[list, list[str], list[str]]:
+    """What ran in a page, what it asked for, and where it points."""
+    path.write_text(html, encoding="utf-8")
+    hits, requests = [], []
+    page = browser.new_page()
+    page.expose_function("hit", lambda number: hits.append(number))
+    page.on("dialog", lambda dialog: (hits.append("dialog"), dialog.dismiss()))
+
+    def route(route):
+        requests.append(route.request.url)
+        if route.request.url.startswith(path.as_uri()):
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route("**/*", route)
+    page.goto(path.as_uri(), wait_until="load")
+    page.wait_for_timeout(500)
+    places = page.evaluate(EVERYTHING)
+    page.wait_for_timeout(500)
+    page.close()
+    return hits, [url for url in requests if EVIL in url], places
+
+
+def harmless(browser, html: str, path) -> None:
+    hits, requests, places = opened(browser, html, path)
+    assert hits == [] and requests == []
+    flat = ["".join(place.split()).lower() for place in places]
+    assert not [
+        place for place in flat if place.startswith(("javascript:", "vbscript:", "data:text", "data:image/svg"))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("template", ["feedback", "formgrade"])
+def test_nothing_of_a_submission_runs_in_the_teachers_pages(browser, template, tmp_path):
+    notebook = handed_in()
+    sanitizing.sanitize(notebook, new_notebook())
+    nbformat.validate(notebook)
+    harmless(browser, exported(notebook, template), tmp_path / "page.html")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_without_that_it_would(browser, tmp_path):
+    for text in TEXTS[4], TEXTS[5]:
+        notebook = new_notebook(cells=[new_markdown_cell(text)])
+        hits, requests, _ = opened(browser, exported(notebook, "feedback", plain=True), tmp_path / "page.html")
+        assert hits or requests
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_nothing_of_an_answer_runs_in_the_report(browser, tmp_path):
+    blocks = []
+    for text in TEXTS:
+        try:
+            blocks.append(pandoc.part("answer", *markdown.read(text, copy.deepcopy(ATTACHMENTS))))
+        except pandoc.PandocError:
+            continue
+    assert len(blocks) >= 40
+    harmless(browser, pages.html(blocks, title="T"), tmp_path / "page.html")
