@@ -90,7 +90,7 @@ def draw(
     valid = paint_ground(canvas, street, objects, rng, travel)
     for thing in sorted(darken(objects, canvas), key=lambda thing: -thing.order):
         thing.paint(canvas)
-    image = develop(canvas.image, rng, brightness=street.brightness, grain=grain or rng)
+    image = develop(canvas.image, rng, brightness=street.brightness, grain=grain)
     lowest = classes[-rng.integers(1, 4) :]  # KITTI's labels end a little above the lower edge
     lowest[lowest == ROAD] = OTHER
     kind = np.where(classes == ROAD, 1, np.where(~valid & (classes == OTHER), 2, 0))

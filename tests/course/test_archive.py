@@ -143,4 +143,4 @@ def test_the_archive_makes_the_same_blank_notebooks_and_has_no_command_for_teach
         assert workbook.read_notebook(tmp_path / "own" / f"{name}.ipynb") == workbook.blank(worked(name))
     usage = subprocess.run([sys.executable, "-c", HELP], cwd=folder, capture_output=True, text=True, timeout=60)
     commands = re.findall(r"^    (\w+)  ", usage.stdout, re.MULTILINE)
-    assert commands == ["start", "status", "report", "doctor", "data", "train", "evaluate"]
+    assert commands == ["start", "status", "report", "doctor", "data", "train", "evaluate", "predict", "submit"]
