@@ -10,7 +10,6 @@ recipes       how networks are trained, as data
 optimization  cross-entropy and Dice; Adam, and Muon for kernels
 metrics       confusion counts, F1, IoU, MaxF, average precision
 baselines     four predictors that know no shape
-bird_view     the ground from above, as the benchmark scores it
 training      the two steps, and the loop over epochs
 runs          what a training run leaves on disk
 plots         arrays in, figure out
@@ -46,7 +45,7 @@ _HOME = {
     "predict": "training",
 }
 _PARTS = (
-    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines", "bird_view"),
+    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines"),
     *("training", "runs", "plots", "backend", "storage", "errors"),
     *("download", "scenes", "street", "checks", "widgets", "workbook", "report", "course", "cli"),
 )

@@ -1,6 +1,6 @@
 """The KITTI road benchmark's own view: scores from above, and the zip that its server takes for the 290 test images.
 
-The benchmark scores in the bird's-eye view (`roadseg.bird_view`): the probability is enlarged to the size of the image,
+The benchmark scores in the bird's-eye view (`bird_view`): the probability is enlarged to the size of the image,
 rounded to 8 bits, and looked at from above, as its label is. What the camera does not see does not count.
 """
 
@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from roadseg import bird_view, kitti, metrics, scenes, training
+from roadseg import kitti, metrics, scenes, training
 from roadseg.data import RoadData, resize
 from roadseg.download.archive import published_digests
 from roadseg.errors import DataError, explained, one_line
 from roadseg.plots import draw_image, error_overlay, grid, legend, styled
 from roadseg.runs import Run
 from roadseg.storage import DAMAGED, atomic_write
+from roadseg.street import bird_view
 from roadseg.street.photos import eight_bits, find_road, open_photo
 
 if TYPE_CHECKING:

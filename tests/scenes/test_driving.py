@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roadseg import kitti, scenes
-from roadseg.bird_view import ACROSS, AHEAD, CELL, from_above, parse_calibration
+from roadseg.street.bird_view import ACROSS, AHEAD, CELL, from_above, parse_calibration
 from roadseg.errors import OptionError
 from roadseg.scenes import driving
 from roadseg.scenes.planting import plant_sides

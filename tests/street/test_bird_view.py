@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roadseg import metrics
-from roadseg.bird_view import SIZE, from_above, parse_calibration, read_calibration
+from roadseg.street.bird_view import SIZE, from_above, parse_calibration, read_calibration
 from roadseg.errors import DataError
 
 FOCAL, MIDDLE, HORIZON, HEIGHT = 700.0, 600.0, 170.0, 1.6  # pixels, and meters above the road
