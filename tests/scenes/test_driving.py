@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from roadseg import kitti, scenes
-from roadseg.street.bird_view import ACROSS, AHEAD, CELL, from_above, parse_calibration
 from roadseg.errors import OptionError
 from roadseg.scenes import driving
 from roadseg.scenes.planting import plant_sides
 from roadseg.scenes.rendering import make_generator, set_scene
+from roadseg.street.bird_view import ACROSS, AHEAD, CELL, from_above, parse_calibration
 
 ROWS = slice(500, 780)  # 7 to 21 meters ahead, where hills hardly matter
 

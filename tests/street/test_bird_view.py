@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from roadseg import metrics
-from roadseg.street.bird_view import SIZE, from_above, parse_calibration, read_calibration
 from roadseg.errors import DataError
+from roadseg.street.bird_view import SIZE, from_above, parse_calibration, read_calibration
 
 FOCAL, MIDDLE, HORIZON, HEIGHT = 700.0, 600.0, 170.0, 1.6  # pixels, and meters above the road
 SHAPE = (370, 1200)
