@@ -92,6 +92,8 @@ class _Press:
         match node:
             case {"t": "Str", "c": words}:
                 return [_raw("Inline", f"#{_literal(words.translate(UNSEEN))};")]
+            case {"t": "Code" | "CodeBlock" as kind, "c": [attributes, words]}:
+                return [{"t": kind, "c": [attributes, words.translate(UNSEEN)]}]
             case {"t": "Div", "c": [[_, [kind], _], inner]}:
                 return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
             case {"t": "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
