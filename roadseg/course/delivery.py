@@ -5,6 +5,7 @@ Anybody may have made these zips: nothing is unpacked, and only what is asked fo
 
 from __future__ import annotations
 
+import io
 import lzma
 import re
 import zipfile
@@ -65,9 +66,11 @@ class File:
 
     def open(self, stack: ExitStack) -> BinaryIO:
         """The open file, which `stack` closes. Raises one of DAMAGED."""
-        opened = stack.enter_context(self.path.open("rb"))
-        for member in self.members:
+        opened: BinaryIO = stack.enter_context(self.path.open("rb"))
+        for i, member in enumerate(self.members, start=1):
             opened = stack.enter_context(stack.enter_context(zipfile.ZipFile(opened)).open(member))
+            if i < len(self.members):  # a zip, in which reading goes back and forth
+                opened = io.BytesIO(opened.read())
         return opened
 
 
