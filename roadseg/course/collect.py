@@ -88,6 +88,7 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
         kept["persons"] = sorted({*kept["persons"], *(owner.person for owner in own.values())})
         try:
             state, kept["remarks"] = _take_over(own, student, course, kept["orders"])
+            kept["remarks"] += ["not in the roster"] * (bool(roster) and student not in roster.values())
             outcomes[student] = "; ".join([state, *kept["remarks"]])
         except SubmissionError as error:
             outcomes[student], kept["remarks"] = error, [str(error)]
