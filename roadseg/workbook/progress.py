@@ -92,7 +92,7 @@ def read(folder: Path | None = None) -> Workbook:
     return Workbook(
         folder=folder,
         notebooks=paths,
-        entries=tuple(_entry(item, notebooks.get(item.notebook), damaged) for item in ITEMS),
+        entries=tuple(_entry(item, notebooks.get(item.notebook)) for item in ITEMS),
         changed={name: _changed(notebook) for name, notebook in notebooks.items()},
         counts={name: [cell["execution_count"] for cell in _code(notebook)] for name, notebook in notebooks.items()},
         others=tuple(path for path in found if path.name not in names),
@@ -118,11 +118,10 @@ def summary(book: Workbook) -> str:
     return "\n".join(lines)
 
 
-def _entry(item: Item, notebook: dict | None, damaged: dict[str, str]) -> Entry:
+def _entry(item: Item, notebook: dict | None) -> Entry:
     """Look for the answer in its own cell first, then around it."""
     if notebook is None:
-        found = "damaged" if item.notebook in damaged else "missing"
-        return Entry(item, "no notebook", f"{item.notebook}.ipynb is {found}")
+        return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing or damaged")
     own = next((cell for cell in notebook["cells"] if role(cell).get("grade_id") == item.id), None)
     if own is None:
         return Entry(item, "deleted", "its cell is gone: get it back from a blank copy")
