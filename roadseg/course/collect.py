@@ -78,13 +78,17 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
         raise CourseError(f"there are no zips in {folder}: name the folder that holds what students handed in.")
     known = {person: student for student, kept in record["students"].items() for person in kept["persons"]}
     students = name_students(filter(None, owners.values()), roster, known)
+    files: dict[str, dict[File, Owner]] = {student: {} for student in sorted(set(students.values()))}
+    for file, owner in owners.items():
+        if owner:
+            files[students[owner.person]][file] = owner
     outcomes: dict[str, str | SubmissionError] = {}
-    for student in sorted(set(students.values())):
-        own = {file: owner for file, owner in owners.items() if owner and students[owner.person] == student}
+    for student, own in files.items():
         kept = record["students"].setdefault(student, {"persons": [], "orders": {}})
         kept["persons"] = sorted({*kept["persons"], *(owner.person for owner in own.values())})
         try:
             state, kept["remarks"] = _take_over(own, student, course, kept["orders"])
+            kept["remarks"] += ["not in the roster"] * (bool(roster) and student not in roster.values())
             outcomes[student] = "; ".join([state, *kept["remarks"]])
         except SubmissionError as error:
             outcomes[student], kept["remarks"] = error, [str(error)]
@@ -162,7 +166,7 @@ def _store(notebooks: dict[str, bytes], folder: Path, earlier: Path, time: str) 
     state = "new"
     if folder.is_dir():
         state = "changed"
-        shutil.copytree(folder, earlier / f"{len(list(earlier.glob('*'))) + 1}")
+        shutil.copytree(folder, earlier / f"{datetime.now():%Y-%m-%d_%H-%M-%S.%f}")
     folder.mkdir(parents=True, exist_ok=True)
     content = {f"{name}.ipynb": notebook for name, notebook in notebooks.items()}
     (folder / "timestamp.txt").unlink(missing_ok=True)

@@ -5,14 +5,16 @@ Anybody may have made these zips: nothing is unpacked, and only what is asked fo
 
 from __future__ import annotations
 
+import io
 import lzma
 import re
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -65,9 +67,11 @@ class File:
 
     def open(self, stack: ExitStack) -> BinaryIO:
         """The open file, which `stack` closes. Raises one of DAMAGED."""
-        opened = stack.enter_context(self.path.open("rb"))
-        for member in self.members:
+        opened: BinaryIO = stack.enter_context(self.path.open("rb"))
+        for i, member in enumerate(self.members, start=1):
             opened = stack.enter_context(stack.enter_context(zipfile.ZipFile(opened)).open(member))
+            if i < len(self.members):  # a zip, in which reading goes back and forth
+                opened = io.BytesIO(opened.read())
         return opened
 
 
@@ -87,10 +91,12 @@ def list_files(file: File) -> Iterator[File]:
         yield replace(file, problem=f"{file.place} is damaged or no zip ({error})")
         return
     for member in members:
-        date = "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}".format(*member.date_time)
-        dates = (*file.dates, date if member.date_time[0] > UNKNOWN else "")
+        date = ""
+        with suppress(ValueError):  # a month 13
+            date = datetime(*member.date_time).isoformat() if member.date_time[0] > UNKNOWN else ""
         if not member.is_dir():
-            yield from list_files(File(file.path, (*file.members, member.filename), dates, member.file_size))
+            names, dates = (*file.members, member.filename), (*file.dates, date)
+            yield from list_files(File(file.path, names, dates, member.file_size))
 
 
 def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None]:

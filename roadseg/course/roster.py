@@ -47,7 +47,12 @@ class Owner:
     @property
     def person(self) -> str:
         """The same for all that one person hands in."""
-        return self.key or plain(self.name)
+        return self.key or self.id.lower()
+
+    @property
+    def id(self) -> str:
+        """The student's id where nothing else is known: the name in ASCII."""
+        return ascii_name(self.name) or "unnamed"
 
 
 def recognized(name: str, *, of_folder: bool = False) -> Owner | None:
@@ -140,16 +145,15 @@ def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[s
     people = {owner.person: owner for owner in sorted(owners, key=lambda owner: (owner.name, owner.number))}
     students = {}
     for person, owner in people.items():
-        own = ascii_name(owner.name) or "unnamed"
-        same = {other for other, others in people.items() if others.key and ascii_name(others.name) == own}
-        same |= {other for other, student in known.items() if student == own and " " in other}  # a platform's key
+        ids = {other: others.id for other, others in people.items()} | known
+        same = {other for other, taken in ids.items() if " " in other and taken.lower() == owner.id.lower()}  # by key
         listed = {roster[name] for name in map(plain, (owner.name, *owner.names)) if name in roster}
         if len(listed) == 1:
             students[person] = listed.pop()
         elif person in known:
             students[person] = known[person]
         elif owner.key and same - {person}:  # another person of that name
-            students[person] = ascii_name(f"{own}_{owner.key.partition(' ')[2]}")
+            students[person] = ascii_name(f"{owner.id}_{owner.key.partition(' ')[2]}")
         else:
-            students[person] = own
+            students[person] = owner.id
     return students

@@ -65,6 +65,8 @@ def write(
     NotebookError : no notebooks in the folder, or a damaged one.
     """
     book, name = workbook.read(None if folder is None else Path(folder)), cleaned(name).strip()
+    if book.damaged:
+        raise workbook.NotebookError(" ".join(book.damaged.values()))
     found = contents.trained(runs_folder)
     missing = contents.missing(book, found)
     if missing and not draft:

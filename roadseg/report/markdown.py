@@ -38,16 +38,18 @@ _FOUND = re.compile(
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_DATA = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]{60,})")
+_DATA = re.compile(r"data:image/[\w.+-]+(?:;[\w=-]+)?;base64,([A-Za-z0-9+/=]{60,})")
+_QUOTED_DATA = re.compile(r"""(?i)(?<=src=["'])data:image/[^"']+""")  # may be broken into lines
 _IMG = re.compile(r"""(<img\b[^>]*?\bsrc\s*=\s*["']?(attachment:[^"'\s>]+)[^>]*>)""", re.IGNORECASE)
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|bmp)$", re.IGNORECASE)  # no caption: what programs put there
 _NEVER_SET = re.compile(r"(?<!\\)%|\\(?:tag|newcommand|def)\b")  # TeX of which a set formula shows nothing
 _TEX = (  # what pandoc does not know, in words that it knows
-    (r"\\label\{[^{}]*\}|\\(tiny|small|normalsize|large|Large|LARGE|huge|Huge)\b", ""),
+    (r"\\label\{[^{}]*\}|\\(tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|Huge)\b", ""),
     (r"\\textcolor\{[^{}]*\}|(?<!\\)\\!", ""),
     (r"(?<!\\)\\[;:>]", r"\\,"),
     (r"\\cfrac\b", r"\\frac"),
-    (r"\{\\(rm|bf|it)\b\s*([^{}]*)\}", r"\\math\1{\2}"),
+    (r"\\colorbox\{[^{}]*\}", r"\\text"),
+    (r"\{\\(rm|bf|it|cal)\b\s*([^{}]*)\}|^\\(rm|bf|it|cal)\b\s*(.*)$", r"\\math\1\3{\2\4}"),
 )
 
 
@@ -57,7 +59,8 @@ def read(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = No
     attachments : the cell's images, name to {media type: base64}. Those that the text does not show come last.
     """
     reader = _Reader(attachments or {})
-    markdown = _DATA.sub(reader.attach, cleaned(markdown))
+    markdown = _QUOTED_DATA.sub(lambda found: "".join(found[0].split()), cleaned(markdown))
+    markdown = _DATA.sub(reader.attach, markdown)
     source = _FOUND.sub(reader.one_line, markdown)
     try:
         blocks = replaced(json.loads(pandoc.run(source, f"--from={FORMAT}", "--to=json"))["blocks"], reader.shown)

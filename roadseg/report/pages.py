@@ -45,20 +45,18 @@ def pdf(blocks: Sequence[dict], *, title: str, author: str = "", timestamp: int 
     What typst cannot set is shown as it was typed. A character that no font here has is a box with a sign of its
     script; a line at the end names these characters. Raises TypesetError.
     """
-    lacking, standard = set(), "a-2u"
+    lacking: set[str] = set()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         press = _Press(Path(folder), title, author, timestamp)
         for _ in range(ATTEMPTS):
             try:
-                return press.printed([*blocks, *_explained(lacking)], standard=standard)
+                return press.printed([*blocks, *_explained(lacking)], standard="a-2u")
             except (typst.TypstError, PandocError) as error:
                 reason, found = error, _lacking(error)
             if found - lacking:
                 lacking |= found
                 press.inputs["fonts"] = json.dumps([*press.fonts.families(), LAST_RESORT])  # after all others
                 press.add_fonts("LastResort*.ttf")
-            elif found:  # Matplotlib before 3.11 has no such font
-                standard = "1.7"
             else:
                 blocks = replaced(list(blocks), press.mended)
     raise TypesetError(f"the PDF cannot be set: {str(reason).splitlines()[0]}") from reason
@@ -92,6 +90,8 @@ class _Press:
         match node:
             case {"t": "Str", "c": words}:
                 return [_raw("Inline", f"#{_literal(words.translate(UNSEEN))};")]
+            case {"t": "Code" | "CodeBlock" as kind, "c": [attributes, words]}:
+                return [{"t": kind, "c": [attributes, words.translate(UNSEEN)]}]
             case {"t": "Div", "c": [[_, [kind], _], inner]}:
                 return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
             case {"t": "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:

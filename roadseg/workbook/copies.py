@@ -15,6 +15,7 @@ from pathlib import Path
 from roadseg.workbook.files import (
     CODE_STUB,
     TEXT_STUB,
+    NotebookError,
     default_folder,
     digest,
     handed_out,
@@ -47,7 +48,10 @@ def start(folder: Path | None = None) -> list[str]:
     for source in worked_notebooks():
         made, path = blank(read_notebook(source)), folder / source.name
         if path.exists():
-            lines.append(f"{path.name}: yours, left as it is{_changes(read_notebook(path), made)}")
+            try:
+                lines.append(f"{path.name}: yours, left as it is{_changes(read_notebook(path), made)}")
+            except NotebookError as error:
+                lines.append(f"{path.name}: yours, left as it is: {error}")
         else:
             write_notebook(path, made)
             lines.append(f"{path.name}: a blank copy, new")

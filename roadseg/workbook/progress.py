@@ -58,7 +58,7 @@ class Workbook:
     exercises : the entries of `questions.EXERCISES`, which carry no points. changed : by notebook name, the ids of
     locked cells that were changed or deleted. counts : by notebook name, the execution counts of its code cells in
     order, None where a cell has not run. others : notebooks in the folder that are not the workbook's, such as
-    copies under another name; they are not read.
+    copies under another name; they are not read. damaged : by notebook name, why a file cannot be read.
     """
 
     folder: Path
@@ -68,14 +68,15 @@ class Workbook:
     changed: dict[str, list[str]]
     counts: dict[str, list[int | None]]
     others: tuple[Path, ...]
+    damaged: dict[str, str]
 
 
 def read(folder: Path | None = None) -> Workbook:
-    """What the notebooks of a folder hold; a missing one is no error, a damaged one is.
+    """What the notebooks of a folder hold. Missing and damaged ones are no error: their items have no notebook.
 
     Raises
     ------
-    NotebookError : no such folder, no notebook in it, or a file that is no notebook.
+    NotebookError : no such folder, or no notebook of the workbook in it.
     """
     folder = folder or default_folder()
     names = {path.name for path in worked_notebooks()}
@@ -83,7 +84,12 @@ def read(folder: Path | None = None) -> Workbook:
     paths = tuple(path for path in found if path.name in names)
     if not paths:
         raise NotebookError(f"there are no notebooks in {folder}: python -m roadseg start makes your copies.")
-    notebooks = {path.stem: read_notebook(path) for path in paths}
+    notebooks, damaged = {}, {}
+    for path in paths:
+        try:
+            notebooks[path.stem] = read_notebook(path)
+        except NotebookError as error:
+            damaged[path.stem] = str(error)
     return Workbook(
         folder=folder,
         notebooks=paths,
@@ -92,6 +98,7 @@ def read(folder: Path | None = None) -> Workbook:
         changed={name: _changed(notebook) for name, notebook in notebooks.items()},
         counts={name: [cell["execution_count"] for cell in _code(notebook)] for name, notebook in notebooks.items()},
         others=tuple(path for path in found if path.name not in names),
+        damaged=damaged,
     )
 
 
@@ -105,6 +112,7 @@ def summary(book: Workbook) -> str:
     done = [entry for entry in book.entries if entry.done]
     points = sum(entry.item.points for entry in done)
     lines.append(f"\n{len(done)} of {len(book.entries)} done; they carry {points} of 100 points.")
+    lines += book.damaged.values()
     if changed := [f"{name}: {', '.join(ids)}" for name, ids in book.changed.items() if ids]:
         lines.append(f"Locked cells were changed ({'; '.join(changed)}): take them back from a blank copy.")
     if others := ", ".join(path.name for path in book.others):
@@ -115,7 +123,7 @@ def summary(book: Workbook) -> str:
 def _entry(item: Item, notebook: dict | None) -> Entry:
     """Look for the answer in its own cell first, then around it."""
     if notebook is None:
-        return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing")
+        return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing or damaged")
     own = next((cell for cell in notebook["cells"] if role(cell).get("grade_id") == item.id), None)
     if own is None:
         return Entry(item, "deleted", "its cell is gone: get it back from a blank copy")

@@ -248,18 +248,20 @@ def test_a_class_in_one_zip_or_in_a_folder(course, tmp_path, full, platform, unp
     )
     assert collected(course, folder) == ["s1", "s2"] and missing(course) == ["s3"]
     assert [answered(course, student)[-2:] for student in ("s1", "s2")] == ["70", "71"]
+    hand_in(tmp_path / "late" / "eva.zip", full)
+    assert "eva" in collected(course, tmp_path / "late") and collect.remarks(course, "eva")
 
 
 OWN = ("by hand", "zips")
 
 
 def test_names_become_ids_in_ascii(course, tmp_path, full):
-    names = ["Émile Zola", "a[b]*?", ".", "काम", "कीम", "学生七", "Ødegård", "4711"]
+    names = ["s1.2", "s12", "Émile Zola", "a[b]*?", ".", "काम", "कीम", "学生七", "Ødegård", "4711"]
     for name in (*names, unicodedata.normalize("NFD", "Émile Zola"), "x/report", "y/report"):
         hand_in(tmp_path / "in" / f"{name}.zip", full)
     students = collected(course, tmp_path / "in")
     assert len(students) == len(names) + 2 and all(name.isascii() and "/" not in name for name in students)
-    assert {"Emile_Zola", "a_b", "unnamed", "Odegard", "4711", "x-report", "y-report"} <= set(students)
+    assert {"s1.2", "s12", "Emile_Zola", "a_b", "unnamed", "Odegard", "4711", "x-report", "y-report"} <= set(students)
 
 
 def test_two_people_of_one_name_stay_two(course, tmp_path, full):
@@ -292,10 +294,13 @@ def test_the_time_of_handing_in_is_nbgraders_time_stamp(course, tmp_path, full, 
     files = {f"{name}.ipynb": book for name, book in full.items()}
     (folder / "bob.zip").write_bytes(zipped(files, **{"0": (2026, 11, 30, 8, 0, 2)}))
     (folder / "eve.zip").write_bytes(zipped(files))  # a report's zip has no times
+    nonsense = zipped(files, **{"0": (2026, 12, 1, 8, 0, 2)}).replace(b"\x81\x5d", b"\xa0\x5d")  # month 13
+    (folder / "fay.zip").write_bytes(nonsense)
     collected(course, folder)
-    stamps = [course / "submitted" / name / ASSIGNMENT / "timestamp.txt" for name in ("ada", "bob", "eve")]
+    stamps = [course / "submitted" / name / ASSIGNMENT / "timestamp.txt" for name in ("ada", "bob", "eve", "fay")]
     assert parse_utc(stamps[0].read_text()) == datetime(2026, 11, 29, 20, 15, 33)
     assert parse_utc(stamps[1].read_text()) == datetime(2026, 11, 30, 8, 0, 2) and not stamps[2].exists()
+    assert b"\xa0\x5d" in nonsense and not stamps[3].exists()
 
 
 def test_what_belongs_to_nobody_is_named(course, tmp_path, capsys, full):

@@ -161,6 +161,7 @@ OTHER = {  # shown as something else
     "environment": ("\\begin{align}\nu &= v \\\\\nw &= t\n\\end{align}", "u = v"),
     "two lines": ("$$ab \\\\ cd$$", "ab cd"),
     "color and size": (r"$\textcolor{red}{u} = {\rm IoU} \large w \label{eq} \cap v$", "u = IoU w ∩ v"),
+    "a font for all": (r"$\rm IoU$ $\scriptsize w$ $\colorbox{yellow}{v}$ ${\cal L}$", "IoU w v L"),
     "dollar in code": ("`a $x$ b`", "a $x$ b"),
     "formula in a table": ("| a |\n|--|\n| $|w|$ |", "|w|"),
     "wide table": (
@@ -301,6 +302,8 @@ def test_a_long_table_runs_over_pages():
         ("Before ![](data:image/png;base64,{}) after", ""),
         ("Before\n\n<center><img width=9 src='data:image/png;base64,{}'/></center>\n\nafter", ""),
         ("Before ![][image1] after\n\n[image1]: <data:image/png;base64,{}>", ""),
+        ("Before ![image.png] after\n\n[image.png]: data:image/png;charset=utf-8;base64,{}", ""),
+        ("Before <img src='data:image/png;base64,\n{}\n'> after", ""),
     ],
 )
 def test_a_pasted_image_is_in_both(typed, name):

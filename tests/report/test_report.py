@@ -328,6 +328,12 @@ def test_a_draft_marks_what_is_missing(book, tmp_path, monkeypatch):
     assert page.tags.count("img") == 1  # the pasted one
 
 
+def test_a_damaged_notebook_is_named(book, tmp_path):
+    (book / "00_road_data.ipynb").write_bytes(b"{")
+    with pytest.raises(workbook.NotebookError, match="00_road_data"):
+        report.write(book, runs_folder=tmp_path, draft=True)
+
+
 def test_what_is_too_large_is_named(quick, book, trained, monkeypatch):
     path = book / "04_going_further.ipynb"
     notebook = workbook.read_notebook(path)

@@ -213,7 +213,11 @@ def test_a_changed_locked_cell_is_named(folder):
 def test_missing_and_foreign_notebooks(folder, tmp_path):
     (folder / "02_unet.ipynb").unlink()
     (folder / "01_simple_model-Copy1.ipynb").touch()
+    (folder / "00_road_data.ipynb").write_bytes(b"{")
+    (folder / "04_going_further.ipynb").write_bytes(b"")
     book = workbook.read(folder)
+    assert set(book.damaged) == {"00_road_data", "04_going_further"}
+    assert all(f"{name}.ipynb" in workbook.summary(book) for name in book.damaged)
     assert [path.stem for path in book.notebooks] == ["00_road_data", "01_simple_model", NUMBERS, "04_going_further"]
     assert entry(folder, "build_unet").state == "no notebook" and entry(folder, "train_step").state == "open"
     assert "01_simple_model-Copy1.ipynb" in workbook.summary(book)
