@@ -209,26 +209,27 @@ def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, Difference] | None:
     """The id of what would be wrong at any place, in the order of the layers; other sizes follow from most of it."""
     keys, halves = set(), _halves(rows)
     for number, row in enumerate(rows):
-        if cause := _wrong_row(rows, number, seen_before=row.key in keys):
-            return cause, Difference("", (row.kind, ""), None, None, row, halves[number], number)
+        cause, change = _wrong_row(rows, number, seen_before=row.key in keys)
+        if cause:
+            return cause, Difference("", (row.kind, ""), change, None, row, halves[number], number)
         keys.add(row.key)
     return None
 
 
-def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> str | None:
+def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tuple[str | None, str]:
+    """The id of what is wrong with one row, and what was found there, such as the change of size on the way to it."""
     row = rows[number]
     if number and [term.source for term in row.terms] == [IMAGE]:
-        return "begins_again"
+        return "begins_again", ""
     for term in row.terms:
         if term.change not in ("", POOLED, UNKNOWN):
             skip = len(row.terms) > 1 and term.source != row.terms[-1].source
             if skip and "Resizing" in term.change:
-                return "skip_wrong_level"
-            return _cause(
-                f"{'image' if term.source == IMAGE and POOLED not in term.change else ''} change {term.change}"
-            )
+                return "skip_wrong_level", _shown(term, rows)
+            of = "image" if term.source == IMAGE and POOLED not in term.change else ""
+            return _cause(f"{of} change {term.change}"), term.change
     if row.kind in ("output", "refused"):
-        return None
+        return None, ""
     sources = [SIDE if term.source == IMAGE else rows[term.source].size[0] for term in row.terms]
     side = min((size // 2 if term.change == POOLED else size for size, term in zip(sources, row.terms)), default=0)
     known = row.merged in ("", "join", "add") and UNKNOWN not in [term.change for term in row.terms]
@@ -247,7 +248,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> str 
         "transposed_stride": transposed and row.stride != (2, 2),
         "transposed_kernel": transposed and row.window != (2, 2),
     }
-    return next((cause for cause, holds in causes.items() if holds), None)
+    return next((cause for cause, holds in causes.items() if holds), None), ""
 
 
 def named(found: list[Difference], rows: tuple[Row, ...]) -> str:

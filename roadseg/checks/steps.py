@@ -290,7 +290,7 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if not verdict.get("model unchanged", True):
         return "trains_in_validation" if _moved(step) else "model_changed"
     if not verdict["running loss"]:
-        return "running_loss_differs"
+        return "predicts_twice" if len(predictions(step)) > 1 else "running_loss_differs"
     if not verdict["running accuracy"]:
         return _wrong_accuracy(step)
     return _wrong_value(step, wanted)
