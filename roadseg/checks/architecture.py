@@ -174,7 +174,7 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
             yield differing(aspect, ("source", _role(term, rows, place, number)), term, wanted)
         if term.function != wanted.function:  # it belongs to the layer that gives these values
             skip = len(ours) > 1 and term.source != ours[-1].source
-            giver = number if term.source == IMAGE else term.source
+            giver = number if term.source == IMAGE or (skip and term.function != "none") else term.source
             of = "image" if term.source == IMAGE else "skip" if skip else rows[giver].kind
             of, aspect = ("head", "head") if row.kind == "output" and giver == head else (of, "activations")
             what = (of, "function", term.function)
@@ -187,18 +187,18 @@ def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int)
     """Where a term comes from, seen from the row that is given it: image, the row before, another one of its size
     ..."""
     if term.source == IMAGE:
-        return "image"
+        return "the image"
     right, source = right_rows(), place.get(term.source)
     if term.source == number - 1:
-        role = f"before, a {rows[term.source].kind}"
+        role = f"the {rows[term.source].kind} before"
     elif source is None:
-        role = "extra"
+        role = "an extra layer"
     else:
         deepest = min(range(len(right)), key=lambda i: right[i].size)
         half = "down" if source <= deepest + 1 else "up"
         last = source + 1 == len(right) or right[source + 1].size != right[source].size
         same = rows[term.source].size == rows[min(number, len(rows) - 1)].given
-        role = f"{half}, {'last' if last else 'first'} of {'this' if same else 'another'} level"
+        role = f"the way {half}, {'last' if last else 'first'} of {'this' if same else 'another'} level"
     return role + (f", {term.change}" if term.change else "")
 
 
@@ -309,7 +309,7 @@ def _alike(rows: tuple[Row, ...], kind: str) -> list[tuple[Row, str]]:
 
 def _changes(rows: tuple[Row, ...]) -> tuple[int, int]:
     """How many times the size falls and rises along the rows."""
-    heights = [row.size[0] for row in rows if row.kind in ("convolution", "transposed") and row.size]
+    heights = [row.size[0] for row in rows if row.kind in ("convolution", "transposed", "output") and row.size]
     falls = sum(after < before for before, after in pairwise(heights))
     return falls, sum(after > before for before, after in pairwise(heights))
 
@@ -359,7 +359,9 @@ def _shown(value: Any, rows: tuple[Row, ...]) -> str:
         return _sides((SIDE, SIDE) if value.source == IMAGE else rows[value.source].size)
     if isinstance(value, Row):
         return _shown(value.terms[0], rows) if value.terms else _sides(value.size)
-    return _sides(value) if isinstance(value, tuple) and all(isinstance(part, int) for part in value) else str(value)
+    if isinstance(value, tuple):
+        return (" and " if isinstance(value[0], str) else " x ").join(map(str, value))
+    return str(value)
 
 
 def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
