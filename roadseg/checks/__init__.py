@@ -12,7 +12,8 @@ probe          calls a step on given arrays, gives arrays back
 judge          compares these with Keras's own step, aspect by aspect
 steps          names the mistake in a step, by its catalog `step_mistakes`
 trace          what a network computes, as rows of plain data
-network        judges a network and names its mistake, by its catalog `unet_mistakes`, which `sketch` reads
+architecture   names what differs from the U-Net, by its catalog `unet_mistakes`, which `sketch` reads
+network        judges a network
 answers        numbers and choices
 tasks          the exercises without points: scores, mean mask, loop over epochs
 grading        points

@@ -174,7 +174,7 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
             yield differing(aspect, ("source", _role(term, rows, place, number)), term, wanted)
         if term.function != wanted.function:  # it belongs to the layer that gives these values
             skip = len(ours) > 1 and term.source != ours[-1].source
-            giver = number if term.source == IMAGE else term.source
+            giver = number if term.source == IMAGE or (skip and term.function != "none") else term.source
             of = "image" if term.source == IMAGE else "skip" if skip else rows[giver].kind
             of, aspect = ("head", "head") if row.kind == "output" and giver == head else (of, "activations")
             what = (of, "function", term.function)
@@ -187,18 +187,18 @@ def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int)
     """Where a term comes from, seen from the row that is given it: image, the row before, another one of its size
     ..."""
     if term.source == IMAGE:
-        return "image"
+        return "the image"
     right, source = right_rows(), place.get(term.source)
     if term.source == number - 1:
-        role = f"before, a {rows[term.source].kind}"
+        role = f"the {rows[term.source].kind} before"
     elif source is None:
-        role = "extra"
+        role = "an extra layer"
     else:
         deepest = min(range(len(right)), key=lambda i: right[i].size)
         half = "down" if source <= deepest + 1 else "up"
         last = source + 1 == len(right) or right[source + 1].size != right[source].size
         same = rows[term.source].size == rows[min(number, len(rows) - 1)].given
-        role = f"{half}, {'last' if last else 'first'} of {'this' if same else 'another'} level"
+        role = f"the way {half}, {'last' if last else 'first'} of {'this' if same else 'another'} level"
     return role + (f", {term.change}" if term.change else "")
 
 
@@ -209,26 +209,27 @@ def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, Difference] | None:
     """The id of what would be wrong at any place, in the order of the layers; other sizes follow from most of it."""
     keys, halves = set(), _halves(rows)
     for number, row in enumerate(rows):
-        if cause := _wrong_row(rows, number, seen_before=row.key in keys):
-            return cause, Difference("", (row.kind, ""), None, None, row, halves[number], number)
+        cause, change = _wrong_row(rows, number, seen_before=row.key in keys)
+        if cause:
+            return cause, Difference("", (row.kind, ""), change, None, row, halves[number], number)
         keys.add(row.key)
     return None
 
 
-def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> str | None:
+def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tuple[str | None, str]:
+    """The id of what is wrong with one row, and what was found there, such as the change of size on the way to it."""
     row = rows[number]
     if number and [term.source for term in row.terms] == [IMAGE]:
-        return "begins_again"
+        return "begins_again", ""
     for term in row.terms:
         if term.change not in ("", POOLED, UNKNOWN):
             skip = len(row.terms) > 1 and term.source != row.terms[-1].source
             if skip and "Resizing" in term.change:
-                return "skip_wrong_level"
-            return _cause(
-                f"{'image' if term.source == IMAGE and POOLED not in term.change else ''} change {term.change}"
-            )
+                return "skip_wrong_level", _shown(term, rows)
+            of = "image" if term.source == IMAGE and POOLED not in term.change else ""
+            return _cause(f"{of} change {term.change}"), term.change
     if row.kind in ("output", "refused"):
-        return None
+        return None, ""
     sources = [SIDE if term.source == IMAGE else rows[term.source].size[0] for term in row.terms]
     side = min((size // 2 if term.change == POOLED else size for size, term in zip(sources, row.terms)), default=0)
     known = row.merged in ("", "join", "add") and UNKNOWN not in [term.change for term in row.terms]
@@ -247,7 +248,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> str 
         "transposed_stride": transposed and row.stride != (2, 2),
         "transposed_kernel": transposed and row.window != (2, 2),
     }
-    return next((cause for cause, holds in causes.items() if holds), None)
+    return next((cause for cause, holds in causes.items() if holds), None), ""
 
 
 def named(found: list[Difference], rows: tuple[Row, ...]) -> str:
@@ -308,7 +309,7 @@ def _alike(rows: tuple[Row, ...], kind: str) -> list[tuple[Row, str]]:
 
 def _changes(rows: tuple[Row, ...]) -> tuple[int, int]:
     """How many times the size falls and rises along the rows."""
-    heights = [row.size[0] for row in rows if row.kind in ("convolution", "transposed") and row.size]
+    heights = [row.size[0] for row in rows if row.kind in ("convolution", "transposed", "output") and row.size]
     falls = sum(after < before for before, after in pairwise(heights))
     return falls, sum(after > before for before, after in pairwise(heights))
 
@@ -358,7 +359,9 @@ def _shown(value: Any, rows: tuple[Row, ...]) -> str:
         return _sides((SIDE, SIDE) if value.source == IMAGE else rows[value.source].size)
     if isinstance(value, Row):
         return _shown(value.terms[0], rows) if value.terms else _sides(value.size)
-    return _sides(value) if isinstance(value, tuple) and all(isinstance(part, int) for part in value) else str(value)
+    if isinstance(value, tuple):
+        return (" and " if isinstance(value[0], str) else " x ").join(map(str, value))
+    return str(value)
 
 
 def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:

@@ -306,7 +306,7 @@ class Optimizer(keras.optimizers.SGD):
             grads, trainable_variables = list(grads), list(trainable_variables)
         elif not self.built:  # the workbook builds optimizers before it trains, so weights may be left out
             self.build(self.model_variables)
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        variables = self.model_variables if trainable_variables is None else trainable_variables
         names = [getattr(variable, "path", type(variable).__name__) for variable in variables]
         self.note("apply", grads if isinstance(grads, list | tuple) else None, tuple(names))
         super().apply(grads, trainable_variables)

@@ -1,7 +1,8 @@
 """Tasks 1 and 2: is a step right, and if not, which mistake explains what it does?
 
 Whether it is right, `judge` alone says. Only then is a name looked for: that of the entry of the catalog which
-behaves as the student's step does on the same batches; where none does, that of the first quantity that differs.
+behaves as the student's step does on the same batches; where none does, that of the first quantity that differs, such
+as the image that the model is given, or what the loss compares.
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if not verdict.get("model unchanged", True):
         return "trains_in_validation" if _moved(step) else "model_changed"
     if not verdict["running loss"]:
-        return "running_loss_differs"
+        return "predicts_twice" if len(predictions(step)) > 1 else "running_loss_differs"
     if not verdict["running accuracy"]:
         return _wrong_accuracy(step)
     return _wrong_value(step, wanted)
