@@ -578,8 +578,8 @@ def signals(named: Mapping[str, np.ndarray]) -> Figure:
     figure, axes = grid(1, len(named), height=1.9, alt=f"Signals. {described}.")
     lowest, highest = (function([function(values) for values in named.values()]) for function in (min, max))
     for cell, (title, values) in zip(axes[0], named.items()):
-        cell.vlines(range(len(values)), 0, values, color=FOUND)
-        cell.plot(values, "o", color=FOUND, markersize=4)
+        cell.vlines(range(len(values)), 0, values, color="0.3")
+        cell.plot(values, "o", color="0.3", markersize=4)
         cell.axhline(0, color="0.5", linewidth=0.8)
         cell.set_title(title, fontsize=9)
         cell.set(ylim=(min(0, lowest) - 0.1 * highest, 1.1 * highest), xlim=(-0.8, len(values) - 0.2))
