@@ -36,9 +36,8 @@ def dice_loss(mask: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
 
 def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
     """The learning rate: linear from 0 to `peak` in `warmup` steps, then along half a cosine to 0 at `total`."""
-    if step < warmup:
-        return peak * step / warmup
-    return peak * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
+    falling = peak * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
+    return peak * step / warmup if step < warmup else falling
 
 
 # --- random flip -----------------------------------------------------------------------------------------------------
@@ -202,9 +201,8 @@ def _after_warmup(shape: Callable[[float], float], *, from_start: bool = False) 
     """A schedule with a right warm-up and another shape after it, a function of the fraction of time from 0 to 1."""
 
     def schedule(step: int, peak: float, warmup: int, total: int) -> float:
-        if step < warmup:
-            return peak * step / warmup
-        return peak * shape(step / total if from_start else (step - warmup) / (total - warmup))
+        falling = peak * shape(step / total if from_start else (step - warmup) / (total - warmup))
+        return peak * step / warmup if step < warmup else falling
 
     return schedule
 
