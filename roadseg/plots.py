@@ -35,13 +35,12 @@ COLORS = ("#882255", "#56B4E9", "#999933", "#332288")  # of whatever else is com
 CLASS_COLORS = ("0.65", FOUND, "#009E73", "#CC79A7")  # OTHER, ROAD, BUILDINGS, CARS
 SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": ("0.4", ":"),
-    "precision": (FOUND, "--"),
-    "recall": (MISSED, "--"),
-    "f1": (FOUND, "-"),
+    "precision": ("#56B4E9", "--"),
+    "recall": ("#999933", "--"),
+    "f1": ("black", "-"),
     "iou": ("#CC79A7", "-"),
 }
 OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
-OUTLINE_ON_MAP = {"colors": "white", "linewidths": 1, "linestyles": "--"}  # blue would be lost on a dark map
 JPEG = {"quality": 86, "subsampling": 0}  # colors as sharp as brightness: there is text in them
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
@@ -133,13 +132,12 @@ def draw_image(
     title: str = "",
     *,
     outline: np.ndarray | None = None,
-    line: Mapping[str, object] = OUTLINE,
     **options,
 ) -> None:
-    """Draw one image without axes; `outline`, bool (H, W), adds the border of a mask, as a `line` of that kind."""
+    """Draw one image without axes; `outline`, bool (H, W), adds the border of a mask."""
     axes.imshow(image, aspect=PIXEL_ASPECT, interpolation="nearest" if image.ndim == 2 else "antialiased", **options)
     if outline is not None and outline.any() and not outline.all():
-        axes.contour(outline, levels=[0.5], **line)
+        axes.contour(outline, levels=[0.5], **OUTLINE)
     axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -334,7 +332,8 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
         for place, value in enumerate(values):
             if value == value:
                 cell.annotate(f"{value:.3f}", (value, place), (6, -3.5), textcoords="offset points", fontsize=8.5)
-        cell.set(xlim=(0, 1.18), title=column, yticks=range(len(values)), ylim=(len(values) - 0.5, -0.5))
+        highest = np.nanmax([0.1, *(row.get(name, np.nan) for row in table.values() for name in columns)])
+        cell.set(xlim=(0, 1.2 * highest), title=column, yticks=range(len(values)), ylim=(len(values) - 0.5, -0.5))
         cell.set_yticklabels(table if cell is axes[0, 0] else [])
         cell.grid(axis="y", visible=False)
     return figure
@@ -346,10 +345,11 @@ def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> 
     alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.2f}' for name, v in named.items())}."
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
-        cell.hist(values, bins=50, range=(0, 1), density=True, color=FOUND)
+        cell.hist(values, bins=50, range=(0, 1), density=True, color="0.45")
         cell.set(title=title, xlabel="probability of road", yticks=[], xlim=(0, 1))
         if mark is not None:
             cell.axvline(mark, color="black", linestyle=":")
+    axes[0, 0].set_ylabel("density of pixels")
     return figure
 
 
@@ -368,7 +368,7 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
     axes[0, 0].axvline(sweep.threshold, color="black", linestyle=":", linewidth=1)
     axes[0, 0].set(xlabel="threshold", ylim=(0, 1.02), xlim=(0, 1), title=title)
     axes[0, 0].legend(frameon=False)
-    axes[0, 1].plot(sweep.recall, sweep.precision, color=FOUND)
+    axes[0, 1].plot(sweep.recall, sweep.precision, color="black")
     axes[0, 1].plot(best.recall, best.precision, "o", color="black")
     axes[0, 1].annotate(
         f"MaxF {sweep.max_f1:.3f}", (best.recall, best.precision), (-62, -14), textcoords="offset points"
@@ -472,11 +472,16 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
 
 @styled
 def steps(
-    named: Mapping[str, Mapping[str, np.ndarray]], *, background: float | None = None, window: int = STEP_WINDOW
+    named: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    per_epoch: float,
+    background: float | None = None,
+    window: int = STEP_WINDOW,
 ) -> Figure:
     """Training loss and accuracy by step, each point the mean of the last `window` steps (question 2).
 
     named : the `steps` of runs, by label.
+    per_epoch : training steps in an epoch: the horizontal axis counts epochs.
     background : the accuracy of predicting background everywhere, as a dotted line.
     """
     ends = [f"{label}: loss {s['loss'][-window:].mean():.3f}" for label, s in named.items()]
@@ -485,10 +490,11 @@ def steps(
         last = {}
         for color, (label, columns) in zip(colors_of(named), named.items()):
             mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
-            cell.plot(columns["step"][window - 1 :], mean, "--", color=color)  # as all that is measured in training
+            epochs = columns["step"][window - 1 :] / per_epoch
+            cell.plot(epochs, mean, "--", color=color)  # dashed, as all that is measured in training
             last[label] = mean[-1]
-        _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()))
-        cell.set(xlabel="training step", title=f"{quantity}, mean of the last {window} steps")
+        _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()) / per_epoch)
+        cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {window} steps")
     if background is not None:
         _mark_background(axes[0, 1], background)
     return figure
@@ -534,22 +540,6 @@ def precision_recall(named: Mapping[str, ThresholdSweep]) -> Figure:
 
 
 @styled
-def maps(
-    named: Mapping[str, np.ndarray], *, unit: str, outline: np.ndarray | None = None, square: bool = False
-) -> Figure:
-    """Heat maps float (H, W) on one scale from 0 on, which the bar explains; `outline`, bool (H, W), is dashed."""
-    described = ", ".join(f"{name} from {values.min():.2g} to {values.max():.2g}" for name, values in named.items())
-    figure, axes = grid(1, len(named), height=2.4 if square else 1.8, alt=f"Maps of {unit}: {described}.")
-    highest = max(values.max() for values in named.values())
-    for cell, (title, values) in zip(axes[0], named.items()):
-        draw_image(cell, values, title, outline=outline, line=OUTLINE_ON_MAP, cmap="cividis", vmin=0, vmax=highest)
-        if square:
-            cell.set_aspect(1)
-    figure.colorbar(axes[0, 0].images[0], ax=axes[0, :], label=unit, shrink=0.9)
-    return figure
-
-
-@styled
 def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
     """Confusion matrices, counts (k, k) with a row for each true class: each row as fractions that add up to 1."""
     fractions = {name: matrix / matrix.sum(1, keepdims=True) for name, matrix in named.items()}
@@ -557,7 +547,7 @@ def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure
         f"{name}: " + ", ".join(f"{label} {fraction[i, i]:.2f}" for i, label in enumerate(classes))
         for name, fraction in fractions.items()
     )
-    figure, axes = grid(1, len(named), height=2.8, alt=f"Fraction of each true class by predicted class. {right}.")
+    figure, axes = grid(1, len(named), height=3.4, alt=f"Fraction of each true class by predicted class. {right}.")
     for cell, (title, fraction) in zip(axes[0], fractions.items()):
         cell.pcolormesh(fraction, cmap="Blues", vmin=0, vmax=1.2)
         for (row, column), value in np.ndenumerate(fraction):
@@ -644,7 +634,7 @@ def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mar
     for place, row in enumerate(named.values()):
         for name, values in row.items():
             i = series.index(name)
-            height = place + 0.16 * (i - (len(series) - 1) / 2)
+            height = place + 0.22 * (i - (len(series) - 1) / 2)
             label = name if place == 0 else None
             axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=colors[i], label=label)
     axes[0, 0].axvline(mark[1], color="black", linestyle=":", linewidth=1, label=mark[0])

@@ -6,7 +6,8 @@
 FOLDER holds `half/training`: KITTI road images at half size. Three seeds each, 256 x 256; blocks of
 neighboring frames, a sixth of each category, are held out. Besides, U-Nets by what was tried on the way to `fast` and
 `best` (three seeds, the same blocks), and U-Nets trained on rendered scenes alone (two seeds), scored on all the
-real images. Numbers only: no image leaves the folder.
+real images; and, at smaller sizes, what ends the plateau of question 2 and what twin frames are worth (question 5).
+Numbers only: no image leaves the folder.
 """
 
 import json
@@ -15,7 +16,10 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from roadseg import backend, baselines, data, metrics, recipes, runs, scenes, storage, training
+import numpy as np
+
+from roadseg import backend, baselines, data, metrics, models, recipes, runs, scenes, storage, training
+from roadseg.backend import keras
 from roadseg.workbook import analysis, leaderboard
 from roadseg.workbook.reference import read_reference
 
@@ -113,6 +117,55 @@ def tried(roads: data.RoadData, kept: list[dict]) -> list[dict]:
     return entries
 
 
+def small_unet(roads: data.RoadData, train: np.ndarray, test: np.ndarray, *, seed: int, rate: float, start: str = ""):
+    """A U-Net trained by Keras's own loop for twelve epochs: its validation accuracy by epoch, and its probabilities.
+
+    start : "as assigned", or what question 2 changes: "bias" or "leaky"; "" has He initialization and standardized
+    images instead.
+    """
+    keras.utils.set_random_seed(seed)
+    options = {} if start else {"initializer": "he_normal", "standardize": True}
+    network = models.unet((*roads.size, 3), **options)
+    if start == "bias":
+        p = roads.masks[train].mean()
+        network.get_layer("probability").bias.assign([np.log(p / (1 - p))])
+    if start == "leaky":
+        network.get_layer("decoder1_conv2").activation = keras.activations.leaky_relu
+    network.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+    parts = (data.arrays(roads, where)[:2] for where in (train, test))
+    (image, mask), validation = parts
+    fitted = network.fit(image, mask, batch_size=4, epochs=12, validation_data=validation, verbose=0)
+    return [round(value, 4) for value in fitted.history["val_accuracy"]], training.predict(network, roads.images[test])
+
+
+def plateau(roads: data.RoadData) -> list[dict]:
+    """Question 2: validation accuracy by epoch at 1e-4, with changes of the last bias and of the last activation."""
+    train, test = data.block_split(roads.names)
+    entries, background = [], round(float(1 - roads.masks[test].mean()), 4)
+    for start, seed in product(("as assigned", "bias", "leaky"), SEEDS):
+        accuracy, _ = small_unet(roads, train, test, seed=seed, rate=1e-4, start=start)
+        entries.append({"start": start, "seed": seed, "background": background, "val_accuracy": accuracy})
+        print(entries[-1], flush=True)
+    return entries
+
+
+def leakage(roads: data.RoadData) -> list[dict]:
+    """Question 5: the same validation images, every other frame of the held-out blocks, scored by networks that were
+    trained on as many images, without the frames between them or with these."""
+    train, held_out = data.block_split(roads.names)
+    test, between = held_out[::2], held_out[1::2]
+    kept = np.setdiff1d(train, train[:: len(train) // len(between)][: len(between)])  # makes room for as many
+    entries = []
+    for twins, seed in product((False, True), SEEDS):
+        where = np.concatenate([kept, between]) if twins else train
+        accuracy, probability = small_unet(roads, where, test, seed=seed, rate=1e-3)
+        scores = metrics.threshold_sweep(probability, roads.masks[test], roads.valid[test]).summary()
+        entries.append({"twins": twins, "seed": seed, "images": len(where), "val_accuracy": accuracy})
+        entries[-1] |= {name: round(scores[name], 4) for name in ("accuracy", "iou", "max_f")}
+        print(entries[-1], flush=True)
+    return entries
+
+
 def record(roads: data.RoadData) -> list[dict]:
     """How soon `fast` reaches the speed record's target with each seed, in float32 and, where the machine has shorter
     numbers, in mixed precision: let nothing else run at the same time."""
@@ -124,7 +177,8 @@ def record(roads: data.RoadData) -> list[dict]:
 
 
 def main(*, anew: bool) -> None:
-    roads = data.load(Path(os.environ["ROADSEG_KITTI"]) / "half")
+    folder = Path(os.environ["ROADSEG_KITTI"]) / "half"
+    roads = data.load(folder)
     content = {} if anew else read_reference()
     content = {
         "images": f"{len(roads)} KITTI road images at half size, blocks of neighboring frames held out",
@@ -132,6 +186,8 @@ def main(*, anew: bool) -> None:
         "record": content.get("record") or record(roads),
         "from scenes alone": content.get("from scenes alone") or from_scenes_alone(roads),
         "tried": tried(roads, content.get("tried", [])),
+        "plateau": content.get("plateau") or plateau(data.load(folder, size=(128, 128))),
+        "leakage": content.get("leakage") or leakage(data.load(folder, size=(64, 64))),
         "runs": content.get("runs", []),
     }
     there = {(entry["model"], entry["recipe"]["name"], entry["seed"]) for entry in content["runs"]}

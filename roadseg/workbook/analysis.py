@@ -49,19 +49,3 @@ def thin_lines(count: int, *, size: int = 64, seed: int = 0) -> tuple[np.ndarray
             mask[rows[inside], columns[inside]] = 1
     noise = rng.normal(0.25, NOISE, (count, size, size, 3))
     return np.clip(noise + masks[..., None] / 2, 0, 1).astype(np.float32), masks[..., None]
-
-
-def most_correlated(features: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, float]:
-    """The one of many feature maps (h, w, channels) that correlates best with a mask, bool (H, W) (question 11).
-
-    H and W are multiples of h and w: a map is compared with the fraction of road in each of its cells. Returns the
-    map, float (h, w), turned so that road is bright, and |correlation| in [0, 1]; constant maps are left out.
-    """
-    height, width, channels = features.shape
-    fraction = mask.reshape(height, len(mask) // height, width, -1).mean(axis=(1, 3)).ravel()
-    maps = [values for values in features.reshape(-1, channels).T.astype(np.float64) if np.ptp(values) > 0]
-    if not maps or np.ptp(fraction) == 0:
-        return np.zeros((height, width)), 0.0
-    correlations = [np.corrcoef(values, fraction)[0, 1] for values in maps]
-    best = int(np.abs(correlations).argmax())
-    return np.sign(correlations[best]) * maps[best].reshape(height, width), float(abs(correlations[best]))

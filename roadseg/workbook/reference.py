@@ -20,6 +20,10 @@ def read_reference() -> dict:
     from scenes alone : U-Nets trained on rendered scenes only, with their scores on all real images.
     tried : U-Nets by what was tried on the way to `fast` and `best`, and by these, with scores on the same blocks, and
         `mirrored`: scores of the mean of the predictions for an image and its mirror image.
+    plateau : U-Nets at 1e-4 and 128 x 128, by `start` (as assigned; the last bias at the class ratio; LeakyReLU before
+        the last convolution) and seed: validation accuracy by epoch, and the fraction of background (question 2).
+    leakage : U-Nets at 64 x 64, scored on the same 20 images, with or without the frames between these (`twins`) among
+        as many training images (question 5).
     """
     return json.loads((Path(__file__).parent / "reference.json").read_text())
 

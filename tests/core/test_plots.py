@@ -41,13 +41,14 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
     }
     drawings = {
         "mine: loss 0.831, accuracy 0.833; stored: loss 0.531": plots.curves({"mine": curves(3), "stored": stored}),
-        "a: loss 5.500; b: loss 5.500": plots.steps({"a": steps(), "b": steps()}, background=0.82, window=4),
+        "a: loss 5.500; b: loss 5.500": plots.steps(
+            {"a": steps(), "b": steps()}, background=0.82, window=4, per_epoch=4
+        ),
         "a F1 0.500; b F1 nan": plots.bars({"a": {"F1": 0.5}, "b": {}}, columns=["F1"]),
         "road, median 0.25": plots.histograms({"road": np.array([0.1, 0.4]), "rest": np.array([0.9])}),
         f"F1 {max_f} at threshold {sweep.threshold:.2f}, average precision {ap}": plots.thresholds(sweep),
         f"U-Net: MaxF {max_f}, AP {ap}": plots.precision_recall({"U-Net": sweep}),
         "y by x: a from 0.600 to 0.100": plots.lines({"a": [0.6, 0.4, 0.1]}, along=(1, 2, 3), labels="xy"),
-        "fraction: a from 0 to 1": plots.maps({"a": square}, unit="fraction", outline=square > 0, square=True),
         "softmax: ROAD 0.75, CARS 1.00": plots.confusion({"softmax": np.array([[3, 1], [0, 2]])}, ("ROAD", "CARS")),
         "learned: -2.00, 0.50": plots.signals({"learned": signal}),
         "fast, b: 0.900, 0.910. mark 0.860": plots.spread({"fast": seeds}, unit="MaxF", mark=("mark", 0.86)),
@@ -105,7 +106,7 @@ def test_one_epoch_is_a_point_and_training_can_be_left_out():
 @pytest.mark.parametrize("ends", [(0.834, 0.818), (0.82, 0.9), (0.845, 0.8185)])
 def test_labels_stay_apart(ends):
     named = {name: steps(end) for name, end in zip(("U-Net at 1e-4", "simple model"), ends)}
-    figure = plots.steps(named, background=0.82, window=4)
+    figure = plots.steps(named, background=0.82, window=4, per_epoch=4)
     figure.canvas.draw()
     boxes = [text.get_window_extent() for text in figure.axes[1].texts]
     assert len(boxes) == 3 and not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])

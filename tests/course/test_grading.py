@@ -99,9 +99,9 @@ def test_missing_cells_are_put_back_blank_in_their_places(restore):
     original = perfect()["03_written_questions"]
     notebook = copy.deepcopy(original)
     gone = ["imports", "answer-1", "check-answer-3", "answer-4", "answer-14"]
-    delete(notebook, *gone, "q3-check")  # the last is not needed
+    delete(notebook, *gone, "q4-optimizer")  # the last is not needed
     found = restore(notebook)
-    expected = [cell["id"] for cell in original["cells"] if cell["id"] not in ("answer-4", "q3-check")]
+    expected = [cell["id"] for cell in original["cells"] if cell["id"] not in ("answer-4", "q4-optimizer")]
     assert [cell.id for cell in found.cells] == expected  # answer-4 carries no points, its test does
     untouched = by_grade_id(found)["answer-1"]
     assert nbgrader_utils.compute_checksum(untouched) == untouched.metadata.nbgrader.checksum  # so it earns no points
@@ -131,7 +131,7 @@ def test_metadata_that_was_lost_or_changed_is_restored(restore):
     del cell_of(notebook, "answer-1")["metadata"]["nbgrader"]
     cell_of(notebook, "check-answer-3")["metadata"]["nbgrader"].update(points=50, grade=False)
     cell_of(notebook, "imports")["metadata"]["nbgrader"] = {"grade_id": "answer-99", "grade": True}
-    cell_of(notebook, "q3-check")["metadata"].update(nbgrader="nonsense", roadseg_by_hand="Please.")
+    cell_of(notebook, "q4-optimizer")["metadata"].update(nbgrader="nonsense", roadseg_by_hand="Please.")
     found = restore(notebook)
     assert [cell.metadata for cell in found.cells] == [cell["metadata"] for cell in original["cells"]]
     assert [cell.source for cell in found.cells] == ["".join(cell["source"]) for cell in original["cells"]]

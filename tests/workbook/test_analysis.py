@@ -1,7 +1,6 @@
 """What the experiments of notebook 03 measure, by hand, and the facts that the workbook states about them."""
 
 import numpy as np
-import pytest
 
 from roadseg import data, models
 from roadseg.backend import keras
@@ -32,17 +31,6 @@ def test_distance_to_edge_counts_from_both_sides():
     assert distance[0, 5].tolist() == [2, 1, 1, 2, 3, 3, 3, 3, 3]
     assert distance[0, :, 8].tolist() == [3, 2, 1, 1, 2, 3, 4]
     assert (distance[1] == 4).all() and (analysis.distance_to_edge(~mask[1:], most=4) == 4).all()
-
-
-def test_the_most_correlated_map_is_found_and_turned():
-    rng = np.random.default_rng(0)
-    mask = rng.random((8, 8)) < 0.4
-    fraction = mask.reshape(4, 2, 4, 2).mean((1, 3))
-    features = np.stack([np.zeros((4, 4)), rng.random((4, 4)), 5 - 2 * fraction], axis=-1)  # dead, chance, reversed
-    found, agreement = analysis.most_correlated(features, mask)
-    assert agreement == pytest.approx(1)
-    assert np.corrcoef(found.ravel(), fraction.ravel())[0, 1] == pytest.approx(1)
-    assert analysis.most_correlated(features[..., :1], mask)[1] == 0
 
 
 # --- what the workbook states, where no training is needed to see it --------------------------------------------------
