@@ -248,9 +248,7 @@ def curves(
     if background is not None:
         _mark_background(axes[0, 1], background)
     if training:
-        axes[0, 0].plot([], [], "--", color="gray", label="training")
-        axes[0, 0].plot([], [], color="gray", label="validation")
-        axes[0, 0].legend(frameon=False)
+        _curve_legend(axes[0, 0])
     return figure
 
 
@@ -259,8 +257,14 @@ def _draw_curve(axes, columns: Mapping[str, np.ndarray], quantity: str, *, train
     dot = {"marker": "o" if len(columns["epoch"]) == 1 else ""}
     if training:
         thin = line | {"linewidth": 0.6 * line.get("linewidth", 1.5)}
-        axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="white", label="training", **dot, **thin)
-    axes.plot(columns["epoch"], columns[f"val_{quantity}"], label="validation", **dot, **line)
+        axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="white", **dot, **thin)
+    axes.plot(columns["epoch"], columns[f"val_{quantity}"], **dot, **line)
+
+
+def _curve_legend(axes) -> None:
+    axes.plot([], [], "--", color="gray", label="training", marker="o", markersize=4, markerfacecolor="white")
+    axes.plot([], [], color="gray", label="validation", marker="o", markersize=4)
+    axes.legend(frameon=False)
 
 
 def _widen(axes, *values: float) -> None:
@@ -428,7 +432,7 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
         cell.set(title=quantity, xlabel="epoch", xlim=(0.9, max(2, progress.epochs)))
         cell.set_ylim(0, 1) if not epoch else _widen(cell)
         cell.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].legend(frameon=False)
+    _curve_legend(axes[0, 0])
     if progress.prediction is None:
         axes[0, 2].set_axis_off()
         axes[0, 2].set_title("the first prediction comes after epoch 1", fontsize=9)

@@ -55,13 +55,17 @@ def test_a_fresh_copy_is_all_open(folder):
     book = workbook.read(folder)
     assert {e.state for e in book.entries} == {"open"} and all(ids == [] for ids in book.changed.values())
     assert [e.item for e in book.entries] == list(workbook.ITEMS)
+    assert {e.state for e in book.exercises} == {"open"}
     assert "0 of 21 done" in workbook.summary(book)
 
 
 def test_the_worked_notebooks_are_all_done():
     book = workbook.read(workbook.worked_folder())
     assert {e.item.id: e.remark for e in book.entries if not e.done} == {}
-    assert "21 of 21 done; they carry 100 of 100 points" in workbook.summary(book)
+    assert {e.item.id: e.remark for e in book.exercises if not e.done} == {}
+    summary = workbook.summary(book)
+    assert "21 of 21 done; they carry 100 of 100 points" in summary
+    assert all(entry.item.title in summary for entry in book.exercises)
 
 
 def test_a_text_is_done_or_too_short(folder):
