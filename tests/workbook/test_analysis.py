@@ -1,7 +1,6 @@
 """What the experiments of notebook 03 measure, by hand, and the facts that the workbook states about them."""
 
 import numpy as np
-import pytest
 
 from roadseg import data, models
 from roadseg.backend import keras
