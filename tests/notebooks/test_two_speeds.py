@@ -72,3 +72,19 @@ def test_what_goes_deeper_is_folded_and_comes_after_the_answer():
                 assert cell["metadata"]["jp-MarkdownHeadingCollapsed"] is True
                 answers = [place for place, name in enumerate(names) if re.match(r"(check-)?answer-", name)]
                 assert names.index(cell["id"]) > max(answers)
+
+
+@pytest.mark.parametrize("notebook", ["03_written_questions", "04_going_further"])
+def test_a_copy_needs_nothing_that_is_left_out(notebook):
+    """Each name that is read in a cell of a copy, and written in the notebook, is written in a cell of the copy."""
+    left_out, kept, read = set(), set(), set()
+    for cell in cells(notebook):
+        if cell["cell_type"] == "code":
+            used = [node for node in ast.walk(ast.parse(source(cell))) if isinstance(node, ast.Name)]
+            written = {node.id for node in used if isinstance(node.ctx, ast.Store)}
+            if PROSE_CHECK in cell["metadata"].get("tags", ()):
+                left_out |= written
+            else:
+                kept |= written
+                read |= {node.id for node in used if isinstance(node.ctx, ast.Load)}
+    assert (left_out - kept) & read == set()
