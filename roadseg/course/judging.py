@@ -76,6 +76,9 @@ def grade(
         errors[item.notebook] |= outcome.errors
         if not entry["aspects"]:
             remarks[item.notebook].append(f"{item.id} {entry['why']}")
+    for kept in (judge.expected, probe.trials):  # nobody needs this seed again
+        kept.cache_clear()
+    keras.utils.clear_session()
     return {"items": graded, "errors": errors, "remarks": remarks}
 
 

@@ -340,6 +340,21 @@ def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path
     assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unshare", pytest.param("none", marks=pytest.mark.long)])
+def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(kind, tmp_path, road_folder, monkeypatch):
+    if kind == "unshare" and sandbox.walls() == "none":
+        pytest.skip("unshare does not work here")
+    own_folders(monkeypatch, tmp_path, road_folder)
+    monkeypatch.setattr(sandbox, "walls", lambda: kind)
+    names = ["leaves a process", "never ends", "kills the parent"]
+    for name, outcome in zip(names, sandbox.run(tasks(names), seconds=20)):
+        item = questions.item(ATTACKS[name][0])
+        points = judging.judged(item, outcome, {1}, SEED, 20)["points"]
+        assert points == ATTACKS[name][2] or (name, kind, points) == ("kills the parent", "none", 0)
+    assert not [process for process in psutil.process_iter(["cmdline"]) if "4711" in (process.info["cmdline"] or [])]
+
+
 # --- what comes out is not believed ---------------------------------------------------------------------------------
 
 
