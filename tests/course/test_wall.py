@@ -3,6 +3,7 @@
 import json
 import socket
 import textwrap
+from itertools import chain
 
 import nbformat
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from handed_in import blank, cell_of, perfect
 
 from roadseg import training
-from roadseg.checks import network
+from roadseg.checks import network, step_mistakes, steps
 from roadseg.workbook import questions
 
 pytest.importorskip("nbgrader")
@@ -390,6 +391,20 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
 def test_whatever_else_comes_out_is_refused(content):
     with pytest.raises(ValueError):
         inside.unpack(content)
+
+
+STEPS = [mistake for mistake in chain(*step_mistakes.CATALOG.values()) if mistake.number is None]
+SAMPLE = [
+    pytest.param(mistake, id=mistake.id, marks=[pytest.mark.long] * (i % 20 > 0)) for i, mistake in enumerate(STEPS)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", SAMPLE)
+def test_the_judge_outside_says_what_the_check_says(mistake):
+    expected, _ = steps.aspects(mistake.name, mistake.step(), SEED)
+    found = crossed(inside.observe(mistake.name, mistake.step(), SEED))
+    assert judging.verdict(questions.item(mistake.name), found, SEED)[0] == expected
 
 
 def points(found) -> float | None:
