@@ -50,7 +50,7 @@ ATTACKS = {
     "reads gradebooks": (
         "train_step",
         f"""import glob, sqlite3
-for folder in ("/home", "/tmp", "/work", "/package"):
+for folder in ("/home", "/root", "/tmp", "/package"):
     for path in glob.glob(f"{{folder}}/**/gradebook.db", recursive=True):
         connection = sqlite3.connect(path)
         connection.execute("update grade set manual_score = 100")
