@@ -39,7 +39,8 @@ INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 def main(arguments: list[str] | None = None) -> int:
     """Run the command of `arguments`, by default of the command line; return the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal of Windows may lack a character
+        if isinstance(stream, TextIOWrapper):  # a terminal of Windows may lack a character
+            stream.reconfigure(errors="replace")
     options = build_parser().parse_args(arguments)
     try:
         return options.command(options)

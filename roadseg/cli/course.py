@@ -98,7 +98,7 @@ def grade(options: Namespace) -> int:
         print(f"An answer may take {seconds:.0f} s.", flush=True)
         grading = {"seconds": seconds, "jobs": options.jobs, "only": only}
         for student, remarks in workflow.grade_submissions(students, course, **grading):
-            points = _summary(workflow.read_points(course)[student])
+            points = _summary(workflow.read_points(course).get(student, {}))
             print("\n  ".join([f"{student}: {points}", *remarks]), flush=True)
     ungraded = workflow.students_to_grade(course, [])
     print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")

@@ -113,6 +113,8 @@ def run(items: list[dict], *, seconds: float) -> Iterator[Outcome]:
 
     Where an item ends the whole sandbox, the next one gets a new one.
     """
+    if not hasattr(os, "fork"):
+        raise SandboxError("student code cannot be run on this system: grade on Linux or macOS, on Windows in WSL")
     place = 0
     while place < len(items):
         with _package_copy() as folder, _process(folder, items[place:], seconds) as process:
@@ -177,7 +179,8 @@ def _process(folder: Path, items: list[dict], seconds: float) -> Iterator[subpro
     with open(folder / "stderr.txt", "wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr, start_new_session=True, **pipes)
     try:
-        task = {"items": items, "seconds": seconds, "memory": MEMORY, "cpu": int(4 * seconds) + 1, "largest": LARGEST}
+        cpu = int(seconds * max(4, os.cpu_count() or 1)) + 1
+        task = {"items": items, "seconds": seconds, "memory": MEMORY, "cpu": cpu, "largest": LARGEST}
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(task).encode())
             process.stdin.close()

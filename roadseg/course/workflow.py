@@ -150,8 +150,12 @@ def grade_submissions(
                 waiting[student] = pool.submit(judging.grade, books, handed_out, **options)
             if waiting and (student is None or len(waiting) > 2 * jobs):
                 first = next(iter(waiting))
-                found = json.loads(json.dumps(waiting.pop(first).result()))
-                yield first, record(course, first, found, again=bool(only) and _is_graded(course, first))
+                try:
+                    found = json.loads(json.dumps(waiting.pop(first).result()))
+                    remarks = record(course, first, found, again=bool(only) and _is_graded(course, first))
+                except (RoadsegError, ValueError) as error:  # one submission stops no other
+                    remarks = [f"not graded: {error}"]
+                yield first, remarks
 
 
 def _notebooks(folder: Path) -> dict[str, bytes]:

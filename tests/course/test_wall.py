@@ -3,6 +3,7 @@
 import json
 import socket
 import textwrap
+from itertools import chain
 
 import nbformat
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from handed_in import blank, cell_of, perfect
 
 from roadseg import training
-from roadseg.checks import network
+from roadseg.checks import network, step_mistakes, steps
 from roadseg.workbook import questions
 
 pytest.importorskip("nbgrader")
@@ -49,7 +50,7 @@ ATTACKS = {
     "reads gradebooks": (
         "train_step",
         f"""import glob, sqlite3
-for folder in ("/home", "/tmp", "/work", "/package"):
+for folder in ("/home", "/root", "/tmp", "/package"):
     for path in glob.glob(f"{{folder}}/**/gradebook.db", recursive=True):
         connection = sqlite3.connect(path)
         connection.execute("update grade set manual_score = 100")
@@ -340,6 +341,21 @@ def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path
     assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["unshare", pytest.param("none", marks=pytest.mark.long)])
+def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(kind, tmp_path, road_folder, monkeypatch):
+    if kind == "unshare" and sandbox.walls() == "none":
+        pytest.skip("unshare does not work here")
+    own_folders(monkeypatch, tmp_path, road_folder)
+    monkeypatch.setattr(sandbox, "walls", lambda: kind)
+    names = ["leaves a process", "never ends", "kills the parent"]
+    for name, outcome in zip(names, sandbox.run(tasks(names), seconds=20)):
+        item = questions.item(ATTACKS[name][0])
+        points = judging.judged(item, outcome, {1}, SEED, 20)["points"]
+        assert points == ATTACKS[name][2] or (name, kind, points) == ("kills the parent", "none", 0)
+    assert not [process for process in psutil.process_iter(["cmdline"]) if "4711" in (process.info["cmdline"] or [])]
+
+
 # --- what comes out is not believed ---------------------------------------------------------------------------------
 
 
@@ -375,6 +391,20 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
 def test_whatever_else_comes_out_is_refused(content):
     with pytest.raises(ValueError):
         inside.unpack(content)
+
+
+STEPS = [mistake for mistake in chain(*step_mistakes.CATALOG.values()) if mistake.number is None]
+SAMPLE = [
+    pytest.param(mistake, id=mistake.id, marks=[pytest.mark.long] * (i % 20 > 0)) for i, mistake in enumerate(STEPS)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", SAMPLE)
+def test_the_judge_outside_says_what_the_check_says(mistake):
+    expected, _ = steps.aspects(mistake.name, mistake.step(), SEED)
+    found = crossed(inside.observe(mistake.name, mistake.step(), SEED))
+    assert judging.verdict(questions.item(mistake.name), found, SEED)[0] == expected
 
 
 def points(found) -> float | None:
