@@ -22,6 +22,7 @@ import sys
 from argparse import ArgumentParser
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 
 import roadseg
 from roadseg.errors import RoadsegError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import roadseg
 from roadseg.cli.start import open_jupyterlab
-from roadseg.course import sandbox, workflow
+from roadseg.course import workflow
 from roadseg.errors import OptionError
 from roadseg.storage import project_root
 from roadseg.workbook import questions
@@ -84,6 +84,8 @@ def collect(options: Namespace) -> int:
 
 def grade(options: Namespace) -> int:
     """Grade code, numbers and choices of everything new or changed."""
+    from roadseg.course import collect, sandbox
+
     if options.jobs < 1 or (options.seconds is not None and options.seconds <= 0):
         raise OptionError(
             f"--jobs {options.jobs} --seconds {options.seconds}: expected at least 1 job and some seconds."
@@ -99,7 +101,7 @@ def grade(options: Namespace) -> int:
         grading = {"seconds": seconds, "jobs": options.jobs, "only": only}
         for student, remarks in workflow.grade_submissions(students, course, **grading):
             points = _summary(workflow.read_points(course).get(student, {}))
-            print("\n  ".join([f"{student}: {points}", *remarks]), flush=True)
+            print("\n  ".join([f"{student}: {points}", *collect.remarks(course, student), *remarks]), flush=True)
     ungraded = workflow.students_to_grade(course, [])
     print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")
     return int(not set(students).isdisjoint(ungraded))
@@ -133,8 +135,15 @@ def feedback(options: Namespace) -> int:
 
 def points(options: Namespace) -> int:
     """Write a table of all points."""
+    from roadseg.course.collect import remarks
+
     course = _folder(options)
     print(f"The table is {workflow.write_points(course)}.")
+    for student in workflow.read_points(course):
+        for remark in remarks(course, student):
+            print(f"{student}: {remark}")
+    for remark in remarks(course):
+        print(f"Look again: {remark}")
     _print_ungraded(course)
     return 0
 
