@@ -67,6 +67,7 @@ def test_right_versions_pass_in_another_style_and_are_used(name, capsys):
 def test_what_gives_nothing_or_fails(name, function, cause):
     result = getattr(checks, name)(function)
     assert result.cause == cause and result.function is CHECKS[name][0][-1]
+    assert result.function.__name__ == result.name
 
 
 @pytest.mark.parametrize(
