@@ -16,6 +16,7 @@ needed.
 """
 
 import argparse
+import io
 import sys
 from argparse import ArgumentParser
 from importlib import import_module
@@ -37,7 +38,8 @@ INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 def main(arguments: list[str] | None = None) -> int:
     """Run the command of `arguments`, by default of the command line; return the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal of Windows may lack a character
+        if isinstance(stream, io.TextIOWrapper):  # in Jupyter it is none
+            stream.reconfigure(errors="replace")  # a terminal of Windows may lack a character
     options = build_parser().parse_args(arguments)
     try:
         return options.command(options)
