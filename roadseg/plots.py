@@ -11,6 +11,7 @@ import html
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -278,7 +279,7 @@ def colors_of(labels: Iterable[str]) -> list[str]:
     """A color for each label: a network's own for the first label that names it, else one that no network has."""
     own = {"without": WITHOUT_SKIPS, "no-skip": WITHOUT_SKIPS, "simple": SIMPLE, "unet": UNET, "u-net": UNET}
     own["with skips"] = UNET
-    rest, colors = iter((*COLORS, *COLORS)), []
+    rest, colors = cycle(COLORS), []
     for label in labels:
         color = next((color for word, color in own.items() if word in label.lower()), None)
         colors.append(next(rest) if color is None or color in colors else color)

@@ -19,7 +19,10 @@ from roadseg.course.roster import Owner, name_students, read_roster
 from roadseg.course.workflow import ASSIGNMENT, NOTEBOOKS, CourseError, require_course
 from roadseg.errors import RoadsegError
 from roadseg.storage import atomic_write
+from roadseg.workbook.copies import SOLUTION
 from roadseg.workbook.files import (
+    CODE_STUB,
+    TEXT_STUB,
     NotebookError,
     handed_out,
     is_blank,
@@ -33,7 +36,7 @@ LARGEST_NOTEBOOK = 30 * 2**20  # bytes unpacked
 RECORD = "collected.json"
 ARCHIVES = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 SILENT = {".txt", ".html", ".csv", ""}  # of files that platforms add; all others that are not taken over are named
-SOLUTION = "### BEGIN SOLUTION"  # in the worked notebooks, and in no student's copy
+WORKED_TEXT = "**Answer.**"  # how texts of the worked notebooks begin
 ITEMS = {item.id: item for item in workbook.ITEMS}
 
 
@@ -208,7 +211,7 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
         name = answers.most_common(1)[0][0] if answers else notebook_named(file.name)
         if name is None:
             continue
-        if worked := _leave_out_worked_answers(notebook, name):
+        if worked := _leave_out_worked_answers(notebook):
             remarks.append(f"{file.place} is the worked notebook, of which {', '.join(worked)} do not count")
         answered, owner = _is_answered(notebook), own[file]
         if answered or not worked:
@@ -222,16 +225,13 @@ def _is_answered(notebook: dict) -> bool:
     return any(cell["id"] in ITEMS and not is_blank(cell, original) for cell in notebook["cells"])
 
 
-def _leave_out_worked_answers(notebook: dict, name: str) -> list[str]:
-    """Make answers that are still those of the worked notebook blank in a copy of it; return their ids."""
+def _leave_out_worked_answers(notebook: dict) -> list[str]:
+    """Make the solutions of a worked notebook blank in a copy of it, of whatever version; return the answers' ids."""
     answers = [cell for cell in notebook["cells"] if cell["id"] in ITEMS]
-    if not any(SOLUTION in text(cell) for cell in answers):
+    if not any(SOLUTION.search(text(cell)) for cell in answers):
         return []
-    worked = read_notebook(workbook.worked_folder() / f"{name}.ipynb")
-    solved, blank = (
-        {cell["id"]: cell["source"] for cell in made["cells"]} for made in (worked, workbook.blank(worked))
-    )
-    same = [cell for cell in answers if cell["source"] == solved.get(cell["id"])]
-    for cell in same:
-        cell["source"] = blank[cell["id"]]
-    return [cell["id"] for cell in same]
+    worked = [cell for cell in answers if SOLUTION.search(text(cell)) or text(cell).startswith(WORKED_TEXT)]
+    for cell in worked:
+        code = SOLUTION.sub(rf"\1{CODE_STUB}", text(cell))
+        cell["source"] = (code if cell["cell_type"] == "code" else TEXT_STUB).splitlines(keepends=True)
+    return [cell["id"] for cell in worked]

@@ -186,7 +186,10 @@ def test_of_a_whole_project_the_students_own_notebooks_count(course, tmp_path, f
 
 
 def test_worked_notebooks_are_no_answers(course, tmp_path, capsys):
-    write_zip(tmp_path / "in" / "eve.zip", {f"notebooks/{name}.ipynb": worked(name) for name in GRADED})
+    older = {name: worked(name) for name in GRADED}
+    set_source(older[SECOND], "build_unet", "### BEGIN SOLUTION\nbuild_unet = older_unet\n### END SOLUTION\n")
+    set_source(older[THIRD], "answer-1", "**Answer.** As an older version has it.")
+    write_zip(tmp_path / "in" / "eve.zip", {f"notebooks/{name}.ipynb": book for name, book in older.items()})
     own = worked(THIRD)
     set_source(own, "answer-3", "steps_per_epoch = 70")
     write_zip(tmp_path / "in" / "bob.zip", {f"notebooks/{THIRD}.ipynb": own})
