@@ -129,6 +129,12 @@ def _rows(course: Path) -> list[dict[str, str]]:
     return rows
 
 
+def people(course: Path) -> dict[str, tuple[str, str]]:
+    """The name and the e-mail address of each student of the roster, by id; empty where the roster does not say."""
+    mail = lambda row: next((value for value in row.values() if "@" in value), "")  # noqa: E731
+    return {row["id"]: (row.get("name", ""), mail(row)) for row in _rows(course)}
+
+
 def missing(course: Path) -> list[str]:
     """The students of the roster from whom nothing has been collected."""
     return [row["id"] for row in _rows(course) if not (course / "submitted" / row["id"] / ASSIGNMENT).is_dir()]

@@ -289,21 +289,25 @@ def write_points(course: Path) -> Path:
     """Write points.csv, a row for each student, in columns that Canvas and Moodle import.
 
     What is not graded yet is empty, and so is a total that it belongs to; a total is less what is taken off for late
-    days. Names and addresses are those that nbgrader knows of its students.
+    days. Names and addresses are those of the roster, or else those that nbgrader knows of its students.
     """
     from nbgrader.api import Gradebook
 
+    from roadseg.course.roster import people
+
     points, text = read_points(course), io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
+    listed = people(course)
     table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "late", ASSIGNMENT))
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
         for student, given in points.items():
             known, submission = gradebook.find_student(student), gradebook.find_submission(ASSIGNMENT, student)
-            name = ", ".join(part for part in (known.last_name, known.first_name) if part) or student
+            name, mail = listed.get(student, ("", ""))
+            name = name or ", ".join(part for part in (known.last_name, known.first_name) if part) or student
             late = sum(notebook.late_submission_penalty or 0 for notebook in submission.notebooks)
             total = "" if None in given.values() else f"{sum(given.values()) - late:g}"
             values = ["" if value is None else f"{value:g}" for value in given.values()]
-            table.writerow((name, known.lms_user_id, student, student, "", known.email, *values, f"{late:g}", total))
+            table.writerow((name, known.lms_user_id, student, student, "", mail or known.email, *values, f"{late:g}", total))
     with atomic_write(course / "points.csv") as file:
         file.write(text.getvalue().encode("utf-8"))
     return course / "points.csv"

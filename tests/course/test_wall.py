@@ -341,6 +341,13 @@ def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path
     assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
 
 
+def test_a_number_that_the_packages_solution_gives_is_left_to_the_teacher():
+    errors = {4: f"NotImplementedError: {sandbox.MISSING}"}
+    for found, points in ((None, None), (485_817, 4)):
+        outcome = sandbox.Outcome(found, errors, "", "", -1, 1.0)
+        assert judging.judged(questions.item("answer-8"), outcome, {4}, SEED, 5)["points"] == points
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unshare", pytest.param("none", marks=pytest.mark.long)])
 def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(kind, tmp_path, road_folder, monkeypatch):

@@ -136,6 +136,7 @@ def graded(tmp_path_factory, road_folder) -> dict:
         set_own_folders(patch, folder, road_folder)
         patch.setattr(sys, "stdout", printed)
         assert command("setup", course) == 0
+        (course / "roster.csv").write_text("id,name,mail\nperfect,Per Fect,perfect@example.org\n")
         assert command("collect", folder / "in", "--course", course) == 0
         before = files_below(course / "submitted")
         assert command("grade", "--seconds", "60", "--course", course) == 0
@@ -201,6 +202,13 @@ def test_points_of_each_item(graded, student, other):
     expected = {name: None if name in TEXTS else float(points) for name, points in POINTS.items()} | other
     total = None if None in expected.values() else sum(expected.values())
     assert graded["points"][student] == {**expected, ASSIGNMENT: total}
+
+
+@pytest.mark.slow
+def test_names_and_addresses_are_those_of_the_roster(graded):
+    rows = csv.DictReader((graded["course"] / "points.csv").read_text("utf-8").splitlines())
+    (row,) = (list(row.values()) for row in rows if row["SIS Login ID"] == "perfect")
+    assert {"Per Fect", "perfect@example.org"} <= set(row)
 
 
 @pytest.mark.slow
