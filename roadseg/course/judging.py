@@ -127,7 +127,8 @@ def _judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: flo
     if points < item.points and others:
         numbers = ", ".join(str(position + 1) for position in sorted(others))
         return _entry(item, None, f"builds on what could not be run (cell {numbers})")
-    if points < item.points and item.kind != "code" and any(sandbox.MISSING in text for text in outcome.errors.values()):
+    missing = any(sandbox.MISSING in text for text in outcome.errors.values())
+    if points < item.points and item.kind != "code" and missing:
         return _entry(item, None, "uses a solution of the package, which is not there while answers are graded")
     return _entry(item, points, why, aspects)
 

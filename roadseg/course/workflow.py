@@ -71,12 +71,13 @@ def set_up_course(course: Path) -> list[str]:
         copied = json.loads(record.read_text("utf-8")) if record.is_file() else {}
         kept = []
         for name in NOTEBOOKS:
-            own, new = source / f"{name}.ipynb", worked / f"{name}.ipynb"
-            if _digest(own) in ("", copied.get(name), _digest(new)):
-                shutil.copyfile(new, own)
+            own, new = source / f"{name}.ipynb", workbook.read_notebook(worked / f"{name}.ipynb")
+            new = workbook.without_prose_checks(new)
+            if not own.exists() or _digest(own) == copied.get(name):
+                workbook.write_notebook(own, new)
                 copied[name] = _digest(own)
-            else:
-                kept.append(f"{own} stays as you have changed it: {_differences(own, new)}")
+            elif differences := _differences(workbook.read_notebook(own), new):
+                kept.append(f"{own} stays as you have changed it: {differences}")
         record.write_text(json.dumps(copied), "utf-8")
         if not (course / "nbgrader_config.py").exists():
             shutil.copyfile(Path(__file__).with_name("nbgrader_config.py"), course / "nbgrader_config.py")
@@ -87,12 +88,13 @@ def set_up_course(course: Path) -> list[str]:
     return kept
 
 
-def _differences(own: Path, new: Path) -> str:
-    """Which cells of two notebooks differ, by their ids."""
-    from roadseg import workbook
+def _differences(own: dict, new: dict) -> str:
+    """Which cells of two notebooks differ, by their ids; empty where the notebooks are equal."""
     from roadseg.workbook.files import text
 
-    one, two = ({cell["id"]: text(cell) for cell in workbook.read_notebook(path)["cells"]} for path in (own, new))
+    if own == new:
+        return ""
+    one, two = ({cell["id"]: text(cell) for cell in notebook["cells"]} for notebook in (own, new))
     names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
     return f"it differs from the project's in {', '.join(names) or 'outputs and metadata alone'}"
 
@@ -307,7 +309,8 @@ def write_points(course: Path) -> Path:
             late = sum(notebook.late_submission_penalty or 0 for notebook in submission.notebooks)
             total = "" if None in given.values() else f"{sum(given.values()) - late:g}"
             values = ["" if value is None else f"{value:g}" for value in given.values()]
-            table.writerow((name, known.lms_user_id, student, student, "", mail or known.email, *values, f"{late:g}", total))
+            person = (name, known.lms_user_id, student, student, "", mail or known.email)
+            table.writerow((*person, *values, f"{late:g}", total))
     with atomic_write(course / "points.csv") as file:
         file.write(text.getvalue().encode("utf-8"))
     return course / "points.csv"

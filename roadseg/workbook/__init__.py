@@ -19,7 +19,7 @@ from importlib import import_module
 
 _HOME = {
     **dict.fromkeys(("ITEMS", "Item", "item", "rubrics"), "questions"),
-    **dict.fromkeys(("start", "blank", "filled", "AIM", "EXPECTED"), "copies"),
+    **dict.fromkeys(("start", "blank", "filled", "without_prose_checks", "AIM", "EXPECTED"), "copies"),
     **dict.fromkeys(("read", "summary", "Workbook", "Entry"), "progress"),
     **dict.fromkeys(("overview", "compare", "reference_answer"), "review"),
     "own_steps": "own",

@@ -67,12 +67,18 @@ def _changes(own: dict, made: dict) -> str:
     return f". The workbook has changed since, in the cells {differ}: to get the new one, rename yours and start again"
 
 
+def without_prose_checks(worked: dict) -> dict:
+    """A worked notebook without the cells that only hold its prose to its numbers."""
+    kept = [cell for cell in worked["cells"] if PROSE_CHECK not in cell["metadata"].get("tags", ())]
+    return {**worked, "cells": kept}
+
+
 def blank(worked: dict) -> dict:
     """A blank copy of a worked notebook; of a blank one, the same again."""
-    kept = [cell for cell in worked["cells"] if PROSE_CHECK not in cell["metadata"].get("tags", ())]
-    made = copy.deepcopy({**worked, "cells": kept})
+    worked = without_prose_checks(worked)
+    made = copy.deepcopy(worked)
     above = None  # the text cell above
-    for cell, original in zip(made["cells"], kept):
+    for cell, original in zip(made["cells"], worked["cells"]):
         source = text(cell)
         if role(cell).get("solution") and cell["cell_type"] == "markdown":
             source = TEXT_STUB
