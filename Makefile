@@ -5,9 +5,9 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TEST := build/test
 
-# Tests read no settings, data or runs of whoever runs them; notebooks train for 6 epochs instead of 12.
+# Tests read no settings, data or runs of whoever runs them; notebooks train for fewer epochs than 12.
 OWN := $(CURDIR)/$(TEST)
-TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG_HOME="$(OWN)" ROADSEG_EPOCHS=6 \
+TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG_HOME="$(OWN)" \
 	IPYTHONDIR="$(OWN)/ipython" JUPYTER_CONFIG_DIR="$(OWN)/jupyter" JUPYTER_DATA_DIR="$(OWN)/jupyter" \
 	MPLCONFIGDIR="$(OWN)/matplotlib" JUPYTER_PLATFORM_DIRS=1
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
@@ -33,11 +33,12 @@ test: $(READY) $(VENV)/.course  ## all tests but the longest, and every notebook
 	rm -rf $(TEST)
 	mkdir -p $(TEST)
 	$(TEST_ENVIRONMENT) $(PYTHON) -m roadseg data --render "$(OWN)/data/scenes"
-	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest $(NBVAL) $(SIDE_BY_SIDE) notebooks
+	$(TEST_ENVIRONMENT) ROADSEG_EPOCHS=2 $(PYTHON) -m pytest $(NBVAL) $(SIDE_BY_SIDE) notebooks
 
-test-slow: $(READY)  ## the tests that take minutes: killed training runs, notebooks run again, scenes against real images
+test-slow: $(READY) $(VENV)/.course  ## the tests that take minutes, and the notebooks with enough training for all that they say
 	mkdir -p $(TEST)
-	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -n 2 --dist worksteal -m long
+	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -n 2 --dist worksteal -m "long and not browser"
+	$(TEST_ENVIRONMENT) ROADSEG_EPOCHS=6 $(PYTHON) -m pytest $(NBVAL) $(SIDE_BY_SIDE) notebooks
 
 report: $(READY)  ## the report to hand in, from your notebooks and runs (OPTIONS=--draft)
 	$(PYTHON) -m roadseg report $(OPTIONS)
@@ -47,7 +48,7 @@ bench: $(READY)  ## time and memory, beside plain TensorFlow and PyTorch; also i
 
 e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium), with the runs of `make test` where they are there
 	mkdir -p $(TEST)
-	$(TEST_ENVIRONMENT) $(PYTHON) -m pytest -m browser
+	$(TEST_ENVIRONMENT) ROADSEG_EPOCHS=2 $(PYTHON) -m pytest -m browser
 
 course: $(READY) $(VENV)/.course  ## for teachers: a course to grade, and the archive to hand out
 	$(PYTHON) -m roadseg course setup $(OPTIONS)
