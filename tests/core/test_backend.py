@@ -26,6 +26,7 @@ def run_python(code: str, *arguments, onednn: str | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_keras_is_set_up_for_this_package_whatever_else_was_chosen(tmp_path, monkeypatch):
     settings = {"backend": "torch", "floatx": "float64", "image_data_format": "channels_first"}
     (tmp_path / "keras.json").write_text(json.dumps(settings))

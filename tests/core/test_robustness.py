@@ -172,6 +172,7 @@ def test_a_lock_that_cannot_be_made(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_a_finished_run_in_a_read_only_folder_is_reused(whole, roads, tmp_path, monkeypatch):
     path = Path(shutil.copytree(whole.path, tmp_path / "runs" / whole.path.name))
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # permissions would not stop the administrator

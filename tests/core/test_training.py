@@ -51,6 +51,7 @@ def twins():
     return one, two
 
 
+@pytest.mark.slow
 def test_the_steps_equal_train_on_batch_and_test_on_batch(roads):
     model, other = twins()
     other.compile(keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(), metrics=[ACCURACY()])

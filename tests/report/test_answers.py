@@ -316,6 +316,7 @@ def test_a_pasted_image_is_in_both(typed, name):
     assert "image.png" not in page.words and "Alsotyped" not in page.words
 
 
+@pytest.mark.slow
 def test_large_images():
     content = noise(1700)
     assert len(content) > 10_000_000
