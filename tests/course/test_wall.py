@@ -203,10 +203,10 @@ trace.Row = lambda kind, **options: row(kind, **options | {{"window": (3, 3)}})
     "claims other activations": (
         "build_unet",
         f"""from roadseg.checks import trace
-note = trace.Recorder.note
+note = trace.Recorder._note
 def lie(recorder, layer, given, gave):
     note(recorder, layer, given, gave if "Transpose" in type(layer).__name__ else np.zeros(gave.shape, "float32"))
-trace.Recorder.note = lie
+trace.Recorder._note = lie
 {RIGHT["build_unet"].replace(', activation="relu"', "")}""",
         0,
         "what a layer gives",
