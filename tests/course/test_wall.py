@@ -228,6 +228,7 @@ trace.Recorder._note = lie
     "holds itself": ("answer-3", "steps_per_epoch = []\nsteps_per_epoch.append(steps_per_epoch)", 0, ""),
 }
 USUAL = list(ATTACKS)[:8]
+BEHIND_BWRAP = pytest.mark.skipif(sandbox.walls() != "bwrap", reason="bubblewrap does not work here")
 
 
 def own_folders(patch: pytest.MonkeyPatch, folder, road_folder) -> None:
@@ -267,6 +268,7 @@ def graded(tmp_path_factory, road_folder):
 
 
 @pytest.mark.slow
+@BEHIND_BWRAP  # without it they would reach your processes and files
 @pytest.mark.parametrize(
     "name", [*USUAL, *(pytest.param(n, marks=pytest.mark.long) for n in ATTACKS if n not in USUAL)]
 )
@@ -288,7 +290,7 @@ def test_right_answers_have_no_signs():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sandbox.walls() != "bwrap", reason="bubblewrap does not work here")
+@BEHIND_BWRAP
 def test_behind_the_wall_is_nothing(tmp_path, road_folder, monkeypatch):
     """No files but programs and images, no network, no other process, no environment, nothing that can be written."""
     own_folders(monkeypatch, tmp_path, road_folder)

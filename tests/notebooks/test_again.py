@@ -20,7 +20,7 @@ PASSES = {"03_written_questions": 2}  # its experiments take minutes each time
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
-    pytest.mark.skipif(not HOME, reason="ROADSEG_HOME is not set: run `make long`"),
+    pytest.mark.skipif(not HOME, reason="ROADSEG_HOME is not set: run `make test-slow`"),
     pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc"),
 ]
 
