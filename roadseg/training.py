@@ -126,7 +126,7 @@ def train(
     Raises
     ------
     OptionError : an unknown name, a number out of its range, or a network of your own that is not the model.
-    RunError : the folder cannot be written, or the loss is NaN.
+    RunError : the folder cannot be written, the loss is NaN, or the device has no memory left.
     Interrupted : Ctrl-C or Jupyter's stop button; whole epochs are kept.
     """
     data = road_data.load() if data is None else data
@@ -178,7 +178,13 @@ def train(
             if run is None:
                 with devices.scope():
                     training = _Training(path, settings, recipe, data, parts, steps, devices, network)
-                run = training.run_to_the_end(callback, log)
+                try:
+                    run = training.run_to_the_end(callback, log)
+                except tf.errors.ResourceExhaustedError as error:
+                    raise RunError(
+                        f"{path.name}: there is no memory left on the device; shut down other notebooks' kernels, or "
+                        "take a smaller batch_size. The last whole epoch is kept."
+                    ) from error
     if run.how == "reused":
         callback(_progress(run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
     minutes, seconds = divmod(int(run.finished["seconds"]), 60)

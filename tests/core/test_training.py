@@ -354,6 +354,14 @@ def test_epochs_can_be_capped_from_outside(roads, tmp_path, monkeypatch):
         train("simple", small(), roads, tmp_path)
 
 
+def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
+    def full(progress):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor")
+
+    with pytest.raises(RunError, match="batch_size"):
+        train("simple", small(), roads, tmp_path, callback=full)
+
+
 def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):
     with pytest.raises(RunError, match="NaN in epoch 1"):
         train("simple", small(learning_rate=1e30), roads, tmp_path)

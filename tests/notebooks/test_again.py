@@ -1,6 +1,7 @@
 """The worked notebooks several times over in one kernel, at last out of order: nothing breaks, memory levels off.
 
-What they train goes below ROADSEG_HOME, which `make test-slow` sets to build/test, so that runs that are there are reused.
+What they train goes below ROADSEG_HOME, which `make test-slow` sets to build/test, so that runs that are there are
+reused.
 """
 
 import os
