@@ -52,7 +52,7 @@ def error_of(capsys, arguments: list[str]) -> str:
 def loaded_after(code: str) -> str:
     """The last line that code prints in a fresh Python: which heavy packages it has loaded."""
     command = [sys.executable, "-c", LOADED_AFTER.format(code)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()[-1]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout.splitlines()[-1]
 
 
 # --- help, imports, interrupts ----------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_what_a_terminal_cannot_show_stops_nothing(tmp_path, monkeypatch):
     (tmp_path / "学生七.ipynb").touch()
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     command = [sys.executable, "-m", "roadseg", "status", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, timeout=300, check=True)
     assert b"???.ipynb" in done.stdout
 
 

@@ -86,7 +86,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(road_folder, roads, 
         process = context.Process(target=train_to_be_killed, args=(road_folder, out, fatal_step, queue))
         process.start()
         process.join()
-        steps = steps or queue.get(timeout=60)  # the first is not killed: it counts
+        steps = steps or queue.get(timeout=300)  # the first is not killed: it counts
         killed += process.exitcode == -signal.SIGKILL
         log = []
         assert_same(train(roads, out, log=log.append), whole)

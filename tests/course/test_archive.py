@@ -138,10 +138,10 @@ def test_the_archive_makes_the_same_blank_notebooks_and_has_no_command_for_teach
         content.extractall(tmp_path)
     folder = tmp_path / "road_segmentation"
     start = [sys.executable, "-m", "roadseg", "start", str(tmp_path / "own")]
-    done = subprocess.run(start, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(start, cwd=folder, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     for name in GRADED:
         assert workbook.read_notebook(tmp_path / "own" / f"{name}.ipynb") == workbook.blank(worked(name))
-    usage = subprocess.run([sys.executable, "-c", HELP], cwd=folder, capture_output=True, text=True, timeout=60)
+    usage = subprocess.run([sys.executable, "-c", HELP], cwd=folder, capture_output=True, text=True, timeout=300)
     commands = re.findall(r"^    (\w+)  ", usage.stdout, re.MULTILINE)
     assert commands == ["start", "status", "report", "doctor", "data", "train", "evaluate", "predict", "submit"]

@@ -20,6 +20,7 @@ from roadseg.course import inside, judging, sandbox
 from roadseg.course.signs import signs
 
 SEED = 90210
+LIMIT = 45  # seconds for an answer: a right one takes three, on a slow machine at a slow hour many more
 PERFECT, BLANK = perfect(), blank()
 
 
@@ -257,10 +258,10 @@ def graded(tmp_path_factory, road_folder):
             names = USUAL if name in USUAL else [other for other in ATTACKS if other not in USUAL]
             with pytest.MonkeyPatch.context() as patch:
                 own_folders(patch, folder, road_folder)
-                outcomes = list(sandbox.run(tasks(names), seconds=20))
+                outcomes = list(sandbox.run(tasks(names), seconds=LIMIT))
             for other, outcome in zip(names, outcomes):
                 item = questions.item(ATTACKS[other][0])
-                entries[other] = judging.judged(item, outcome, {1}, SEED, 20) | {"ended": outcome.ended}
+                entries[other] = judging.judged(item, outcome, {1}, SEED, LIMIT) | {"ended": outcome.ended}
             assert {path.read_bytes() for path in folder.rglob("gradebook.db")} == {b"", b"marks"}
         return entries[name]
 
@@ -319,7 +320,7 @@ def test_behind_the_wall_is_nothing(tmp_path, road_folder, monkeypatch):
             works(lambda: open("/tmp/own", "w")),
         ]"""
         (outcome,) = sandbox.run(
-            [judging.task(questions.item("answer-3"), [(0, textwrap.dedent(code))], SEED)], seconds=30
+            [judging.task(questions.item("answer-3"), [(0, textwrap.dedent(code))], SEED)], seconds=LIMIT
         )
         with pytest.raises(TimeoutError):
             server.accept()
@@ -338,7 +339,7 @@ def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path
         judging.task(item, [(3, "undefined"), (4, "steps_in_all = 816")], SEED),
         judging.task(item, [(3, "steps = undefined"), (4, "steps_in_all = steps")], SEED),
     ]
-    entries = [judging.judged(item, outcome, {4}, SEED, 5) for outcome in sandbox.run(tasks, seconds=5)]
+    entries = [judging.judged(item, outcome, {4}, SEED, 15) for outcome in sandbox.run(tasks, seconds=15)]
     assert [entry["points"] for entry in entries] == [None, 0, None, 3, None]
     assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
 
@@ -358,9 +359,9 @@ def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(ki
     own_folders(monkeypatch, tmp_path, road_folder)
     monkeypatch.setattr(sandbox, "walls", lambda: kind)
     names = ["leaves a process", "never ends", "kills the parent"]
-    for name, outcome in zip(names, sandbox.run(tasks(names), seconds=20)):
+    for name, outcome in zip(names, sandbox.run(tasks(names), seconds=LIMIT)):
         item = questions.item(ATTACKS[name][0])
-        points = judging.judged(item, outcome, {1}, SEED, 20)["points"]
+        points = judging.judged(item, outcome, {1}, SEED, LIMIT)["points"]
         assert points == ATTACKS[name][2] or (name, kind, points) == ("kills the parent", "none", 0)
     assert not [process for process in psutil.process_iter(["cmdline"]) if "4711" in (process.info["cmdline"] or [])]
 
@@ -418,7 +419,7 @@ def test_the_judge_outside_says_what_the_check_says(mistake):
 
 def points(found) -> float | None:
     outcome = sandbox.Outcome(found, {}, "", "", -1, 1.0)
-    return judging.judged(questions.item("train_step"), outcome, set(), SEED, 20)["points"]
+    return judging.judged(questions.item("train_step"), outcome, set(), SEED, LIMIT)["points"]
 
 
 def changed(seen: list, change) -> list:

@@ -70,14 +70,14 @@ def lab(folder, tmp_path_factory):
         started = psutil.Process(server.pid).children(recursive=True)  # kernels have process groups of their own
         kernels = [process for process in started if "ipykernel_launcher" in " ".join(process.cmdline())]
         server.terminate()  # the one process that was started, which is JupyterLab by now
-        server.wait(30)
-        _, left = psutil.wait_procs(started, timeout=30)
+        server.wait(120)
+        _, left = psutil.wait_procs(started, timeout=120)
         assert kernels and left == [], f"left behind of {started}: {left}"
 
 
 def _address(runtime: Path, server: subprocess.Popen) -> str:
     """Where the server answers, from the file in which it says so."""
-    for _ in range(600):
+    for _ in range(3000):
         assert server.poll() is None, (runtime / "lab.log").read_text()
         for path in runtime.glob("jpserver-*.json"):
             with contextlib.suppress(json.JSONDecodeError):  # made empty, filled a moment later
@@ -100,7 +100,7 @@ def browser():
 def page(browser, lab, request):
     """A page in JupyterLab; keeps a screenshot of how it ended, and fails on errors in the console that are ours."""
     opened = browser.new_page(viewport={"width": 1300, "height": 1000})
-    opened.set_default_timeout(MINUTE)
+    opened.set_default_timeout(3 * MINUTE)
     errors = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda told: errors.append(told.text) if told.type == "error" else None)

@@ -158,7 +158,7 @@ def test_workers_leave_with_a_killed_parent(tmp_path):
     workers = psutil.Process(parent.pid).children(recursive=True)
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=300)
     assert len(workers) == 2
     assert alive == []
     assert not (tmp_path / "scenes").exists()
