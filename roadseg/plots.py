@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FOUND, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # true positives, false negatives, false positives
 UNET, SIMPLE, WITHOUT_SKIPS = "#AA4499", "#4D4D4D", "#117733"  # each network's own, in every figure; none is an error's
 COLORS = ("#882255", "#56B4E9", "#999933", "#332288")  # of whatever else is compared
-CLASS_COLORS = ("0.65", FOUND, "#009E73", "#CC79A7")  # OTHER, ROAD, BUILDINGS, CARS
 SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": ("0.4", ":"),
     "precision": ("#56B4E9", "--"),
@@ -616,11 +615,6 @@ def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, s
             cell.set_aspect(1 if square else PIXEL_ASPECT)
         axes[place, 0].set_ylabel(label, fontsize=9)
     return figure
-
-
-def paint_classes(classes: np.ndarray) -> np.ndarray:
-    """The four classes of the scenes, whole numbers (H, W), as an image in CLASS_COLORS: float (H, W, 3)."""
-    return np.array([to_rgb(color) for color in CLASS_COLORS])[classes]
 
 
 @styled
