@@ -77,7 +77,12 @@ def shorten_tracebacks() -> None:
     except ImportError:
         return
     if shell := get_ipython():
-        shell.set_custom_exc((NameError,), _show_name_error)
+        load_ipython_extension(shell)
+
+
+def load_ipython_extension(shell) -> None:
+    """The same, from a kernel's start on: in JupyterLab, `roadseg.cli.start` loads this module as an extension."""
+    shell.set_custom_exc((NameError,), _show_name_error)
 
 
 def _show_name_error(shell, kind: type, error: NameError, trace: TracebackType, tb_offset: int | None = None):

@@ -1,8 +1,9 @@
 """Arrays in, figure out: images, errors, curves, thresholds, each with alternative text.
 
 Images are uint8 (H, W, 3); mask, valid bool (H, W); probability uint8 (H, W), 255 is 1.0, or float in [0, 1].
-Colors are Okabe and Ito's, which color-blind readers can tell apart; lines differ in style as well: training is
-dashed, validation solid. Predictions are shown in one order: image, truth, prediction, errors.
+Colors of errors are Okabe and Ito's, which color-blind readers can tell apart; lines differ in style as well: training
+is dashed, validation solid. Predictions are shown in one order: image, truth, prediction, errors. The ground is
+transparent, and ink and lines have a contrast of 3 at least with white and with the ground of JupyterLab's dark theme.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,20 +33,22 @@ if TYPE_CHECKING:
     from roadseg.training import Progress
 
 FOUND, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # true positives, false negatives, false positives
-UNET, SIMPLE, WITHOUT_SKIPS = "#AA4499", "#4D4D4D", "#117733"  # each network's own, in every figure; none is an error's
-COLORS = ("#882255", "#56B4E9", "#999933", "#332288")  # of whatever else is compared
+UNET, SIMPLE, WITHOUT_SKIPS = "#B0489F", "#8F7355", "#1B9185"  # each network's own, in every figure; none is an error's
+COLORS = ("#C2607A", "#4A8FD0", "#8F8F2E", "#7A6FD0")  # of whatever else is compared
+INK = "#797979"  # of text and axes: as far from white as from JupyterLab's dark ground
 SCORE_LINES = {  # color and style of each score by threshold
-    "accuracy": ("0.4", ":"),
-    "precision": ("#56B4E9", "--"),
-    "recall": ("#999933", "--"),
-    "f1": ("black", "-"),
-    "iou": ("#CC79A7", "-"),
+    "accuracy": (INK, ":"),
+    "precision": ("#4A8FD0", "--"),
+    "recall": ("#8F8F2E", "--"),
+    "f1": (INK, "-"),
+    "iou": ("#C2607A", "-"),
 }
 OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
-JPEG = {"quality": 86, "subsampling": 0}  # colors as sharp as brightness: there is text in them
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
-DOTS, PHOTO_DOTS = 160, 125  # an inch of drawings and of photographs: sharp, and a notebook stays below 2 MB
+DOTS, PHOTO_DOTS = 200, 160  # an inch of drawings and of photographs: sharp, and a notebook stays below 2 MB
+FILM_DOTS = 75  # a film has many figures
+PALETTE = {1: 20, 2: 20, 3: 215}  # colors of pixels that are a third, two thirds and wholly opaque
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
 LEAST_SPAN = 0.02  # of the axis of a loss or an accuracy
@@ -57,6 +61,8 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK),
 }
 
 
@@ -71,23 +77,38 @@ def styled(function: Callable) -> Callable:
     return drawn
 
 
-def show(figure: Figure, caption: str) -> None:
+def show(figure: Figure, caption: str, *, alive: Mapping = MappingProxyType({})) -> None:
     """Show a figure in a notebook, its caption below, and below that, folded away, the figure in words.
 
     The figure's text form is the caption alone, so that two runs of a notebook compare equal.
+    alive : the MIME bundle of a widget, which is shown in the figure's place while its kernel runs.
     """
-    _display(figure, caption)
+    _display(figure, caption, alive=alive)
 
 
-def _display(figure: Figure, caption: str, *, plain: str = "", handles: tuple = ()) -> tuple:
+def play(figures: Sequence[Figure], caption: str, *, pause: float) -> None:
+    """Show figures of one size in turn, `pause` seconds each, as a film that plays without a kernel, too: an animated
+    PNG, which more viewers of notebooks play than a GIF. Its words are those of the last figure."""
+    _display(figures[-1], caption, content=encoded(*figures, dots=FILM_DOTS, pause=pause))
+
+
+def _display(
+    figure: Figure,
+    caption: str,
+    *,
+    plain: str = "",
+    handles: tuple = (),
+    content: bytes = b"",
+    alive: Mapping = MappingProxyType({}),
+) -> tuple:
     """Show a figure and its words, and return the handles of both, or put them in the place of those.
 
     plain : the text form, which does not change when a figure grows; otherwise it is the caption."""
     from IPython.display import display
 
-    kind, content = encoded(figure)
+    image = {**alive, "image/png": content or encoded(figure), "text/plain": plain or caption}
     shown = (
-        ({f"image/{kind}": content, "text/plain": plain or caption}, {f"image/{kind}": {"alt": figure.get_label()}}),
+        (image, {"image/png": {"alt": figure.get_label()}}),
         (_words(caption, figure.get_label(), plain), {}),
     )
     if not handles:
@@ -104,18 +125,29 @@ def _words(caption: str, described: str, plain: str = "") -> dict[str, str]:
 
 
 @styled
-def encoded(figure: Figure, *, dots: int | None = None) -> tuple[str, bytes]:
-    """Photographs as "jpeg", everything else as "png" of 256 colors, a third as large as one of all colors.
+def encoded(*figures: Figure, dots: int | None = None, pause: float = 0) -> bytes:
+    """A PNG of 256 colors, a third as large as one of all colors; of several figures a film, `pause` seconds each.
 
     dots : pixels an inch; None is PHOTO_DOTS for photographs and DOTS for everything else."""
-    photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
-    file, drawn = io.BytesIO(), io.BytesIO()
-    if photographs:
-        figure.savefig(file, format="jpeg", dpi=dots or PHOTO_DOTS, facecolor="white", pil_kwargs=JPEG)
-        return "jpeg", file.getvalue()
-    figure.savefig(drawn, format="png", dpi=dots or DOTS, facecolor="white")
-    Image.open(drawn).convert("RGB").quantize(256).save(file, format="png", optimize=True)
-    return "png", file.getvalue()
+    photographs = any(image.get_array().ndim == 3 for axes in figures[0].axes for image in axes.images)
+    drawn = []
+    for figure in figures:
+        figure.savefig(file := io.BytesIO(), format="png", dpi=dots or (PHOTO_DOTS if photographs else DOTS))
+        drawn.append(np.asarray(Image.open(file).convert("RGBA")))
+    pixels, palette = np.stack(drawn), [(0, 0, 0, 0)]
+    opacity, places = np.rint(pixels[..., 3] / 85), np.zeros(pixels.shape[:3], np.uint8)
+    for level, count in PALETTE.items():
+        if (part := opacity == level).any():
+            row = np.ascontiguousarray(pixels[part][None, :, :3])
+            few = Image.fromarray(row[:, ::9].copy()).quantize(count, Image.Quantize.MAXCOVERAGE, kmeans=2)
+            places[part] = len(palette) + np.asarray(Image.fromarray(row).quantize(palette=few, dither=0))[0]
+            palette += [(*color, 85 * level) for color in np.reshape(few.getpalette(), (-1, 3))[:count].tolist()]
+    frames = [Image.fromarray(frame) for frame in places]
+    for frame in frames:
+        frame.putpalette(np.ravel(palette).tolist(), "RGBA")
+    film = {"save_all": True, "append_images": frames[1:], "duration": 1000 * pause} if pause else {}
+    frames[0].save(file := io.BytesIO(), format="png", optimize=True, **film)
+    return file.getvalue()
 
 
 def grid(rows: int, columns: int, *, height: float, alt: str) -> tuple[Figure, np.ndarray]:
@@ -141,7 +173,7 @@ def draw_image(
     axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
-    axes.spines[:].set(visible=True, color="0.7", linewidth=0.6)
+    axes.spines[:].set(visible=True, color=INK, linewidth=0.6)
 
 
 @styled
@@ -257,13 +289,13 @@ def _draw_curve(axes, columns: Mapping[str, np.ndarray], quantity: str, *, train
     dot = {"marker": "o" if len(columns["epoch"]) == 1 else ""}
     if training:
         thin = line | {"linewidth": 0.6 * line.get("linewidth", 1.5)}
-        axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="white", **dot, **thin)
+        axes.plot(columns["epoch"], columns[quantity], "--", markerfacecolor="none", **dot, **thin)
     axes.plot(columns["epoch"], columns[f"val_{quantity}"], **dot, **line)
 
 
 def _curve_legend(axes) -> None:
-    axes.plot([], [], "--", color="gray", label="training", marker="o", markersize=4, markerfacecolor="white")
-    axes.plot([], [], color="gray", label="validation", marker="o", markersize=4)
+    axes.plot([], [], "--", color=INK, label="training", marker="o", markersize=4, markerfacecolor="none")
+    axes.plot([], [], color=INK, label="validation", marker="o", markersize=4)
     axes.legend(frameon=False)
 
 
@@ -294,7 +326,7 @@ def _mark_background(axes, accuracy: float) -> None:
         (text.xy[1] - accuracy) * points - 3 for text in axes.texts
     ]  # as high above the line as their offset says
     free = (away for away in (4, -11, 14, -20, 24, -30) if all(abs(away - label) > 11 for label in labels))
-    axes.axhline(accuracy, color="black", linestyle=":", linewidth=1)
+    axes.axhline(accuracy, color=INK, linestyle=":", linewidth=1)
     right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
     axes.annotate("all background", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
 
@@ -328,10 +360,10 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
     )
     figure, axes = grid(1, len(columns), height=0.5 + 0.28 * len(table), alt=f"Scores: {text}.")
     networks = (UNET, SIMPLE, WITHOUT_SKIPS)
-    colors = [color if color in networks else "0.5" for color in colors_of(table)]
+    colors = [color if color in networks else INK for color in colors_of(table)]
     for cell, column in zip(axes[0], columns):
         values = [row.get(column, np.nan) for row in table.values()]
-        cell.hlines(range(len(values)), 0, values, color="0.8", linewidth=1)
+        cell.hlines(range(len(values)), 0, values, color=INK, linewidth=0.5)
         cell.scatter(values, range(len(values)), color=colors, zorder=2)
         for place, value in enumerate(values):
             if value == value:
@@ -349,10 +381,10 @@ def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> 
     alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.2f}' for name, v in named.items())}."
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
-        cell.hist(values, bins=50, range=(0, 1), density=True, color="0.45")
+        cell.hist(values, bins=50, range=(0, 1), density=True, color=INK)
         cell.set(title=title, xlabel="probability of road", yticks=[], xlim=(0, 1))
         if mark is not None:
-            cell.axvline(mark, color="black", linestyle=":")
+            cell.axvline(mark, color=COLORS[0], linestyle=":")
     axes[0, 0].set_ylabel("density of pixels")
     return figure
 
@@ -369,11 +401,11 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
     for name, label in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"), ("iou", "IoU")):
         color, style = SCORE_LINES[name]
         axes[0, 0].plot(sweep.thresholds, getattr(sweep, name), style, color=color, label=label)
-    axes[0, 0].axvline(sweep.threshold, color="black", linestyle=":", linewidth=1)
+    axes[0, 0].axvline(sweep.threshold, color=INK, linestyle=":", linewidth=1)
     axes[0, 0].set(xlabel="threshold", ylim=(0, 1.02), xlim=(0, 1), title=title)
     axes[0, 0].legend(frameon=False)
-    axes[0, 1].plot(sweep.recall, sweep.precision, color="black")
-    axes[0, 1].plot(best.recall, best.precision, "o", color="black")
+    axes[0, 1].plot(sweep.recall, sweep.precision, color=INK)
+    axes[0, 1].plot(best.recall, best.precision, "o", color=INK)
     axes[0, 1].annotate(
         f"MaxF {sweep.max_f1:.3f}", (best.recall, best.precision), (-62, -14), textcoords="offset points"
     )
@@ -382,8 +414,9 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
 
 
 def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], None]:
-    """A callback for `train`: one figure that grows with every epoch, curves beside the prediction for one image.
-    Within an epoch the line below it says how far it is, and how long all of it will take. A reused run shows nothing.
+    """A callback for `train`: one figure that grows with every epoch, curves beside the prediction for one image. At the
+    end only the prediction stays: the curves of all runs are drawn by `curves`. Within an epoch the line below says how
+    far it is, and how long all of it will take. A reused run shows nothing.
 
     shown : name of the validation image; None takes the first.
     """
@@ -403,9 +436,11 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
             right = progress.curves["val_accuracy"][-1]
             reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
         caption = f"{reached} ({progress.title})."
-        if progress.prediction is not None:
-            caption += " In the image, found road is blue, missed road orange, false road vermilion."
-        drawn = _training(progress, data, shown)
+        if progress.prediction is not None and progress.epoch == progress.epochs:
+            name = shown or progress.validation_names[0]
+            drawn = comparison(data, [name], progress.prediction[[progress.validation_names.index(name)]])
+        else:
+            drawn = _training(progress, data, shown)
         handles = _display(drawn, caption, plain=plain, handles=handles)
 
     return callback
@@ -531,8 +566,8 @@ def precision_recall(named: Mapping[str, ThresholdSweep]) -> Figure:
     recall = np.linspace(0.01, 1, 100)
     for f1 in (0.5, 0.6, 0.7, 0.8, 0.9):
         precision = np.divide(f1 * recall, 2 * recall - f1, out=np.full(100, np.nan), where=2 * recall > f1)
-        axes[0, 0].plot(recall, precision, color="0.85", linewidth=0.8)
-        axes[0, 0].annotate(f"F1 {f1}", (1.02, f1 / (2 - f1)), color="0.5", fontsize=8, va="center")
+        axes[0, 0].plot(recall, precision, color=INK, linewidth=0.4)
+        axes[0, 0].annotate(f"F1 {f1}", (1.02, f1 / (2 - f1)), fontsize=8, va="center")
     for color, style, text, sweep in zip(colors_of(named), LINE_STYLES, described, named.values()):
         found = sweep.true_positive > 0
         axes[0, 0].plot(sweep.recall[found], sweep.precision[found], style, color=color, label=text)
@@ -555,7 +590,8 @@ def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure
     for cell, (title, fraction) in zip(axes[0], fractions.items()):
         cell.pcolormesh(fraction, cmap="Blues", vmin=0, vmax=1.2)
         for (row, column), value in np.ndenumerate(fraction):
-            cell.text(column + 0.5, row + 0.5, f"{value:.2f}", ha="center", va="center")
+            color = "white" if value > 0.6 else "black"
+            cell.text(column + 0.5, row + 0.5, f"{value:.2f}", color=color, ha="center", va="center")
         places = np.arange(len(classes)) + 0.5
         cell.set(title=title, xlabel="predicted", xticks=places, yticks=places, ylim=(len(classes), 0), aspect="equal")
         cell.set_xticklabels(classes, fontsize=8)
@@ -572,9 +608,9 @@ def signals(named: Mapping[str, np.ndarray]) -> Figure:
     figure, axes = grid(1, len(named), height=1.9, alt=f"Signals. {described}.")
     lowest, highest = (function([function(values) for values in named.values()]) for function in (min, max))
     for cell, (title, values) in zip(axes[0], named.items()):
-        cell.vlines(range(len(values)), 0, values, color="0.3")
-        cell.plot(values, "o", color="0.3", markersize=4)
-        cell.axhline(0, color="0.5", linewidth=0.8)
+        cell.vlines(range(len(values)), 0, values, color=INK)
+        cell.plot(values, "o", color=INK, markersize=4)
+        cell.axhline(0, color=INK, linewidth=0.8)
         cell.set_title(title, fontsize=9)
         cell.set(ylim=(min(0, lowest) - 0.1 * highest, 1.1 * highest), xlim=(-0.8, len(values) - 0.2))
         cell.tick_params(labelleft=cell is axes[0, 0])
@@ -636,7 +672,7 @@ def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mar
             height = place + 0.22 * (i - (len(series) - 1) / 2)
             label = name if place == 0 else None
             axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=colors[i], label=label)
-    axes[0, 0].axvline(mark[1], color="black", linestyle=":", linewidth=1, label=mark[0])
+    axes[0, 0].axvline(mark[1], color=INK, linestyle=":", linewidth=1, label=mark[0])
     axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(named)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center", frameon=False)

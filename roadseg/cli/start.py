@@ -6,10 +6,13 @@ example:
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+from roadseg.errors import RoadsegError, explained
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -27,11 +30,16 @@ def run(options: Namespace) -> int:
     if options.open is None:
         print(f"They are in {folder}. Open them: python -m roadseg start --open")
         return 0
-    settings = str(Path(__file__).parent / "jupyter")  # JupyterLab then asks no question about news
-    paths = filter(None, [settings, os.environ.get("JUPYTER_CONFIG_PATH")])
-    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
-    first = "--LabApp.default_url=/lab/tree/00_road_data.ipynb"
-    return open_jupyterlab(f"--ServerApp.root_dir={folder}", first, *options.open, environment=environment)
+    settings = Path(__file__).parent / "jupyter"  # no question about news; a kernel that knows the package's errors
+    environment = dict(os.environ)
+    for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
+        environment[name] = os.pathsep.join(filter(None, [str(settings), os.environ.get(name)]))
+    layout = folder / ".jupyterlab"  # what was open, for the next time; at first notebook 00 beside its contents
+    if not layout.exists():
+        with explained(RoadsegError, layout, "choose another folder for your notebooks, or free space"):
+            shutil.copytree(settings / "workspaces", layout)
+    places = (f"--ServerApp.root_dir={folder}", f"--LabApp.workspaces_dir={layout}")
+    return open_jupyterlab(*places, *options.open, environment=environment)
 
 
 def open_jupyterlab(*options: str, environment: dict[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""Panels to play with in a notebook, each above a figure that shows the same without a kernel; the U-Net as a diagram.
+"""Panels to play with in a notebook, each with a figure that takes its place without a kernel; the U-Net as a diagram.
 
 threshold               move the threshold: mask, errors and scores (notebook 03, question 6)
 epochs                  move through the epochs of a training run (notebook 02)

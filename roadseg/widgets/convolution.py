@@ -29,7 +29,7 @@ KERNELS = {
 INPUTS = {f"{signal}, kernel {kernel}": (signal, kernel) for signal in SIGNALS for kernel in KERNELS}
 STRIDES = (1, 2, 3)
 STEPS = {f"stride {stride}, {padding}": (stride, padding) for stride in STRIDES for padding in ("valid", "same")}
-COLORS = np.array(["#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#4D4D4D"])  # of the signal's numbers
+COLORS = np.array(["#0072B2", "#E69F00", "#CC79A7", "#4A8FD0", "#8F7355"])  # of the signal's numbers
 
 
 def scatter(
@@ -118,14 +118,15 @@ def _all_kernels(signal: str) -> Figure:
 
 def _draw_cells(axes: Axes, values: np.ndarray, filled: np.ndarray, colors: np.ndarray) -> None:
     """Numbers (rows, columns) as a table, the filled ones on their color; colors broadcast to its shape."""
-    tints = to_rgba_array(np.broadcast_to(colors, values.shape).ravel(), alpha=0.45).reshape(*values.shape, 4)
-    axes.pcolormesh(np.where(filled[..., None], tints, 0), edgecolors="white")
+    tints = 0.45 * to_rgba_array(np.broadcast_to(colors, values.shape).ravel()).reshape(*values.shape, 4) + 0.55
+    axes.pcolormesh(np.where(filled[..., None], tints, 0), edgecolors=plots.INK, linewidth=0.4)
     for row, column in np.argwhere(filled):
-        axes.text(column + 0.5, row + 0.5, _number(values[row, column]), ha="center", va="center", fontsize=8.5)
+        place = {"ha": "center", "va": "center", "fontsize": 8.5}
+        axes.text(column + 0.5, row + 0.5, _number(values[row, column]), color="black", **place)
     axes.invert_yaxis()
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
-    axes.spines[:].set(visible=True, color="0.7", linewidth=0.6)
+    axes.spines[:].set(visible=True, color=plots.INK, linewidth=0.6)
 
 
 def _draw_sum(axes: Axes, copies: np.ndarray, kept: slice) -> None:
@@ -134,9 +135,9 @@ def _draw_sum(axes: Axes, copies: np.ndarray, kept: slice) -> None:
     for bars in (up, down):
         row, place = np.nonzero(bars)
         base = (bars.cumsum(axis=0) - bars)[row, place]
-        axes.bar(place + 0.5, bars[row, place], 0.85, base, color=COLORS[row], alpha=0.75)
+        axes.bar(place + 0.5, bars[row, place], 0.85, base, color=COLORS[row])
     total = copies.sum(axis=0)
-    axes.plot(np.arange(len(total)) + 0.5, total, "o", color="black", markersize=3)
+    axes.plot(np.arange(len(total)) + 0.5, total, "o", color=plots.INK, markersize=3)
     low, high = down.sum(axis=0).min(), up.sum(axis=0).max()
     axes.set(xlim=(0, len(total)), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)), xticks=[])
     _draw_cut(axes, copies, kept)
@@ -146,7 +147,7 @@ def _draw_cut(axes: Axes, copies: np.ndarray, kept: slice) -> None:
     """Hatch the places that the padding cuts off."""
     for start, end in ((0, kept.start), (kept.stop, copies.shape[1])):
         if start < end:
-            axes.axvspan(start, end, facecolor=(1, 1, 1, 0.75), edgecolor="0.5", hatch="///", linewidth=0, zorder=3)
+            axes.axvspan(start, end, facecolor=(0.5, 0.5, 0.5, 0.6), edgecolor=plots.INK, hatch="///", linewidth=0, zorder=3)
 
 
 def _listed(values: Sequence[float]) -> str:

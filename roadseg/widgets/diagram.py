@@ -31,9 +31,9 @@ OPERATIONS = {  # each gives a box; layers of other kinds, such as an activation
     layers.UpSampling2D: "upsampling",
     layers.Resizing: "resizing",
 }
-COLORS = {"encoder": "#0072B2", "bottleneck": "#CC79A7", "decoder": "#E69F00", "head": "0.3"}
-IMAGE, DASHES = "0.65", (0, (5, 3))
-ARROWS = ("0.3", "#D55E00", "#56B4E9", "#CC79A7")  # colors of the operations in one direction, in order
+COLORS = {"encoder": "#0072B2", "bottleneck": "#CC79A7", "decoder": "#E69F00", "head": plots.INK}
+IMAGE, DASHES = plots.INK, (0, (5, 3))
+ARROWS = (plots.INK, "#D55E00", "#4A8FD0", "#CC79A7")  # colors of the operations in one direction, in order
 SMALL = {"fontsize": 8, "textcoords": "offset points"}
 TALLEST, WIDEST, THINNEST = 1.1, 0.3, 0.04  # inches: the largest image, the most channels, the fewest
 ARROW = 0.08  # inches at least between two boxes in a row
@@ -176,7 +176,7 @@ def _draw_level(axes: Axes, level: Level, boxes: Sequence[_Box]) -> None:
         x, bottom, _, height = box.frame.bounds
         for width, (_, source) in zip(box.widths, box.parts):
             color = IMAGE if box.operation == "image" else COLORS[source.split()[0]]
-            axes.add_patch(Rectangle((x, bottom), width, height, facecolor=color, edgecolor="white", lw=0.6))
+            axes.add_patch(Rectangle((x, bottom), width, height, facecolor=color, edgecolor=plots.INK, lw=0.6))
             x += width
         channels = " + ".join(str(channels) for channels, _ in box.parts)
         axes.annotate(channels, (box.center[0], box.frame.y1), (0, 2.5), ha="center", **SMALL)

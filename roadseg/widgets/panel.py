@@ -1,4 +1,4 @@
-"""What a panel is made of: sliders, a page of HTML for each of their states, and a figure below for other readers.
+"""What a panel is made of: sliders, a page of HTML for each of their states, and a figure for readers without a kernel.
 
 A page is a function of the sliders' values alone: arrays in, HTML out, no widgets.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -46,14 +45,9 @@ def choice(names: Iterable[str], value: str, **options) -> ipywidgets.SelectionS
 
 
 def show(made: ipywidgets.VBox, figure: Figure, caption: str) -> None:
-    """Show a panel, and below it a figure with the same content.
-
-    The text form of the panel names its sliders only, so that two runs of a notebook compare equal.
-    """
+    """Show a panel and its caption; where no kernel runs, a figure with the same content takes the panel's place."""
     names = ", ".join(slider.description for slider in made.children[0].children)
-    text = f"Run this cell to move the sliders: {names}. The figure below shows the same without them."
-    display({**made._repr_mimebundle_(), "text/plain": text}, raw=True)
-    plots.show(figure, caption)
+    plots.show(figure, f"{caption} Run this cell for sliders: {names}.", alive=made._repr_mimebundle_())
 
 
 def page(words: str, image: Image.Image, alt: str, *, size: tuple[int, int] | None = None) -> str:

@@ -88,7 +88,7 @@ def _threshold_figure(data: RoadData, predictions: np.ndarray, sweep: metrics.Th
     for key, name in SCORES.items():
         color, style = plots.SCORE_LINES[key]
         axes["scores"].plot(sweep.thresholds, getattr(sweep, key), style, color=color, label=name)
-    axes["scores"].axvline(sweep.threshold, color="black", linestyle=":", linewidth=1, label="best F1")
+    axes["scores"].axvline(sweep.threshold, color=plots.INK, linestyle=":", linewidth=1, label="best F1")
     axes["scores"].set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
     axes["scores"].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
