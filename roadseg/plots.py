@@ -47,7 +47,7 @@ OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
 DOTS, PHOTO_DOTS = 200, 160  # an inch of drawings and of photographs: sharp, and a notebook stays below 2 MB
-FILM_DOTS = 75  # a film has many figures
+FILM_DOTS = 100  # a film has many figures
 PALETTE = {1: 20, 2: 20, 3: 215}  # colors of pixels that are a third, two thirds and wholly opaque
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -62,7 +62,9 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK),
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
 }
 
 
@@ -414,9 +416,9 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
 
 
 def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], None]:
-    """A callback for `train`: one figure that grows with every epoch, curves beside the prediction for one image. At the
-    end only the prediction stays: the curves of all runs are drawn by `curves`. Within an epoch the line below says how
-    far it is, and how long all of it will take. A reused run shows nothing.
+    """A callback for `train`: a figure that grows with every epoch, curves beside the prediction for one image. Within
+    an epoch the line below says how far it is, and how long all of it will take. At the end the prediction stays alone:
+    `curves` draws the curves. A reused run shows nothing.
 
     shown : name of the validation image; None takes the first.
     """

@@ -5,6 +5,7 @@ epochs                  move through the epochs of a training run (notebook 02)
 transposed_convolution  copies of the kernel, added up (notebooks 02 and 03, question 7)
 unet_levels             the feature maps of each level of a U-Net (notebook 02)
 unet_diagram            the layers of a network, drawn as a U (notebook 02)
+own_photo               upload a photo of your own (notebook 04)
 """
 
 from importlib import import_module
@@ -15,6 +16,7 @@ _HOME = {
     "transposed_convolution": "convolution",
     "unet_levels": "feature_maps",
     "unet_diagram": "diagram",
+    "own_photo": "upload",
 }
 __all__ = list(_HOME)
 

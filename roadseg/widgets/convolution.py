@@ -147,7 +147,9 @@ def _draw_cut(axes: Axes, copies: np.ndarray, kept: slice) -> None:
     """Hatch the places that the padding cuts off."""
     for start, end in ((0, kept.start), (kept.stop, copies.shape[1])):
         if start < end:
-            axes.axvspan(start, end, facecolor=(0.5, 0.5, 0.5, 0.6), edgecolor=plots.INK, hatch="///", linewidth=0, zorder=3)
+            axes.axvspan(
+                start, end, facecolor=(0.5, 0.5, 0.5, 0.6), edgecolor=plots.INK, hatch="///", linewidth=0, zorder=3
+            )
 
 
 def _listed(values: Sequence[float]) -> str:

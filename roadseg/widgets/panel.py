@@ -47,7 +47,7 @@ def choice(names: Iterable[str], value: str, **options) -> ipywidgets.SelectionS
 def show(made: ipywidgets.VBox, figure: Figure, caption: str) -> None:
     """Show a panel and its caption; where no kernel runs, a figure with the same content takes the panel's place."""
     names = ", ".join(slider.description for slider in made.children[0].children)
-    plots.show(figure, f"{caption} Run this cell for sliders: {names}.", alive=made._repr_mimebundle_())
+    plots.show(figure, f"{caption} Run this cell for controls: {names}.", alive=made._repr_mimebundle_())
 
 
 def page(words: str, image: Image.Image, alt: str, *, size: tuple[int, int] | None = None) -> str:

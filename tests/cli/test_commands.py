@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -146,6 +147,13 @@ def test_start_opens_jupyterlab_on_this_computer_only_with_its_options(tmp_path,
     assert not any("token" in part or "password" in part for part in command)  # JupyterLab's own token stays
     settings = Path(environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0]) / "labconfig/page_config.json"
     assert list(json.loads(settings.read_text())) == ["disabledExtensions"]
+    (layout,) = (tmp_path / ".jupyterlab").iterdir()
+    layout.write_text("{}")
+    main(["start", str(tmp_path), "--open"])
+    assert layout.read_text() == "{}"  # what was open stays
+    kernel = Path(environment["JUPYTER_PATH"].split(os.pathsep)[0]) / "kernels/python3/kernel.json"
+    (module,) = (part[len("--ext=") :] for part in json.loads(kernel.read_text())["argv"] if part.startswith("--ext="))
+    assert importlib.import_module(module).load_ipython_extension
 
 
 def test_on_windows_the_command_waits_for_jupyterlab(monkeypatch):

@@ -30,7 +30,7 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
     sweep = metrics.threshold_sweep(0.4 * mask + 0.6 * np.random.default_rng(0).random(mask.shape), mask)
     max_f, ap = f"{sweep.max_f1:.3f}", f"{sweep.average_precision:.3f}"
     stored, signal, seeds = [curves(3, 0.5), curves(3, 0.6)], np.array([-2, 0.5]), {"a": [0.6], "b": [0.9, 0.91]}
-    photographs = {
+    figures = {
         names[1]: plots.gallery(roads, [0, 1]),
         "level 2 14 x 14": plots.receptive_fields(image, {"level 1": 5, "level 2": 14}, center=(3, 20)),
         "mask and its weight": plots.sample(image / 255, mask, roads.valid[0]),
@@ -38,8 +38,6 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
         "Streets. Rows: um; columns: given, made": plots.image_rows(
             {"um": {"given": image, "made": square}}, describe="Streets."
         ),
-    }
-    drawings = {
         "mine: loss 0.831, accuracy 0.833; stored: loss 0.531": plots.curves({"mine": curves(3), "stored": stored}),
         "a: loss 5.500; b: loss 5.500": plots.steps(
             {"a": steps(), "b": steps()}, background=0.82, window=4, per_epoch=4
@@ -53,11 +51,11 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
         "learned: -2.00, 0.50": plots.signals({"learned": signal}),
         "fast, b: 0.900, 0.910. mark 0.860": plots.spread({"fast": seeds}, unit="MaxF", mark=("mark", 0.86)),
     }
-    for kind, figures in (("jpeg", photographs), ("png", drawings)):
-        for words, figure in figures.items():
-            assert words in figure.get_label()
-            found, content = plots.encoded(figure, dots=40)
-            assert found == kind and Image.open(io.BytesIO(content)).width == round(40 * plots.WIDTH)
+    for words, figure in figures.items():
+        assert words in figure.get_label()
+        image = Image.open(io.BytesIO(plots.encoded(figure, dots=40)))
+        assert image.width == round(40 * plots.WIDTH) and image.mode == "P"
+        assert image.convert("RGBA").getpixel((0, 0))[3] == 0  # the ground is that of the reader's theme
     assert dict(rcParams) == before
 
 
@@ -151,8 +149,38 @@ def test_live_is_one_figure_that_grows(shown, roads):
         callback(Progress("simple, small, seed 0", epoch, 2, curves(epoch), prediction, names, 1.5, 1.5 * (2 - epoch)))
     assert [update for update, _, _ in shown] == [False, False, True, True, True, True]
     assert len({bundle["text/plain"] for _, bundle, _ in shown}) == 1  # so that two runs of a notebook compare equal
-    (alt,) = (entry["alt"] for entry in shown[-2][2].values())
-    assert "epoch 2 of 2" in alt and "0.821" in alt and "epoch 2 82.3%" in shown[-1][1]["text/markdown"]
+    (growing,), (last,) = ([entry["alt"] for entry in shown[i][2].values()] for i in (-4, -2))
+    assert "epoch 1 of 2" in growing and "0.811" in growing
+    assert roads.names[2] in last and "epoch" not in last  # the curves do not stay
+    assert "epoch 2 82.3%" in shown[-1][1]["text/markdown"]
+
+
+def luminance(color: str) -> float:
+    """Relative luminance, as WCAG 2 defines it."""
+    parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(color)]
+    return float(np.dot((0.2126, 0.7152, 0.0722), parts)) + 0.05
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#111111"])  # of JupyterLab's themes
+def test_ink_and_lines_can_be_seen_in_both_themes(ground):
+    scores = [color for color, _ in plots.SCORE_LINES.values()]
+    for color in (plots.INK, plots.UNET, plots.SIMPLE, plots.WITHOUT_SKIPS, *plots.COLORS, *scores):
+        pair = sorted((luminance(color), luminance(ground)))
+        assert pair[1] / pair[0] >= 3, color
+
+
+def test_a_film_has_all_figures_and_keeps_rare_colors(shown, roads):
+    frames = []
+    for i in range(3):
+        wrong = plots.error_overlay(roads.images[i], roads.masks[i], roads.valid[i], ~roads.masks[i])
+        frames.append(plots.image_rows({f"{i}": {"errors": wrong}}, describe="Errors."))
+    plots.play(frames, "A film.", pause=0.5)
+    image = Image.open(io.BytesIO(shown[0][1]["image/png"]))
+    assert image.n_frames == 3 and image.info["duration"] == 500
+    legend = Image.open(io.BytesIO(plots.encoded(plots.comparison(roads, roads.names[:1], roads.masks[:1] * 1.0))))
+    there = {color for _, color in legend.convert("RGBA").getcolors(256)}
+    for color in (plots.FOUND, plots.MISSED, plots.FALSE):
+        assert min(np.abs(np.subtract(one[:3], 255 * np.array(to_rgb(color)))).max() for one in there) < 12, color
 
 
 def test_live_tells_within_an_epoch_how_far_it_is(shown, roads):
