@@ -147,10 +147,8 @@ def _measured(seen: Seen) -> Iterator[str]:
     """What is measured to be wrong, whatever the reason, a sentence each."""
     if seen.output and seen.output != OUTPUT_SHAPE:
         yield f"Its output has shape {(None, *seen.output)}, not {(None, *OUTPUT_SHAPE)}."
-    wanted = right_count()
-    if seen.output and seen.count != wanted:
-        amount = f"{abs(seen.count - wanted):,} too {'many' if seen.count > wanted else 'few'}"
-        yield f"It has {seen.count:,} trainable parameters, {amount}."
+    if seen.output and seen.count != right_count():
+        yield f"It has {seen.count:,} trainable parameters, too {'many' if seen.count > right_count() else 'few'}."
 
 
 # --- observing -------------------------------------------------------------------------------------------------------
