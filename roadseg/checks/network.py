@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from roadseg import models
+from roadseg import models, training
 from roadseg.backend import keras, tf
 from roadseg.checks.architecture import advice, differences, facts, named, number, right_count, wrong_anywhere
 from roadseg.checks.probe import SEED, Failure, aside, failure
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
 from roadseg.checks.trace import Recorder, Row, noise, randomized
+from roadseg.errors import OptionError
 from roadseg.runs import code_of
 
 NAME, TITLE = "build_unet", "Task 4, the U-Net"
@@ -94,6 +95,21 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     line = seen.failure.line if seen.failure else ""
     look = f"the line `{line}`" if line else words.get("look", "")
     return Result(NAME, TITLE, False, cause, message, look, tuple(words["hints"]), found, models.unet)
+
+
+def own_network(task: Result) -> dict[str, Callable | None]:
+    """The network for `training.train`: the student's own where its check passed, otherwise the reference. Says which.
+
+    A right network is not used either where its layers are in another order than the package's, so that what later
+    notebooks do with its weights would not fit."""
+    own, why = task.passed, task.verdict
+    if own:
+        try:
+            training.package_weights(task.function(), models.unet())
+        except OptionError as error:
+            own, why = False, str(error)
+    print(f"{task.name}: {'your own' if own else f'the reference solution ({why})'}")
+    return {"network": task.function if own else None}
 
 
 def aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]:
