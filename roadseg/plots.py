@@ -246,7 +246,7 @@ def comparison(
 def legend(figure: Figure, *others: tuple) -> None:
     """The colors of `error_overlay` in words, below everything; before them others, (color, text)."""
     colors = (*others, (FOUND, "found road (TP)"), (MISSED, "missed road (FN)"), (FALSE, "false road (FP)"))
-    handles = [Patch(color=color, label=text) for color, text in colors]
+    handles = [Patch(facecolor=color, edgecolor=INK, linewidth=0.5, label=text) for color, text in colors]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
 
 
