@@ -30,7 +30,8 @@ NOTEBOOK_RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "04_going_further": (("unet", "fast"), ("unet", "reported"), ("unet", "fast", "blocks")),
 }
-EXPERIMENTS = {"03_written_questions": 900}  # steps of the U-Net that take as long as a notebook's experiments
+# Steps of the U-Net that take as long as a notebook's own small networks.
+EXPERIMENTS = {"03_written_questions": 900, "04_going_further": 700}
 SIZE, BATCH, STEPS_PER_EPOCH = (256, 256), 4, 68
 WARM_UP_STEPS, TIMED_STEPS = 2, 4
 
