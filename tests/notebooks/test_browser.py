@@ -164,6 +164,14 @@ def saved(folder: Path, notebook: str, name: str) -> dict:
     return next(c for c in workbook.read_notebook(folder / f"{notebook}.ipynb")["cells"] if c["id"] == name)
 
 
+def test_it_opens_with_notebook_00_beside_its_contents(page):
+    """The first test: those below leave another layout behind."""
+    page.goto(page.address)
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.locator(".jp-TableOfContents").wait_for()
+    assert len(page.locator(".jp-Notebook h1").first.inner_text()) > 10
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_each_notebook_opens(page, name):
     open_notebook(page, name)
