@@ -97,7 +97,13 @@ class Run:
         number = epochs if epoch == -1 else epoch
         if not 1 <= number <= epochs:
             raise RunError(f"{self.path.name} has epochs 1 to {epochs}; found epoch {epoch}.")
-        return read_prediction(self.path, number)
+        found, expected = read_prediction(self.path, number), (len(self.validation_names), *self.settings["size"])
+        if found.shape != expected or found.dtype != np.uint8:
+            raise RunError(
+                f"{self.path.name}: expected predictions in uint8 {expected} after epoch {number}, found {found.dtype} "
+                f"{found.shape}: delete the run and train again."
+            )
+        return found
 
     def model(self, which: str = "last") -> keras.Model:
         """The network with its `best` or `last` weights, checked against their digest first."""
@@ -190,8 +196,9 @@ def find_at(path: Path, *, log: Callable[[str], None]) -> Run | None:
         return open_run(path)
     except RunError as error:
         log(f"{error} It is trained again now.")
-        for name in ("state.npz", "finished.json"):  # in this order: without the second, the first counts
-            (path / name).unlink(missing_ok=True)
+        with explained(RunError, path, NOT_WRITABLE):
+            for name in ("state.npz", "finished.json"):  # in this order: without the second, the first counts
+                (path / name).unlink(missing_ok=True)
         return None
 
 

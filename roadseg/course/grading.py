@@ -20,7 +20,7 @@ from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Float, Unicode
 
-from roadseg.course.cells import BY_HAND, grade_id, restore
+from roadseg.course.cells import BY_HAND, grade_id, read, restore
 from roadseg.course.sanitizing import sanitize
 from roadseg.workbook import questions
 
@@ -35,8 +35,9 @@ class RestoreCells(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Restore the cells of a submitted notebook, as `judging` has done before it ran some of them."""
-        original = nbformat.read(Path(self.handed_out) / f"{resources['nbgrader']['notebook']}.ipynb", as_version=4)
-        nb, _ = restore(nb, original)
+        name = resources["nbgrader"]["notebook"]
+        original = nbformat.read(Path(self.handed_out) / f"{name}.ipynb", as_version=4)
+        nb, _ = restore(read(nbformat.writes(nb).encode(errors="replace"), name), original)
         sanitize(nb, original)
         return nb, resources
 

@@ -102,7 +102,7 @@ def _decoded(content: bytes) -> dict:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError:  # of an old editor
         text = content.decode("cp1252", "replace")
-    notebook = json.loads(text)
+    notebook, _ = json.JSONDecoder().raw_decode(text.lstrip())  # a synchronized folder may leave an old end behind it
     if "worksheets" in notebook:
         import nbformat  # only here: it takes a second
 
@@ -132,7 +132,7 @@ def _filled(cell: dict) -> dict:
     source = re.sub("\r\n?", "\n", typed)
     metadata = _table(cell, "metadata")
     own = _table(metadata, "nbgrader")
-    identity = str(own.get("grade_id") or cell.get("id") or "")
+    identity = str(own.get("grade_id") or cell.get("id") or metadata.get("id") or "")  # the last is Colab's
     name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
     item = next((item for item in ITEMS if item.id == name), None)
     if own:

@@ -147,6 +147,12 @@ def test_a_changed_bit_of_a_prediction_is_found_or_harmless(path):
     assert found > len(whole) / 14
 
 
+def test_a_prediction_of_other_images_is_named(path):
+    runs.write_arrays(path / "predictions" / runs.prediction_name(2), probability=np.zeros((1, 2, 2), np.uint8))
+    with pytest.raises(RunError, match=str(path.name)):
+        runs.open_run(path).prediction(2)
+
+
 class Trap:
     """Leaves a file behind when it is unpickled."""
 

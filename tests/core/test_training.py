@@ -333,6 +333,7 @@ def test_the_same_seed_gives_the_same_run_in_every_process(road_folder, roads, t
         ("simple", {"split": "half"}, "'half'"),
         ("simple", {"strategy": "two"}, "'two'"),
         ("simple", {"epochs": 0}, "epochs 0"),
+        ("simple", {"epochs": True}, "epochs True"),
         ("simple", {"seed": 1.5}, "seed 1.5"),
         ("unet", {"recipe": mixed(), "data": (48, 80)}, "24 x 40"),  # half of which the U-Net cannot halve
         ("simple", {"step": print}, "print"),
@@ -360,6 +361,11 @@ def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
 
     with pytest.raises(RunError, match="batch_size"):
         train("simple", small(), roads, tmp_path, callback=full)
+
+
+def test_an_error_of_a_callback_is_shown_as_it_is(roads, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        train("simple", small(), roads, tmp_path, callback=lambda progress: open(tmp_path / "nowhere"))
 
 
 def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):
