@@ -20,6 +20,7 @@ from roadseg.workbook.files import ascii_name
 ROSTER = "roster.csv"
 PLATFORMS = {  # what they call a student's file or folder
     "Moodle": r"(?P<name>.+?)_(?P<key>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?",
+    "Sakai": r"(?P<name>[^()]+, [^()]*\S)\((?P<key>[^()]+)\)",
     "Blackboard": r".+?_(?P<key>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_.*)?",
     "Canvas": r"(?P<name>.+?)_(?P<late>LATE_)?(?P<key>\d{3,})_(?P<number>\d{3,})_.+",
     "Brightspace": r"(?P<key>\d+-\d+) - (?P<name>.+?) - (?P<time>\w+ \w+, \d{4} \d+ [AP]M)(?: - .*)?",
