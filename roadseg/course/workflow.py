@@ -323,6 +323,8 @@ def _renew_late_penalties(course: Path) -> None:
     """Take off for late days what they cost of the marks that were given since grading, too."""
     from roadseg.course import grading
 
+    if not (course / "gradebook.db").is_file():
+        return
     with _new_gradebook(course) as gradebook:
         grading.renew_late_penalties(course / "nbgrader_config.py", gradebook, ASSIGNMENT)
 
