@@ -62,7 +62,15 @@ class Copy:
         """The copy with the highest one counts."""
         path = PurePosixPath(self.file.place)
         exact, own = path.name == f"{name}.ipynb", "my_workbook" in path.parts
-        return self.answered, self.order, exact, own, self.date, -len(path.parts), self.file.path  # "Version 2" is later
+        return (
+            self.answered,
+            self.order,
+            exact,
+            own,
+            self.date,
+            -len(path.parts),
+            self.file.path,
+        )  # "Version 2" is later
 
 
 def collect_submissions(folder: Path, course: Path) -> dict[str, str | SubmissionError]:
@@ -80,7 +88,7 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
     if not any(owners.values()):
         found = ", ".join(sorted({file.name for file in owners})[:5]) or "nothing"
         raise CourseError(
-            f"{folder} holds {found}, and nothing that tells whose it is: expected zips or folders, named after students."
+            f"{folder} holds {found}, nothing with a name: expected zips or folders named after students."
         )
     known = {person: student for student, kept in record["students"].items() for person in kept["persons"]}
     students = name_students(filter(None, owners.values()), roster, known)

@@ -96,7 +96,9 @@ class _Press:
                 return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
             case {"t": "Plain", "c": inner}:  # of a list, or a cell of a table
                 turned = f"#[#set text(dir: {_direction(inner)});"
-                return [{"t": "Plain", "c": [_raw("Inline", turned), *replaced(inner, self.for_typst), _raw("Inline", "]")]}]
+                return [
+                    {"t": "Plain", "c": [_raw("Inline", turned), *replaced(inner, self.for_typst), _raw("Inline", "]")]}
+                ]
             case {"t": "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
                 block = {"t": kind, "c": replaced(inner, self.for_typst)}
                 return [_raw("Block", f"#[#set text(dir: {_direction(inner)})"), block, _raw("Block", "]")]

@@ -365,7 +365,7 @@ def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
 
 def test_an_error_of_a_callback_is_shown_as_it_is(roads, tmp_path):
     with pytest.raises(FileNotFoundError):
-        train("simple", small(), roads, tmp_path, callback=lambda progress: open(tmp_path / "nowhere"))
+        train("simple", small(), roads, tmp_path, callback=lambda progress: (tmp_path / "nowhere").read_text())
 
 
 def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):

@@ -228,7 +228,10 @@ CLASSES = {
     "Canvas": ("lovelaceada_4711_60001_", "rossbob_LATE_4712_60002_hand_in.zip"),
     "Blackboard": ("A1_alove_attempt_2026-11-29-20-15-33_", "A1_bross_attempt_2026-11-30-20-15-33_hand_in.zip"),
     "Brightspace": ("4711-9 - Ada Lovelace - Nov 29, 2026 815 PM - ", "4712-9 - Bob Ross - Nov 30, 2026 1115 AM/x.zip"),
-    "Sakai": ("Road/Lovelace, Ada(alove)/Submission attachment(s)/", "Road/Ross, Bob(bross)/Submission attachment(s)/x.zip"),
+    "Sakai": (
+        "Road/Lovelace, Ada(alove)/Submission attachment(s)/",
+        "Road/Ross, Bob(bross)/Submission attachment(s)/x.zip",
+    ),
     "by hand": ("class/ada/my_workbook/", "class/bob/notebooks/"),
     "zips": ("ada.zip", "bob.zip"),
 }

@@ -68,7 +68,9 @@ def each(change):
 CHANGES = {
     "as it was": lambda notebook: None,
     "format 4.0": lambda notebook: (strip("id")(notebook), notebook.update(nbformat_minor=0)),
-    "format 4.0 of Colab": lambda notebook: [cell.update(metadata={"id": cell.pop("id")}) for cell in notebook["cells"]],
+    "format 4.0 of Colab": lambda notebook: [
+        cell.update(metadata={"id": cell.pop("id")}) for cell in notebook["cells"]
+    ],
     "format 3": as_format_3,
     "no format": lambda notebook: (notebook.pop("nbformat"), notebook.pop("nbformat_minor")),
     "no counts": strip("execution_count"),
