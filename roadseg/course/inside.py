@@ -190,6 +190,16 @@ def read_outcome(pipe: int, until: float, largest: int, look=lambda: "", interva
     return bytes(content[LENGTH.size :]), ""
 
 
+def tolerant(run_line_magic):
+    """IPython's lines with %: one that does not work here, such as `%matplotlib` or Colab's own, stops no cell."""
+
+    def run(name, line, _stack_depth=1):
+        with contextlib.suppress(Exception):
+            return run_line_magic(name, line, _stack_depth=_stack_depth + 1)
+
+    return run
+
+
 def limit(memory: int, seconds: int) -> None:
     """Limit memory and processor time of a process and those that it starts, and the files that they write."""
     import resource
@@ -212,7 +222,8 @@ def main() -> None:
 
         from roadseg.checks import network, probe  # noqa: F401 (TensorFlow)
 
-        InteractiveShell.instance(config=Config(HistoryManager={"enabled": False})).ast_node_interactivity = "none"
+        shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+        shell.ast_node_interactivity, shell.run_line_magic = "none", tolerant(shell.run_line_magic)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)

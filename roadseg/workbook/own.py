@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from IPython.core.inputtransformer2 import TransformerManager
 
 from roadseg import checks
 from roadseg.backend import keras, tf
 from roadseg.workbook.files import NotebookError, read_notebook, role, text
+from roadseg.workbook.progress import as_python
 
 NOTEBOOK = "01_simple_model.ipynb"
 STEPS = ("train_step", "val_step")
@@ -34,7 +34,7 @@ def _defined(name: str, source: str, path: Path) -> Callable | None:
     """The function of that name which a cell defines, or None; tracebacks and TensorFlow find its source."""
     namespace = {"np": np, "tf": tf, "keras": keras}
     with suppress(Exception):  # whatever the student's cell raises: notebook 01 shows it
-        code = TransformerManager().transform_cell(source)
+        code = as_python(source)
         file = f"<{path.name}, {name}>"
         linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
         exec(compile(code, file, "exec"), namespace)

@@ -161,13 +161,17 @@ def _code_state(item: Item, source: str, check: dict | None) -> tuple[str, str]:
 
 
 def parsed(source: str) -> ast.Module | None:
-    """A code cell's syntax, with IPython's `%` and `!` lines as the calls they stand for; None if it is not Python."""
-    plain = re.sub(r"\A(?:\s*%%.*\n?)+", "", source)  # such as %%time
+    """A code cell's syntax; None where it is not Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
-            return ast.parse(TransformerManager().transform_cell(plain))
+            return ast.parse(as_python(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, brackets in brackets
         return None
+
+
+def as_python(source: str) -> str:
+    """A code cell with IPython's `%` and `!` lines as the calls they stand for, without %%time and the like."""
+    return TransformerManager().transform_cell(re.sub(r"\A(?:\s*%%.*\n?)+", "", source))
 
 
 def _is_empty(node: ast.stmt) -> bool:

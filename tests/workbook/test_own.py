@@ -35,7 +35,7 @@ def test_right_steps_are_the_students_and_have_a_source(book, capsys):
         cell["id"]: "".join(cell["source"])
         for cell in workbook.read_notebook(workbook.worked_folder() / own.NOTEBOOK)["cells"]
     }
-    steps = own.own_steps(book(train_step=worked["train_step"], val_step=VAL_STEP))
+    steps = own.own_steps(book(train_step=worked["train_step"], val_step=f"%%time\n{VAL_STEP}"))
     assert steps["step"] is not training.train_step and steps["validation_step"] is not training.val_step
     assert len(runs.source_digest(*steps.values())) == 16
     assert len(capsys.readouterr().out.splitlines()) == 2
