@@ -6,8 +6,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbgrader import utils
 
-from roadseg.course.needs import needed_cells
 from roadseg.workbook import notebook_bytes, parse_notebook
+from roadseg.workbook.needs import needed_cells
 
 BY_HAND = "roadseg_by_hand"  # metadata of a test that is left to the teacher: why
 

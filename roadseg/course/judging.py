@@ -16,10 +16,10 @@ from roadseg.checks import answers, judge, network, probe, trace
 from roadseg.checks.result import Aspect
 from roadseg.course import sandbox
 from roadseg.course.cells import grade_id, read, restore
-from roadseg.course.needs import needed_cells
 from roadseg.course.sandbox import Outcome
 from roadseg.course.signs import signs
 from roadseg.workbook import questions
+from roadseg.workbook.needs import needed_cells
 from roadseg.workbook.questions import Item
 
 EXACT = 1e-4  # of the largest number: what a layer gives, computed twice

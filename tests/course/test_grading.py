@@ -8,8 +8,8 @@ import pytest
 from handed_in import GRADED, blank, cell_of, delete, perfect
 
 from roadseg.course import workflow
-from roadseg.course.needs import find_names, needed_cells
 from roadseg.workbook import questions
+from roadseg.workbook.needs import find_names, needed_cells
 
 nbgrader_utils = pytest.importorskip("nbgrader.utils")
 nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")

@@ -14,6 +14,8 @@ def book(tmp_path):
         notebook = workbook.blank(workbook.read_notebook(workbook.worked_folder() / own.NOTEBOOK))
         for cell in notebook["cells"]:
             cell["source"] = sources.get(cell["id"], cell["source"])
+        helper = {"cell_type": "code", "id": "helper", "metadata": {}, "source": "same = tf.identity"}
+        notebook["cells"].insert(1, helper)
         workbook.write_notebook(tmp_path / own.NOTEBOOK, notebook)
         return tmp_path
 
@@ -25,7 +27,7 @@ def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
     probability = model(image, training=False)
     running_loss.update_state(loss_fn(mask, probability))
     running_accuracy.update_state(mask, probability)
-    return tf.identity(probability)
+    return same(probability)
 """
 
 
