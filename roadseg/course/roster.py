@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from roadseg.course.workflow import ASSIGNMENT, CourseError
+from roadseg.errors import explained
 from roadseg.workbook.files import ascii_name
 
 ROSTER = "roster.csv"
@@ -110,12 +111,10 @@ def read_roster(course: Path) -> dict[str, str]:
 
 def _rows(course: Path) -> list[dict[str, str]]:
     path = course / ROSTER
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read ({error.strerror}).") from error
+    with explained(CourseError, path, "make it a readable file"):
+        content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
