@@ -90,7 +90,7 @@ def _cells(nb: NotebookNode, item: Item) -> list[tuple[int, str]]:
     """The cells that an item's answer needs, and that its test would see: position and code. Tests never run."""
     sources = [cell.source if cell.cell_type == "code" else "" for cell in nb.cells]
     wanted = {i for i, cell in enumerate(nb.cells) if grade_id(cell) in (item.id, f"check-{item.id}")}
-    needed = sorted(needed_cells(sources, wanted))
+    needed = sorted(needed_cells(sources, wanted, defines=item.defines))
     return [(i, sources[i]) for i in needed if sources[i] and not utils.is_grade(nb.cells[i])]
 
 

@@ -24,12 +24,15 @@ class Names(NamedTuple):
     called: frozenset[str]
 
 
-def needed_cells(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
+def needed_cells(sources: Sequence[str], wanted: Iterable[int], *, defines: str = "") -> set[int]:
     """Positions of the cells that the cells at `wanted` need, these included.
 
-    sources : the code of each cell, empty for other cells.
+    sources : the code of each cell, empty for other cells. defines : the name of an answer, which may stand further
+    down, such as in the cell of another one.
     """
     cells, found = [find_names(source) for source in sources], set(wanted)
+    if not any(defines in cell.made for cell in cells[: max(found, default=-1) + 1]):
+        found |= {i for i, cell in enumerate(cells) if defines in cell.made}
     modules = frozenset().union(*(cell.imported for cell in cells))  # calling `plots.show` does not change `plots`
     given = [cell.made | (cell.called - modules) for cell in cells]
     while True:

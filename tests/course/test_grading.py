@@ -60,6 +60,8 @@ def test_only_what_the_answers_build_on_is_needed():
     ]
     assert needed_cells(cells, {5, 7}) == {0, 2, 3, 4, 5, 7}
     assert needed_cells(cells, set()) == set()
+    assert needed_cells(["late = 1", "early = 2", "check(early)", "early"], {0, 1}, defines="early") == {0, 1}
+    assert needed_cells(["late = 1", "check(early)", "early = 2"], {0, 1}, defines="early") == {0, 1, 2}
     assert needed_cells([*cells[:6], "from tricks import *", *cells[7:]], {5, 7}) == {0, 2, 3, 4, 5, 6, 7}
     assert needed_cells(["found = []", "found.append(1)", "len(found)"], {2}) == {0, 1, 2}
     assert needed_cells(["import plots", "plots.show(figure)", "plots.style"], {2}) == {0, 2}  # changes no module
