@@ -284,17 +284,26 @@ def code_of(function: Any) -> CodeType | None:
 def source_digest(*functions: Callable) -> str:
     """Digest of the code of functions: comments, docstrings and layout do not count.
 
-    Raises OptionError for what has no source in a cell or file, such as a built-in function."""
+    Raises OptionError for what is not written in Python, such as a built-in function."""
     text = []
     for function in functions:
+        if (code := code_of(function)) is None:
+            raise OptionError(f"{function!r} has no source: define a function in a cell or file.")
         try:
-            (statement,) = ast.parse(textwrap.dedent(inspect.getsource(code_of(function)))).body
-        except (OSError, TypeError, SyntaxError, ValueError) as error:
-            raise OptionError(f"the source of {function!r} cannot be read: define it in a cell or file.") from error
+            (statement,) = ast.parse(textwrap.dedent(inspect.getsource(code))).body
+        except (OSError, SyntaxError, ValueError):  # IPython forgets the source of a cell below %%time
+            text.append(_compiled(code))
+            continue
         if isinstance(statement, ast.FunctionDef) and ast.get_docstring(statement) is not None:
             del statement.body[0]
         text.append(ast.dump(statement))
     return hashlib.sha256("".join(text).encode()).hexdigest()[:16]
+
+
+def _compiled(code: CodeType) -> str:
+    """Compiled code in words that are the same whenever it is compiled."""
+    constants = [_compiled(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def versions() -> dict[str, str]:
