@@ -133,6 +133,8 @@ def train(
     data = road_data.load() if data is None else data
     callback = callback or (lambda progress: None)
     recipe, devices = get_recipe(recipe), backend.get_strategy(strategy)
+    if (kept := (keras.config.floatx(), keras.config.image_data_format())) != ("float32", "channels_last"):
+        raise OptionError(f"Keras is set to {', '.join(kept)}: expected float32, channels_last; set it back.")
     precision = _mixed_precision(devices) if mixed_precision else "float32"
     if mixed_precision:
         recipe = replace(recipe, name=f"{recipe.name}-{precision}")

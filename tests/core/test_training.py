@@ -363,6 +363,12 @@ def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
         train("simple", small(), roads, tmp_path, callback=full)
 
 
+def test_other_floats_are_named(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
+    with pytest.raises(OptionError, match="float64"):
+        train("simple", small(), roads, tmp_path)
+
+
 def test_an_error_of_a_callback_is_shown_as_it_is(roads, tmp_path):
     with pytest.raises(FileNotFoundError):
         train("simple", small(), roads, tmp_path, callback=lambda progress: (tmp_path / "nowhere").read_text())
