@@ -17,14 +17,14 @@ def grade_id(cell: NotebookNode) -> str:
     return cell.metadata.get("nbgrader", {}).get("grade_id", "")
 
 
-def read(content: bytes, name: str) -> NotebookNode:
+def nbgrader_notebook(content: bytes, name: str) -> NotebookNode:
     """A notebook's file as every command of this package reads it, for nbgrader. Raises NotebookError."""
     return nbformat.reads(notebook_bytes(parse_notebook(content, name)).decode(), as_version=4)
 
 
 def restore(nb: NotebookNode, original: NotebookNode) -> tuple[NotebookNode, list[str]]:
-    """A notebook from `read` in which each answer and test has its nbgrader metadata again, and missing cells that
-    grading needs are back; and the names of the cells that had been deleted, with a word.
+    """A notebook from `nbgrader_notebook` in which each answer and test has its nbgrader metadata again, and missing
+    cells that grading needs are back; and the names of the cells that had been deleted, with a word.
 
     A text that is put back is blank, and so earns no points; a test that is put back tests what the notebook defines;
     code to be graded is not put back.

@@ -21,7 +21,7 @@ from nbgrader.preprocessors import AssignLatePenalties, NbGraderPreprocessor
 from traitlets import Float, Unicode
 from traitlets.config import PyFileConfigLoader
 
-from roadseg.course.cells import BY_HAND, grade_id, read, restore
+from roadseg.course.cells import BY_HAND, grade_id, nbgrader_notebook, restore
 from roadseg.course.sanitizing import sanitize
 from roadseg.workbook import questions
 
@@ -38,7 +38,7 @@ class RestoreCells(NbGraderPreprocessor):
         """Restore the cells of a submitted notebook, as `judging` has done before it ran some of them."""
         name = resources["nbgrader"]["notebook"]
         original = nbformat.read(Path(self.handed_out) / f"{name}.ipynb", as_version=4)
-        nb, _ = restore(read(nbformat.writes(nb).encode(errors="replace"), name), original)
+        nb, _ = restore(nbgrader_notebook(nbformat.writes(nb).encode(errors="replace"), name), original)
         sanitize(nb, original)
         return nb, resources
 

@@ -15,7 +15,7 @@ from roadseg.backend import keras
 from roadseg.checks import answers, judge, network, probe, trace
 from roadseg.checks.result import Aspect
 from roadseg.course import sandbox
-from roadseg.course.cells import grade_id, read, restore
+from roadseg.course.cells import grade_id, nbgrader_notebook, restore
 from roadseg.course.sandbox import Outcome
 from roadseg.course.signs import signs
 from roadseg.workbook import questions
@@ -57,10 +57,10 @@ def grade(
     cells, by notebook and position, as `restore` leaves them; remarks : for the teacher, by notebook.
     """
     books, remarks = {}, {name: [] for name in handed_out}
-    originals = {name: read(content, name) for name, content in handed_out.items()}
+    originals = {name: nbgrader_notebook(content, name) for name, content in handed_out.items()}
     for name, original in originals.items():
         if name in notebooks:
-            books[name], remarks[name] = restore(read(notebooks[name], name), original)
+            books[name], remarks[name] = restore(nbgrader_notebook(notebooks[name], name), original)
             remarks[name] += [f"{where} {sign}" for where, sign in signs(books[name], original)]
     wanted = [item for item in questions.ITEMS if item.kind != "text" and (not only or item.id in only)]
     items = [item for item in wanted if item.notebook in books]

@@ -84,7 +84,7 @@ def restore():
     original = blank()["03_written_questions"]
 
     def restored(notebook: dict) -> nbformat.NotebookNode:
-        books = (cells.read(json.dumps(book).encode(), "03") for book in (notebook, original))
+        books = (cells.nbgrader_notebook(json.dumps(book).encode(), "03") for book in (notebook, original))
         found, restored.remarks = cells.restore(*books)
         nbgraderformat.MetadataValidator().validate_nb(found)
         nbformat.validate(found)
