@@ -97,7 +97,13 @@ class Run:
         number = epochs if epoch == -1 else epoch
         if not 1 <= number <= epochs:
             raise RunError(f"{self.path.name} has epochs 1 to {epochs}; found epoch {epoch}.")
-        return read_prediction(self.path, number)
+        found, expected = read_prediction(self.path, number), (len(self.validation_names), *self.settings["size"])
+        if found.shape != expected or found.dtype != np.uint8:
+            raise RunError(
+                f"{self.path.name}: expected predictions in uint8 {expected} after epoch {number}, found {found.dtype} "
+                f"{found.shape}: delete the run and train again."
+            )
+        return found
 
     def model(self, which: str = "last") -> keras.Model:
         """The network with its `best` or `last` weights, checked against their digest first."""
@@ -190,8 +196,9 @@ def find_at(path: Path, *, log: Callable[[str], None]) -> Run | None:
         return open_run(path)
     except RunError as error:
         log(f"{error} It is trained again now.")
-        for name in ("state.npz", "finished.json"):  # in this order: without the second, the first counts
-            (path / name).unlink(missing_ok=True)
+        with explained(RunError, path, NOT_WRITABLE):
+            for name in ("state.npz", "finished.json"):  # in this order: without the second, the first counts
+                (path / name).unlink(missing_ok=True)
         return None
 
 
@@ -277,17 +284,26 @@ def code_of(function: Any) -> CodeType | None:
 def source_digest(*functions: Callable) -> str:
     """Digest of the code of functions: comments, docstrings and layout do not count.
 
-    Raises OptionError for what has no source in a cell or file, such as a built-in function."""
+    Raises OptionError for what is not written in Python, such as a built-in function."""
     text = []
     for function in functions:
+        if (code := code_of(function)) is None:
+            raise OptionError(f"{function!r} has no source: define a function in a cell or file.")
         try:
-            (statement,) = ast.parse(textwrap.dedent(inspect.getsource(code_of(function)))).body
-        except (OSError, TypeError, SyntaxError, ValueError) as error:
-            raise OptionError(f"the source of {function!r} cannot be read: define it in a cell or file.") from error
+            (statement,) = ast.parse(textwrap.dedent(inspect.getsource(code))).body
+        except (OSError, SyntaxError, ValueError):  # IPython forgets the source of a cell below %%time
+            text.append(_compiled(code))
+            continue
         if isinstance(statement, ast.FunctionDef) and ast.get_docstring(statement) is not None:
             del statement.body[0]
         text.append(ast.dump(statement))
     return hashlib.sha256("".join(text).encode()).hexdigest()[:16]
+
+
+def _compiled(code: CodeType) -> str:
+    """Compiled code in words that are the same whenever it is compiled."""
+    constants = [_compiled(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def versions() -> dict[str, str]:

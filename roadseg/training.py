@@ -34,6 +34,7 @@ from roadseg.storage import atomic_write, max_epochs
 VALIDATION_BATCH = 8  # the course's
 HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them
 TENSORBOARD_IMAGES = 3
+FULL = "free space or set ROADSEG_RUNS to another folder; the last whole epoch is kept"
 TICK = 1.0  # seconds between two reports within an epoch
 
 
@@ -132,11 +133,13 @@ def train(
     data = road_data.load() if data is None else data
     callback = callback or (lambda progress: None)
     recipe, devices = get_recipe(recipe), backend.get_strategy(strategy)
+    if (kept := (keras.config.floatx(), keras.config.image_data_format())) != ("float32", "channels_last"):
+        raise OptionError(f"Keras is set to {', '.join(kept)}: expected float32, channels_last; set it back.")
     precision = _mixed_precision(devices) if mixed_precision else "float32"
     if mixed_precision:
         recipe = replace(recipe, name=f"{recipe.name}-{precision}")
     epochs = recipe.epochs if epochs is None else epochs
-    if not isinstance(epochs, int) or epochs < 1 or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    if type(epochs) is not int or epochs < 1 or type(seed) is not int or not 0 <= seed < 2**31:  # True is an int, too
         raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
     try:
         keras.initializers.get(recipe.initializer)
@@ -172,8 +175,7 @@ def train(
     if run is None:
         path = runs.make_folder(out) / runs.key(settings)
         kept = f"{path.name} keeps the epochs that are complete; the same command or cell continues after them."
-        space = "free space or set ROADSEG_RUNS to another folder; the last whole epoch is kept"
-        with interruptible(kept), runs.locked(path, log=log), explained(RunError, path, space):
+        with interruptible(kept), runs.locked(path, log=log):
             run = runs.find_at(path, log=log)
             if run is None:
                 with devices.scope():
@@ -297,9 +299,11 @@ class _Training:
 
     def run_to_the_end(self, callback, log) -> runs.Run:
         """Train from the last whole epoch on the disk, or from the start."""
-        (self.path / "predictions").mkdir(parents=True, exist_ok=True)
-        for part in self.path.rglob(".*part*"):  # of a process that was killed
-            part.unlink()
+        writing = partial(explained, RunError, self.path, FULL)  # never around what the caller's functions do
+        with writing():
+            (self.path / "predictions").mkdir(parents=True, exist_ok=True)
+            for part in self.path.rglob(".*part*"):  # of a process that was killed
+                part.unlink()
         if (self.path / "state.npz").is_file():
             try:
                 self.restore()
@@ -307,20 +311,25 @@ class _Training:
             except RunError:
                 log(f"{self.path / 'state.npz'} is damaged; {self.title} is trained from the start.")
         how = "resumed" if self.curves else "trained"
-        runs.write_json(self.path / "settings.json", self.settings)
-        tensorboard = _TensorBoard(self.path, self.data.images[self.split.validation], self.curves)
+        with writing():
+            runs.write_json(self.path / "settings.json", self.settings)
+            tensorboard = _TensorBoard(self.path, self.data.images[self.split.validation], self.curves)
         report = partial(_progress, self.path, self.settings, self.curves)
         callback(report())
         for epoch in range(len(self.curves) + 1, self.settings["epochs"] + 1):
-            self.run_epoch(epoch, lambda fraction, seconds: callback(report(fraction, seconds)))
-            self.save()
-            tensorboard.log(self.curves[-1])
+            prediction = self.run_epoch(epoch, lambda fraction, seconds: callback(report(fraction, seconds)))
+            with writing():
+                self.save(prediction)
+                tensorboard.log(self.curves[-1])
             callback(report())
-        self.finish()
+        with writing():
+            self.finish()
         return runs.open_run(self.path, how=how)
 
-    def run_epoch(self, epoch: int, tick: Callable[[float, float], None]) -> None:
-        """Train and validate for one epoch; `tick` gets the fraction that is trained and the seconds it took."""
+    def run_epoch(self, epoch: int, tick: Callable[[float, float], None]) -> np.ndarray:
+        """Train and validate for one epoch; `tick` gets the fraction that is trained and the seconds it took.
+
+        Returns the road probabilities of the validation images, uint8 (n, H, W)."""
         started = time.perf_counter()
         small = epoch <= self.small_epochs
         batches = road_data.dataset(
@@ -354,10 +363,7 @@ class _Training:
         self.steps += [(len(self.steps) + i, *row) for i, row in enumerate(rows, start=1)]
         seconds = time.perf_counter() - started
         self.curves.append((epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds))
-        prediction = np.round(255 * probability[..., 0]).astype(np.uint8)
-        runs.write_arrays(
-            self.path / "predictions" / runs.prediction_name(epoch), compress=True, probability=prediction
-        )
+        return np.round(255 * probability[..., 0]).astype(np.uint8)
 
     def run_batches(
         self, step: Callable, batches: tf.data.Dataset, watch: Callable[[int], None] = lambda done: None
@@ -380,9 +386,11 @@ class _Training:
         overall, *each = means.tolist()
         return overall, each, np.concatenate(probabilities) if probabilities else np.empty(0)
 
-    def save(self) -> None:
-        """Write the state as one file, so that a run that is killed at any moment resumes from a whole epoch, and the
-        curves as a table to look at."""
+    def save(self, prediction: np.ndarray) -> None:
+        """Write the last epoch's predictions; then the state as one file, so that a run that is killed at any moment
+        resumes from a whole epoch; then the curves as a table to look at."""
+        path = self.path / "predictions" / runs.prediction_name(len(self.curves))
+        runs.write_arrays(path, compress=True, probability=prediction)
         tables = {"curves": self.curves, "steps": self.steps, "best_loss": self.best_loss}
         tables = {name: np.array(table, np.float64) for name, table in tables.items()}
         runs.write_arrays(self.path / "state.npz", **tables, **self.weights())

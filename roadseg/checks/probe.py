@@ -114,8 +114,10 @@ def aside() -> Iterator[None]:
     An interrupt says in one line what to do.
     """
     logger, eagerly, policy = tf.get_logger(), tf.config.functions_run_eagerly(), keras.config.dtype_policy()
-    level = logger.level
+    level, floats, order = logger.level, keras.config.floatx(), keras.config.image_data_format()
     logger.setLevel("ERROR")
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
     try:
         with interruptible(STOPPED), redirect_stdout(io.StringIO()), catch_warnings(), tf.device("CPU"):
@@ -124,6 +126,8 @@ def aside() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         tf.config.run_functions_eagerly(eagerly)
+        keras.config.set_floatx(floats)
+        keras.config.set_image_data_format(order)
         keras.config.set_dtype_policy(policy)
 
 

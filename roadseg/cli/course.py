@@ -68,7 +68,7 @@ def setup(options: Namespace) -> int:
 
 def collect(options: Namespace) -> int:
     """Copy the notebooks out of the zips that were handed in."""
-    from roadseg.course.collect import SubmissionError, collect_submissions, remarks
+    from roadseg.course.collect import SubmissionError, collect_submissions, handed_in, remarks
     from roadseg.course.roster import missing
 
     course = _folder(options)
@@ -77,6 +77,11 @@ def collect(options: Namespace) -> int:
         print(f"{student}: {outcome}")
     for remark in remarks(course):
         print(f"Look again: {remark}")
+    times = {student: handed_in(course, student) for student in outcomes}
+    if of_zips := [student for student, time in times.items() if time.endswith("(zip)")]:
+        print(f"The platform gives no time, the dates in the zips count as that of handing in: {', '.join(of_zips)}")
+    if never := [student for student, time in times.items() if not time]:
+        print(f"Nothing tells when they handed in, so they are never late: {', '.join(never)}")
     if absent := missing(course):
         print(f"Nothing from: {', '.join(absent)}")
     return int(any(isinstance(outcome, SubmissionError) for outcome in outcomes.values()))

@@ -7,7 +7,7 @@ delivery         files in folders and zips, and whose they are
 roster           names that platforms give, and the course's table of students
 judging          a submission graded, from bytes to plain data
 sandbox, inside  the wall around student code, and what runs behind it
-cells, needs     what nbgrader knows of a notebook, and which of its cells an answer needs
+cells            what nbgrader knows of a notebook
 signs            what stands out in a student's code
 sanitizing       notebooks of which nothing runs in a browser
 grading          what is added to nbgrader's grading, named in its settings

@@ -6,27 +6,30 @@ import nbformat
 from nbformat import NotebookNode
 from nbgrader import utils
 
-from roadseg.course.needs import needed_cells
+from roadseg.workbook import notebook_bytes, parse_notebook
+from roadseg.workbook.needs import needed_cells
 
 BY_HAND = "roadseg_by_hand"  # metadata of a test that is left to the teacher: why
 
 
 def grade_id(cell: NotebookNode) -> str:
     """The name by which nbgrader knows a cell; empty where it does not."""
-    role = cell.metadata.get("nbgrader")
-    return str(role.get("grade_id", "")) if isinstance(role, dict) else ""
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+
+
+def nbgrader_notebook(content: bytes, name: str) -> NotebookNode:
+    """A notebook's file as every command of this package reads it, for nbgrader. Raises NotebookError."""
+    return nbformat.reads(notebook_bytes(parse_notebook(content, name)).decode(), as_version=4)
 
 
 def restore(nb: NotebookNode, original: NotebookNode) -> tuple[NotebookNode, list[str]]:
-    """A submitted notebook in which each answer and test has its nbgrader metadata again, once each, and missing cells
-    that grading needs are back; and the names of the cells that had been deleted, with a word.
+    """A notebook from `nbgrader_notebook` in which each answer and test has its nbgrader metadata again, and missing
+    cells that grading needs are back; and the names of the cells that had been deleted, with a word.
 
-    Of duplicates the first that was worked on counts; the others stay as ordinary cells. A text that is put back is
-    blank, and so earns no points; a test that is put back tests what the notebook defines; code to be graded is not
-    put back.
+    A text that is put back is blank, and so earns no points; a test that is put back tests what the notebook defines;
+    code to be graded is not put back.
     """
-    nb = nbformat.v4.upgrade(nb)  # some programs save an older format, without ids
-    chosen = {id(_find_answer(nb, cell)): cell for cell in original.cells if grade_id(cell)}
+    chosen = {id(_find(nb, cell)): cell for cell in original.cells if grade_id(cell)}
     for cell in nb.cells:
         for name in ("nbgrader", BY_HAND):
             cell.metadata.pop(name, None)
@@ -52,20 +55,18 @@ def _put_back(nb: NotebookNode, original: NotebookNode) -> list[str]:
     return missing
 
 
-def _find_answer(nb: NotebookNode, original: NotebookNode) -> NotebookNode | None:
-    """The cell of a notebook that counts for an answer or a test; None where all such cells are missing."""
-    same = [cell for cell in nb.cells if grade_id(cell) == grade_id(original)]
-    same = same or [cell for cell in nb.cells if cell.get("id") == original.id]
-    worked_on = [cell for cell in same if cell.source.strip() not in ("", original.source.strip())]
-    return next(iter(worked_on or same), None)
+def _find(nb: NotebookNode, original: NotebookNode) -> NotebookNode | None:
+    """The cell of a notebook that is an answer or a test; None where it is missing."""
+    by_name = (cell for cell in nb.cells if grade_id(cell) == grade_id(original))
+    return next(by_name, None) or next((cell for cell in nb.cells if cell.id == original.id), None)
 
 
 def _names(cell: NotebookNode) -> set[str]:
-    return {grade_id(cell), cell.get("id", "")} - {""}
+    return {grade_id(cell), cell.id} - {""}
 
 
 def _is_same(cell: NotebookNode, original: NotebookNode) -> bool:
     """Whether a cell is one that was handed out: by its nbgrader name, otherwise by its id or source."""
     if grade_id(original):
         return grade_id(cell) == grade_id(original)
-    return cell.get("id") == original.id or cell.source == original.source
+    return cell.id == original.id or cell.source == original.source

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from roadseg import workbook
-from roadseg.course.delivery import DAMAGED, LARGEST_ZIP, File, find_owners, notebook_named
+from roadseg.course.delivery import DAMAGED, LARGEST_ZIP, NOTEBOOK, File, find_owners, notebook_named
 from roadseg.course.roster import Owner, name_students, read_roster
 from roadseg.course.workflow import ASSIGNMENT, NOTEBOOKS, CourseError, require_course
 from roadseg.errors import RoadsegError
@@ -53,16 +53,24 @@ class Copy:
     """
 
     notebook: dict
-    place: str
+    file: File
     answered: bool
     order: tuple[str, int]
     date: str
 
     def rank(self, name: str) -> tuple:
         """The copy with the highest one counts."""
-        path = PurePosixPath(self.place)
+        path = PurePosixPath(self.file.place)
         exact, own = path.name == f"{name}.ipynb", "my_workbook" in path.parts
-        return self.answered, self.order, exact, own, self.date, -len(path.parts)
+        return (
+            self.answered,
+            self.order,
+            exact,
+            own,
+            self.date,
+            -len(path.parts),
+            self.file.path,
+        )  # "Version 2" is later
 
 
 def collect_submissions(folder: Path, course: Path) -> dict[str, str | SubmissionError]:
@@ -78,7 +86,10 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
     roster, record = read_roster(course), _read_record(course)
     owners = find_owners(folder, roster)
     if not any(owners.values()):
-        raise CourseError(f"there are no zips in {folder}: name the folder that holds what students handed in.")
+        found = ", ".join(sorted({file.name for file in owners})[:5]) or "nothing"
+        raise CourseError(
+            f"{folder} holds {found}, nothing with a name: expected zips or folders named after students."
+        )
     known = {person: student for student, kept in record["students"].items() for person in kept["persons"]}
     students = name_students(filter(None, owners.values()), roster, known)
     files: dict[str, dict[File, Owner]] = {student: {} for student in sorted(set(students.values()))}
@@ -116,6 +127,14 @@ def remarks(course: Path, student: str = "") -> list[str]:
     return [f"not taken over from {folder}: {', '.join(names)}" for folder, names in record["others"].items() if names]
 
 
+def handed_in(course: Path, student: str) -> str:
+    """When a student has handed in, ISO 8601, and who says so: the platform, or the zip, whose dates its student may
+    set. Empty where neither does."""
+    orders = _read_record(course)["students"].get(student, {}).get("orders", {}).values()
+    platform, _, time = max(orders, key=lambda order: order[-1], default=("", 0, ""))
+    return f"{time} ({'platform' if platform else 'zip'})" if time else ""
+
+
 def _read_record(course: Path) -> dict:
     """What is known of all students; `orders` has the order and the time of the copies that count, by notebook."""
     try:
@@ -145,9 +164,10 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
             orders.pop(name, None)
         else:
             if len(answered := [copy for copy in copies[name] if copy.answered]) > 1:
-                remarks.append(f"{name} is there {len(answered)} times: {new.place} counts")
-            elif PurePosixPath(new.place).name != f"{name}.ipynb":
-                remarks.append(f"{name} is taken from {new.place}")
+                place = "/".join((*new.file.path.parts[-2:], *new.file.parts))
+                remarks.append(f"{name} is there {len(answered)} times: {place} counts")
+            elif new.file.name != f"{name}.ipynb":
+                remarks.append(f"{name} is taken from {new.file.place}")
             stored[name], orders[name] = notebook_bytes(new.notebook), [*new.order, new.order[0] or new.date]
     time = max((order[-1] for order in orders.values()), default="")
     return _store(stored, folder, course / "earlier" / student, time), remarks
@@ -190,9 +210,10 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
     remarks, left = [file.problem for file in own if file.problem], LARGEST_ZIP
     exact = {f"{name}.ipynb" for name in NOTEBOOKS}
     for file in sorted(own, key=lambda file: file.name not in exact):
-        if file.name.lower().endswith(ARCHIVES):
-            remarks.append(f"{file.place} is not taken over: only zips are")
-        if ".ipynb" not in file.name.lower() or file.problem:
+        about, is_notebook = notebook_named(file.name), bool(NOTEBOOK.search(file.name))
+        if not is_notebook and not file.problem and (about or file.name.lower().endswith(ARCHIVES)):
+            remarks.append(f"{file.place} is not taken over: only notebooks and zips are")
+        if not is_notebook or file.problem or not (about or ".ipynb" in file.name.lower()):
             continue
         limit = min(LARGEST_NOTEBOOK, left)
         if file.size > limit:
@@ -204,11 +225,11 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
             notebook = parse_notebook(content, file.place)
         except (NotebookError, *DAMAGED) as error:
             known = isinstance(error, NotebookError)
-            remarks.append(str(error) if known else f"{file.place} is damaged ({type(error).__name__})")
+            remarks.append(str(error) if known else f"{file.place} is damaged or encrypted ({error})")
             continue
         left -= len(content)
         answers = Counter(ITEMS[cell["id"]].notebook for cell in notebook["cells"] if cell["id"] in ITEMS)
-        name = answers.most_common(1)[0][0] if answers else notebook_named(file.name)
+        name = answers.most_common(1)[0][0] if answers else about
         if name is None:
             continue
         if worked := _leave_out_worked_answers(notebook):
@@ -216,7 +237,7 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
         answered, owner = _is_answered(notebook), own[file]
         if answered or not worked:
             date = min(filter(None, file.dates), default="")  # a platform may put that of the download on its zip
-            copies[name].append(Copy(notebook, file.place, answered, (owner.time, owner.number), date))
+            copies[name].append(Copy(notebook, file, answered, (owner.time, owner.number), date))
     return copies, remarks
 
 

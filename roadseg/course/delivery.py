@@ -10,7 +10,6 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ LARGEST_ZIP = 200 * 2**20  # bytes of a zip in a zip, and of what is read of one
 DEEPEST = 3  # zips in zips: of a class, of a student, of a report
 UNKNOWN = 1980  # the year of a zip's entry without a date
 IGNORED_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
+NOTEBOOK = re.compile(r"(?i)\.(ipynb|json)")  # a browser may put .txt behind it
 OF_NO_STUDENT = r"(my_?)?(work|note)books?.*|report.*|release|.*(old|backup|cop(y|ie)|draft|final|new|version).*|v?\d"
 
 # What zipfile and the three kinds of compression raise about damaged or encrypted archives.
@@ -77,7 +77,7 @@ class File:
 
 def list_files(file: File) -> Iterator[File]:
     """The files in a zip and in the zips in it, the zip itself where it cannot be read; any other file itself."""
-    if IGNORED_FOLDERS.intersection(file.parts or file.path.parts):
+    if IGNORED_FOLDERS.intersection(file.parts or file.path.parts) or file.name.startswith("._"):  # of a Mac
         return
     if not file.is_zip or len(file.members) == DEEPEST:
         yield file
@@ -108,7 +108,9 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     loose = [File(path) for path in paths if not File(path).is_zip]
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
-    stems = Counter(path.stem.casefold() for path in zips)
+    alike: dict[str, list[Path]] = {}  # zips of one name
+    for path in zips:
+        alike.setdefault(path.stem.casefold(), []).append(path.relative_to(folder))
     owners: dict[File, Owner | None] = {}
     for path, files in [(None, loose), *zips.items()]:
         places = {file: file.parts if path else file.path.relative_to(folder).parts for file in files}
@@ -119,8 +121,7 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
             if owner is None and depth is not None and len(parts) > depth + 1:
                 owner = recognized(_stem(parts[depth]), of_folder=True) or Owner(_stem(parts[depth]))
             elif owner is None and path and depth is None:
-                several = stems[path.stem.casefold()] > 1
-                owner = Owner(f"{path.parent.name}-{path.stem}" if several else path.stem)
+                owner = Owner("-".join([*_first_difference(path.relative_to(folder), alike), path.stem]))
             owners[file] = owner
     return owners
 
@@ -129,6 +130,12 @@ def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:
     """Whose a file is by the names of what holds it, outermost first."""
     found = (recognized(part) or (Owner(_stem(part)) if plain(_stem(part)) in roster else None) for part in parts)
     return next(filter(None, found), None)
+
+
+def _first_difference(path: Path, alike: dict[str, list[Path]]) -> list[str]:
+    """The outermost folder in which zips of one name are not together: it is whose a zip is."""
+    levels = zip(path.parts[:-1], *(other.parts for other in alike[path.stem.casefold()]))
+    return next(([own] for own, *others in levels if len(set(others)) > 1), [])
 
 
 def _stem(name: str) -> str:
@@ -140,7 +147,7 @@ def _depth_of_students(places: list[tuple[str, ...]]) -> int | None:
 
     They are where several folders, side by side, hold the same notebook, and none has a name that a student gives.
     """
-    places = [place for place in places if place and notebook_named(place[-1])]
+    places = [place for place in places if place and NOTEBOOK.search(place[-1]) and notebook_named(place[-1])]
     differ = (depth for depth, names in enumerate(zip(*(place[:-1] for place in places))) if len(set(names)) > 1)
     depth = next(differ, None)
     if depth is None:
@@ -154,5 +161,4 @@ def _depth_of_students(places: list[tuple[str, ...]]) -> int | None:
 def notebook_named(name: str) -> str | None:
     """Which notebook of the assignment has about that name, such as "Copy of 02-UNet (1).ipynb"."""
     squeezed = re.sub(r"[\W_]", "", name.casefold())
-    known = (notebook for notebook in NOTEBOOKS if notebook.lstrip("0").replace("_", "") in squeezed)
-    return next(known, None) if ".ipynb" in name.casefold() else None
+    return next((notebook for notebook in NOTEBOOKS if notebook.lstrip("0").replace("_", "") in squeezed), None)

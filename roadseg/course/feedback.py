@@ -15,6 +15,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import GetGrades
 from traitlets.config import Config
 
+from roadseg.course.sanitizing import markdown2html
 from roadseg.storage import atomic_write
 
 OPEN = float("nan")  # the score of what nobody has graded, which nbgrader's page would show as 0
@@ -46,7 +47,13 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
     digest = hashlib.sha256(json.dumps([cells, total]).encode()).hexdigest()
     if page.is_file() and digest in page.read_text("utf-8"):
         return False
-    html, _ = _exporter().from_notebook_node(new_notebook(cells=cells), resources={"nbgrader": total})
+    settings = Config()
+    settings.HTMLExporter.template_name = "feedback"
+    settings.HTMLExporter.extra_template_basedirs = [str(TEMPLATES / "templates")]
+    settings.HTMLExporter.extra_template_paths = [str(TEMPLATES / "static/node_modules/bootstrap/dist/css")]
+    settings.HTMLExporter.filters = {"markdown2html": markdown2html}
+    exporter = HTMLExporter(config=settings)
+    html, _ = exporter.from_notebook_node(new_notebook(cells=cells), resources={"nbgrader": total})
     page.parent.mkdir(parents=True, exist_ok=True)
     text = NOT_GRADED.sub(r"not graded yet, of \1", html)
     with atomic_write(page) as file:
@@ -63,12 +70,3 @@ def _leave_open(cell: NotebookNode, grades: Gradebook, place: dict) -> bool:
     if grade.needs_manual_grade:
         cell.metadata.nbgrader.score = OPEN
     return grade.needs_manual_grade
-
-
-def _exporter() -> HTMLExporter:
-    settings = Config()
-    settings.HTMLExporter.template_name = "feedback"
-    settings.HTMLExporter.extra_template_basedirs = [str(TEMPLATES / "templates")]
-    settings.HTMLExporter.extra_template_paths = [str(TEMPLATES / "static/node_modules/bootstrap/dist/css")]
-    settings.HTMLExporter.filters = {"markdown2html": "roadseg.course.sanitizing.markdown2html"}
-    return HTMLExporter(config=settings)

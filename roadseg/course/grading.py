@@ -13,14 +13,15 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell, new_output
+from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 from nbgrader import utils
 from nbgrader.api import Grade, Gradebook
 from nbgrader.plugins import LateSubmissionPlugin
-from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.preprocessors import AssignLatePenalties, NbGraderPreprocessor
 from traitlets import Float, Unicode
+from traitlets.config import PyFileConfigLoader
 
-from roadseg.course.cells import BY_HAND, grade_id, restore
+from roadseg.course.cells import BY_HAND, grade_id, nbgrader_notebook, restore
 from roadseg.course.sanitizing import sanitize
 from roadseg.workbook import questions
 
@@ -35,8 +36,9 @@ class RestoreCells(NbGraderPreprocessor):
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Restore the cells of a submitted notebook, as `judging` has done before it ran some of them."""
-        original = nbformat.read(Path(self.handed_out) / f"{resources['nbgrader']['notebook']}.ipynb", as_version=4)
-        nb, _ = restore(nb, original)
+        name = resources["nbgrader"]["notebook"]
+        original = nbformat.read(Path(self.handed_out) / f"{name}.ipynb", as_version=4)
+        nb, _ = restore(nbgrader_notebook(nbformat.writes(nb).encode(errors="replace"), name), original)
         sanitize(nb, original)
         return nb, resources
 
@@ -118,6 +120,17 @@ class LateDays(LateSubmissionPlugin):
         """The points that a notebook with this score loses."""
         days = math.ceil(total_seconds_late / SECONDS_A_DAY - self.free_days)
         return round(score * min(max(days, 0) * self.percent / 100, 1), 2)
+
+
+def renew_late_penalties(settings: Path, gradebook: Path, assignment: str) -> None:
+    """Let nbgrader reckon penalties for late days anew. settings : a course's `nbgrader_config.py`."""
+    assigner = AssignLatePenalties(config=PyFileConfigLoader(settings.name, str(settings.parent)).load_config())
+    place = {"assignment": assignment, "db_url": f"sqlite:///{gradebook}"}
+    with Gradebook(place["db_url"]) as grades:
+        late = [one for one in grades.assignment_submissions(assignment) if one.total_seconds_late > 0]
+        names = [(one.student.id, notebook.name) for one in late for notebook in one.notebooks]
+    for student, notebook in names:
+        assigner.preprocess(new_notebook(), {"nbgrader": {**place, "student": student, "notebook": notebook}})
 
 
 def rubric_text(item: questions.Item, reference: str) -> str:

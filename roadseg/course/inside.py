@@ -156,39 +156,48 @@ def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
             os._exit(0)
     os.close(writer)
     try:
-        return read_outcome(reader, time.monotonic() + seconds, largest)
-    except TimeoutError:
-        return pack({"ended": "time", "at": PLACE.unpack(at)[0]})
-    except OverflowError:
-        return pack({"ended": "output", "at": -1})
-    except EOFError:
-        return pack({"ended": "died", "at": PLACE.unpack(at)[0]})
+        content, ended = read_outcome(reader, time.monotonic() + seconds, largest)
+        return pack({"ended": ended, "at": PLACE.unpack(at)[0]}) if ended else content
     finally:
         os.close(reader)
         everyone = -1 if os.getpid() == 1 else -child  # with a namespace of its own, whatever else runs is theirs
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(everyone, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(child, signal.SIGKILL)
+        for process in (everyone, child):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
         os.waitpid(child, 0)
 
 
-def read_outcome(pipe: int, until: float, largest: int) -> bytes:
-    """Bytes with their length in front. Raises TimeoutError, EOFError at the pipe's end, OverflowError for too many."""
-    content = bytearray()
-    while True:
+def read_outcome(pipe: int, until: float, largest: int, look=lambda: "", interval: float = 60) -> tuple[bytes, str]:
+    """The next bytes with their length in front; without any, why there are none: time, died, output, or what `look`
+    says, which is asked after each interval of so many seconds."""
+    content, length = bytearray(), LENGTH.size
+    while len(content) < length:
         left = until - time.monotonic()
-        if left <= 0 or not select.select([pipe], [], [], left)[0]:
-            raise TimeoutError
-        part = os.read(pipe, 1 << 20)
+        if left <= 0:
+            return b"", "time"
+        if not select.select([pipe], [], [], min(left, interval))[0]:
+            if ended := look():
+                return b"", ended
+            continue
+        part = os.read(pipe, min(length - len(content), 1 << 20))
         if not part:
-            raise EOFError
+            return b"", "died"
         content += part
-        length = LENGTH.unpack_from(content)[0] if len(content) >= LENGTH.size else largest
-        if length > largest:
-            raise OverflowError
-        if len(content) >= LENGTH.size + length:
-            return bytes(content[LENGTH.size : LENGTH.size + length])
+        if len(content) == LENGTH.size:
+            length += LENGTH.unpack(content)[0]
+            if length > largest:
+                return b"", "output"
+    return bytes(content[LENGTH.size :]), ""
+
+
+def tolerant(run_line_magic):
+    """IPython's lines with %: one that does not work here, such as `%matplotlib` or Colab's own, stops no cell."""
+
+    def run(name, line, _stack_depth=1):
+        with contextlib.suppress(Exception):
+            return run_line_magic(name, line, _stack_depth=_stack_depth + 1)
+
+    return run
 
 
 def limit(memory: int, seconds: int) -> None:
@@ -213,7 +222,8 @@ def main() -> None:
 
         from roadseg.checks import network, probe  # noqa: F401 (TensorFlow)
 
-        InteractiveShell.instance(config=Config(HistoryManager={"enabled": False})).ast_node_interactivity = "none"
+        shell = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+        shell.ast_node_interactivity, shell.run_line_magic = "none", tolerant(shell.run_line_magic)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)

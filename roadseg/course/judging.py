@@ -7,7 +7,6 @@ starts from, what each layer gives for what it takes, and what Keras does with t
 
 from collections.abc import Iterator
 
-import nbformat
 import numpy as np
 from nbformat import NotebookNode
 from nbgrader import utils
@@ -16,11 +15,11 @@ from roadseg.backend import keras
 from roadseg.checks import answers, judge, network, probe, trace
 from roadseg.checks.result import Aspect
 from roadseg.course import sandbox
-from roadseg.course.cells import grade_id, restore
-from roadseg.course.needs import needed_cells
+from roadseg.course.cells import grade_id, nbgrader_notebook, restore
 from roadseg.course.sandbox import Outcome
 from roadseg.course.signs import signs
 from roadseg.workbook import questions
+from roadseg.workbook.needs import needed_cells
 from roadseg.workbook.questions import Item
 
 EXACT = 1e-4  # of the largest number: what a layer gives, computed twice
@@ -58,10 +57,10 @@ def grade(
     cells, by notebook and position, as `restore` leaves them; remarks : for the teacher, by notebook.
     """
     books, remarks = {}, {name: [] for name in handed_out}
-    originals = {name: nbformat.reads(content.decode(), as_version=4) for name, content in handed_out.items()}
+    originals = {name: nbgrader_notebook(content, name) for name, content in handed_out.items()}
     for name, original in originals.items():
         if name in notebooks:
-            books[name], remarks[name] = restore(nbformat.reads(notebooks[name].decode(), as_version=4), original)
+            books[name], remarks[name] = restore(nbgrader_notebook(notebooks[name], name), original)
             remarks[name] += [f"{where} {sign}" for where, sign in signs(books[name], original)]
     wanted = [item for item in questions.ITEMS if item.kind != "text" and (not only or item.id in only)]
     items = [item for item in wanted if item.notebook in books]
@@ -91,7 +90,7 @@ def _cells(nb: NotebookNode, item: Item) -> list[tuple[int, str]]:
     """The cells that an item's answer needs, and that its test would see: position and code. Tests never run."""
     sources = [cell.source if cell.cell_type == "code" else "" for cell in nb.cells]
     wanted = {i for i, cell in enumerate(nb.cells) if grade_id(cell) in (item.id, f"check-{item.id}")}
-    needed = sorted(needed_cells(sources, wanted))
+    needed = sorted(needed_cells(sources, wanted, defines=item.defines))
     return [(i, sources[i]) for i in needed if sources[i] and not utils.is_grade(nb.cells[i])]
 
 

@@ -35,7 +35,6 @@ c.ShowRubrics.worked = str(course / "source" / ASSIGNMENT)
 c.HTMLExporter.filters = {"markdown2html": "roadseg.course.sanitizing.markdown2html"}
 
 # What late days cost, from the due date (`setup --due`, or the formgrader) and the time stamps of what was collected.
-# It is reckoned when a submission is graded: after marking, `python -m roadseg course grade --all` reckons it anew.
 c.AssignLatePenalties.plugin_class = "roadseg.course.grading.LateDays"
 c.LateDays.percent = 0  # of the points, for each day that has begun
 c.LateDays.free_days = 0

@@ -15,11 +15,13 @@ from datetime import datetime
 from pathlib import Path
 
 from roadseg.course.workflow import ASSIGNMENT, CourseError
+from roadseg.errors import explained
 from roadseg.workbook.files import ascii_name
 
 ROSTER = "roster.csv"
 PLATFORMS = {  # what they call a student's file or folder
     "Moodle": r"(?P<name>.+?)_(?P<key>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?",
+    "Sakai": r"(?P<name>[^()]+, [^()]*\S)\((?P<key>[^()]+)\)",
     "Blackboard": r".+?_(?P<key>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_.*)?",
     "Canvas": r"(?P<name>.+?)_(?P<late>LATE_)?(?P<key>\d{3,})_(?P<number>\d{3,})_.+",
     "Brightspace": r"(?P<key>\d+-\d+) - (?P<name>.+?) - (?P<time>\w+ \w+, \d{4} \d+ [AP]M)(?: - .*)?",
@@ -109,12 +111,10 @@ def read_roster(course: Path) -> dict[str, str]:
 
 def _rows(course: Path) -> list[dict[str, str]]:
     path = course / ROSTER
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read ({error.strerror}).") from error
+    with explained(CourseError, path, "make it a readable file"):
+        content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -7,11 +7,9 @@ network nor other processes, but reads and writes the teacher's files; where nei
 """
 
 import ast
-import functools
 import json
 import os
 import secrets
-import select
 import shutil
 import signal
 import subprocess
@@ -21,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import psutil
@@ -79,7 +78,7 @@ class Outcome:
     seconds: float
 
 
-@functools.cache
+@cache
 def walls() -> str:
     """The best wall that works on this machine: a key of WALLS."""
     for kind in ("bwrap", "unshare"):
@@ -118,12 +117,14 @@ def run(items: list[dict], *, seconds: float) -> Iterator[Outcome]:
     place = 0
     while place < len(items):
         with _package_copy() as folder, _process(folder, items[place:], seconds) as process:
-            _, ended = _read(process, time.monotonic() + STARTING)
+            read = partial(inside.read_outcome, process.stdout.fileno(), largest=LARGEST + 2**20, interval=INTERVAL)
+            _, ended = read(until=time.monotonic() + STARTING)
             if ended:
-                raise SandboxError(f"the process for student code did not start: {_last_words(folder)}")
+                said = (folder / "stderr.txt").read_text("utf-8", "replace").strip().rpartition("\n")[2] or ended
+                raise SandboxError(f"the process for student code did not start: {said}")
             while place < len(items) and not ended:
                 started = time.monotonic()
-                content, ended = _read(process, started + seconds + PATIENCE)
+                content, ended = read(until=started + seconds + PATIENCE, look=partial(_excess, process))
                 yield _outcome(content, ended, time.monotonic() - started)
                 place += 1
 
@@ -168,13 +169,8 @@ def _process(folder: Path, items: list[dict], seconds: float) -> Iterator[subpro
         **{"ROADSEG_DATA": str(data), "ROADSEG_CACHE": str(cache_folder())},
         **dict.fromkeys(("HOME", "TMPDIR", "IPYTHONDIR", "MPLCONFIGDIR", "ROADSEG_HOME", "ROADSEG_RUNS"), home),
     }
-    command = [
-        *_wall(kind, folder / "package", data, cache_folder()),
-        sys.executable,
-        "-s",
-        "-B",
-        f"{package}/inside.py",
-    ]
+    wall = _wall(kind, folder / "package", data, cache_folder())
+    command = [*wall, sys.executable, "-s", "-B", f"{package}/inside.py"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": folder / "home", "env": environment}
     with open(folder / "stderr.txt", "wb") as stderr:
         process = subprocess.Popen(command, stderr=stderr, start_new_session=True, **pipes)
@@ -194,10 +190,6 @@ def _process(folder: Path, items: list[dict], seconds: float) -> Iterator[subpro
         process.wait()
 
 
-def _last_words(folder: Path) -> str:
-    return (folder / "stderr.txt").read_text("utf-8", "replace").strip().rpartition("\n")[2] or "it said nothing"
-
-
 def _end_marked(mark: str) -> None:
     """End the processes with this mark in their environment: without a wall they outlive the one that started them."""
     for process in psutil.process_iter():
@@ -206,37 +198,15 @@ def _end_marked(mark: str) -> None:
                 process.kill()
 
 
-def _read(process: subprocess.Popen, until: float) -> tuple[bytes, str]:
-    """The next bytes that come out, with their length in front, or why there are none."""
-    content, length = bytearray(), inside.LENGTH.size
-    while len(content) < length:
-        if not select.select([process.stdout], [], [], INTERVAL)[0]:
-            if ended := "time" if time.monotonic() > until else _excess(process):
-                return b"", ended
-            continue
-        part = os.read(process.stdout.fileno(), min(length - len(content), 1 << 20))
-        if not part:
-            return b"", "died"
-        content += part
-        if len(content) >= inside.LENGTH.size:
-            length = inside.LENGTH.size + inside.LENGTH.unpack_from(content)[0]
-        if length > LARGEST + 2**20:
-            return b"", "output"
-    return bytes(content[inside.LENGTH.size :]), ""
-
-
 def _excess(process: subprocess.Popen) -> str:
     """What a sandbox has too much of: processes or memory; empty where it has not."""
+    family, used = [], 0
     with suppress(psutil.Error):
         family = psutil.Process(process.pid).children(recursive=True)
-        if len(family) > PROCESSES:
-            return "processes"
-        used = 0
-        for member in family:
-            with suppress(psutil.Error):
-                used += member.memory_info().rss
-        return "memory" if used > RESIDENT else ""
-    return ""
+    for member in family:
+        with suppress(psutil.Error):
+            used += member.memory_info().rss
+    return "processes" if len(family) > PROCESSES else "memory" if used > RESIDENT else ""
 
 
 def _outcome(content: bytes, ended: str, seconds: float) -> Outcome:

@@ -15,34 +15,16 @@ from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
 from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-TAGS = {
-    *("a", "abbr", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "figcaption"),
-    *("figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "img", "kbd", "li", "mark", "ol", "p", "pre", "q", "s"),
-    *(
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "summary",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "u",
-        "ul",
-    ),
+TAGS = {  # and those that bleach allows
+    *("br", "dd", "del", "details", "div", "dl", "dt", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6"),
+    *("hr", "img", "kbd", "mark", "p", "pre", "q", "s", "small", "span", "sub", "summary", "sup"),
+    *("table", "tbody", "td", "tfoot", "th", "thead", "tr", "u", *bleach.ALLOWED_TAGS),
 }
 ATTRIBUTES = {"align", "alt", "colspan", "height", "rowspan", "start", "style", "title", "width"}
 STYLES = CSSSanitizer(allowed_css_properties={*ALLOWED_CSS_PROPERTIES, "border-left", "padding"} - {"cursor"})  # a URL
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 PICTURE = re.compile(rf"data:({'|'.join(PICTURES)});base64,[A-Za-z0-9+/=\s]*")
-CLASSES = re.compile(
-    r"((highlight|hl-\w+|alert|alert-info|alert-warning|dataframe|[a-z]{1,2}\d?)( |$))+"
-)  # of code, boxes
+CLASSES = re.compile(r"((highlight|hl-\w+|alert|alert-info|alert-warning|dataframe|[a-z]{1,2}\d?)( |$))+")
 LINK = re.compile(r"(https?:|mailto:|#)", re.IGNORECASE)
 
 

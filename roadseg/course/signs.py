@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 from roadseg.course.cells import grade_id
-from roadseg.course.needs import parsed
+from roadseg.workbook.progress import parsed
 
 # What an answer may import; whatever else it does is told.
 USUAL = {
@@ -32,10 +32,8 @@ def signs(nb: NotebookNode, original: NotebookNode) -> Iterator[tuple[str, str]]
 
 
 def _found(source: str) -> Iterator[str]:
-    try:
-        nodes = list(ast.walk(ast.Module(parsed(source), [])))
-    except (SyntaxError, ValueError, RecursionError):
-        return
+    tree = parsed(source)
+    nodes = list(ast.walk(tree)) if tree else []
     known, unusual = set(GIVEN), set()
     for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -205,7 +205,7 @@ def _new_gradebook(course: Path) -> Iterator[Path]:
         try:
             yield copied
             if _digest(path) != before:
-                raise CourseError("somebody gave marks just now: grade this submission again.")
+                raise CourseError("somebody gave marks just now: run this again.")
             replace(copied, path)
         finally:
             copied.unlink(missing_ok=True)
@@ -256,6 +256,7 @@ def make_feedback(course: Path) -> list[Path]:
     require_course(course)
     from roadseg.course import feedback
 
+    _renew_late_penalties(course)
     pages = []
     for folder in sorted(course.glob(f"autograded/*/{ASSIGNMENT}")):
         student, notebooks = folder.parent.name, sorted(folder.glob("*.ipynb"))
@@ -295,12 +296,14 @@ def write_points(course: Path) -> Path:
     """
     from nbgrader.api import Gradebook
 
+    from roadseg.course.collect import handed_in
     from roadseg.course.roster import people
 
+    _renew_late_penalties(course)
     points, text = read_points(course), io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     listed = people(course)
-    table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "late", ASSIGNMENT))
+    table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "handed in", "late", ASSIGNMENT))
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
         for student, given in points.items():
             known, submission = gradebook.find_student(student), gradebook.find_submission(ASSIGNMENT, student)
@@ -310,10 +313,20 @@ def write_points(course: Path) -> Path:
             total = "" if None in given.values() else f"{sum(given.values()) - late:g}"
             values = ["" if value is None else f"{value:g}" for value in given.values()]
             person = (name, known.lms_user_id, student, student, "", mail or known.email)
-            table.writerow((*person, *values, f"{late:g}", total))
+            table.writerow((*person, *values, handed_in(course, student), f"{late:g}", total))
     with atomic_write(course / "points.csv") as file:
         file.write(text.getvalue().encode("utf-8"))
     return course / "points.csv"
+
+
+def _renew_late_penalties(course: Path) -> None:
+    """Take off for late days what they cost of the marks that were given since grading, too."""
+    from roadseg.course import grading
+
+    if not (course / "gradebook.db").is_file():
+        return
+    with _new_gradebook(course) as gradebook:
+        grading.renew_late_penalties(course / "nbgrader_config.py", gradebook, ASSIGNMENT)
 
 
 def set_due_date(course: Path, due: str) -> None:
@@ -338,16 +351,13 @@ def nbgrader_environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "ROADSEG_HOME": str(project_root())}
 
 
-def _run_nbgrader(course: Path, *arguments: str, log: str, seconds: float | None = None) -> None:
+def _run_nbgrader(course: Path, *arguments: str, log: str) -> None:
     """Run an nbgrader command in the course folder, with its output in `logs`. CourseError where it fails."""
     path = course / "logs" / f"{log}.txt"
     path.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    options = {"cwd": course, "env": nbgrader_environment(), "timeout": seconds, "check": True}
     with open(path, "wb") as file:
         try:
-            subprocess.run(command, stdout=file, stderr=file, **options)
-        except subprocess.TimeoutExpired as error:
-            raise CourseError(f"nbgrader was stopped after {seconds} seconds: see {path}") from error
+            subprocess.run(command, stdout=file, stderr=file, cwd=course, env=nbgrader_environment(), check=True)
         except subprocess.CalledProcessError as error:
             raise CourseError(f"nbgrader {arguments[0]} failed: see {path}") from error

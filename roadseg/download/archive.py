@@ -149,10 +149,13 @@ def _install(archive: Path, target: Path, *, verified: bool) -> Path:
             raise
         except DAMAGED as error:
             raise DataError(f"{archive}: truncated or damaged ({one_line(error)}); {remedy}") from error
-        candidates = (unpacked, *sorted(unpacked.glob("*/")))  # the first for an archive without its top folder
+        candidates = (unpacked, *sorted(unpacked.rglob("*/")))  # anybody may have packed it again, with other folders
         folder = next((f for f in candidates if find_path(f, *IMAGES) and find_path(f, *LABELS)), None)
         if folder is None:
-            raise DataError(f"{archive}: expected {ROOT}/training with images and labels in it; {remedy}")
+            found = a_few(sorted(path.name for path in unpacked.rglob("*") if path.is_file())) or "nothing"
+            raise DataError(
+                f"{archive}: expected {ROOT}/training with images and labels in it, found {found}; {remedy}"
+            )
         if verified and not (found := verify(folder)).ok:
             raise DataError(f"{archive}: {found}; {remedy}")
         return folder.replace(target / ROOT)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roadseg import runs, workbook
-from roadseg.errors import RoadsegError
+from roadseg.errors import RoadsegError, explained
 from roadseg.report import contents, pages
 from roadseg.report.contents import TITLE, Trained
 from roadseg.report.pandoc import cleaned
@@ -75,10 +75,8 @@ def write(
             "them and try again; or write a draft with --draft, which marks what is missing."
         )
     files = made(book, found, name=name)
-    try:
+    with explained(ReportError, book.folder, "make it readable"):
         packed = {path.name: path.read_bytes() for path in book.notebooks} | files
-    except OSError as error:
-        raise ReportError(f"{error.filename} cannot be read ({error.strerror}).") from error
     manifest = {"draft": draft, "name": name, "missing": missing, **_manifest(book, found)}
     manifest["files"] = {
         file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for file, content in packed.items()
@@ -86,7 +84,13 @@ def write(
     packed["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     out = Path(out or book.folder / "report")
     files[f"{ascii_name(name).lower() or 'hand_in'}.zip"] = _zipped(packed)
-    _write(out, files)
+    with explained(ReportError, out, "free space, close its files, or choose another folder with --out"):
+        out.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:  # none of them takes its name before all are on the disk
+            for file, content in files.items():
+                opened = stack.enter_context(atomic_write(out / file))
+                opened.write(content)
+                opened.flush()
     return Written(*(out / file for file in files), remarks=tuple(contents.remarks(book)))
 
 
@@ -135,19 +139,3 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
             f"it: {largest}. Paste smaller images, or clear outputs that nobody needs."
         )
     return packed.getvalue()
-
-
-def _write(out: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files; none of them takes its name before all are on the disk."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            for name, content in files.items():
-                file = stack.enter_context(atomic_write(out / name))
-                file.write(content)
-                file.flush()
-    except OSError as error:
-        raise ReportError(
-            f"the report cannot be written to {out} ({error.strerror or error}): free space, close its files, or "
-            "choose another folder with --out."
-        ) from error

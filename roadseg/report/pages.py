@@ -94,11 +94,14 @@ class _Press:
                 return [{"t": kind, "c": [attributes, words.translate(UNSEEN)]}]
             case {"t": "Div", "c": [[_, [kind], _], inner]}:
                 return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
+            case {"t": "Plain", "c": inner}:  # of a list, or a cell of a table
+                turned = f"#[#set text(dir: {_direction(inner)});"
+                return [
+                    {"t": "Plain", "c": [_raw("Inline", turned), *replaced(inner, self.for_typst), _raw("Inline", "]")]}
+                ]
             case {"t": "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
-                letter = re.search(r"[^\W\d_]", "".join(strings(inner)))  # the first one decides, as in HTML
-                direction = "rtl" if letter and bidirectional(letter[0]) in ("R", "AL") else "ltr"
                 block = {"t": kind, "c": replaced(inner, self.for_typst)}
-                return [_raw("Block", f"#[#set text(dir: {direction})"), block, _raw("Block", "]")]
+                return [_raw("Block", f"#[#set text(dir: {_direction(inner)})"), block, _raw("Block", "]")]
             case {"t": "Image", "c": [_, alt, [address, _]]}:
                 head, content = address.split(";base64,")
                 data = base64.b64decode(content)
@@ -127,6 +130,12 @@ class _Press:
             return bool(self.printed(blocks))
         except (typst.TypstError, PandocError):
             return False
+
+
+def _direction(nodes: pandoc.Tree) -> str:
+    """Where a text runs to: its first letter decides, as in HTML."""
+    letter = re.search(r"[^\W\d_]", "".join(strings(nodes)))
+    return "rtl" if letter and bidirectional(letter[0]) in ("R", "AL") else "ltr"
 
 
 def _literal(words: str) -> str:

@@ -6,6 +6,7 @@ CODE_STUB, TEXT_STUB, AIM, EXPECTED   what stands in them in place of answers an
 read, summary, Workbook, Entry        what a student has done in a folder of notebooks
 overview, compare, reference_answer   the same seen in a notebook, and the reference answers
 own_steps                             the student's two steps, for notebook 02
+needs                                 which cells of a notebook an answer needs
 default_folder, worked_folder         where the notebooks are
 read_notebook, write_notebook         one notebook's file; NotebookError where that fails
 parse_notebook, notebook_bytes        the same of a file's content

@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from pathlib import Path
 
-from roadseg.errors import RoadsegError
+from roadseg.errors import RoadsegError, explained
 from roadseg.storage import atomic_write, project_root
 from roadseg.workbook.questions import ITEMS
 
@@ -49,10 +49,8 @@ def worked_notebooks() -> list[Path]:
 
 def read_notebook(path: Path) -> dict:
     """A notebook's file, as `parse_notebook` reads it. Raises NotebookError where it is none."""
-    try:
+    with explained(NotebookError, path, "make it a readable file"):
         return parse_notebook(path.read_bytes(), str(path))
-    except OSError as error:
-        raise NotebookError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def parse_notebook(content: bytes, name: str) -> dict:
@@ -102,7 +100,7 @@ def _decoded(content: bytes) -> dict:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError:  # of an old editor
         text = content.decode("cp1252", "replace")
-    notebook = json.loads(text)
+    notebook, _ = json.JSONDecoder().raw_decode(text.lstrip())  # a synchronized folder may leave an old end behind it
     if "worksheets" in notebook:
         import nbformat  # only here: it takes a second
 
@@ -132,7 +130,7 @@ def _filled(cell: dict) -> dict:
     source = re.sub("\r\n?", "\n", typed)
     metadata = _table(cell, "metadata")
     own = _table(metadata, "nbgrader")
-    identity = str(own.get("grade_id") or cell.get("id") or "")
+    identity = str(own.get("grade_id") or cell.get("id") or metadata.get("id") or "")  # the last is Colab's
     name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
     item = next((item for item in ITEMS if item.id == name), None)
     if own:
@@ -208,12 +206,10 @@ def _append(answer: dict, part: dict, original: dict[str, str]) -> None:
 def write_notebook(path: Path, notebook: dict) -> None:
     """Write a notebook's file as Jupyter does, whole or not at all. Raises NotebookError where that fails."""
     content = notebook_bytes(notebook)
-    try:
+    with explained(NotebookError, path, "choose another folder"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(content)
-    except OSError as error:
-        raise NotebookError(f"{path} cannot be written ({error.strerror or error}): choose another folder.") from error
 
 
 def notebook_bytes(notebook: dict) -> bytes:

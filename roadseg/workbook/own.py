@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from IPython.core.inputtransformer2 import TransformerManager
 
 from roadseg import checks
 from roadseg.backend import keras, tf
-from roadseg.workbook.files import NotebookError, read_notebook, role, text
+from roadseg.workbook.files import NotebookError, digest, handed_out, read_notebook, role, text
+from roadseg.workbook.needs import needed_cells
+from roadseg.workbook.progress import as_python
 
 NOTEBOOK = "01_simple_model.ipynb"
-STEPS = ("train_step", "val_step")
 
 
 def own_steps(folder: Path | None = None) -> dict[str, Callable]:
@@ -23,19 +23,24 @@ def own_steps(folder: Path | None = None) -> dict[str, Callable]:
     `training.train` takes them: the student's own where they are right, otherwise the reference. Says which."""
     path = (folder or Path()) / NOTEBOOK
     try:
-        sources = {role(cell).get("grade_id"): text(cell) for cell in read_notebook(path)["cells"]}
+        notebook = read_notebook(path)
     except NotebookError:  # not there, or damaged: the checks find no function
-        sources = {}
-    found = [_defined(name, sources.get(name, ""), path) for name in STEPS]
-    return checks.carry_on(checks.train_step(found[0]), checks.val_step(found[1]))
+        notebook = {"cells": [], "metadata": {}}
+    train_step, val_step = (_defined(name, notebook) for name in ("train_step", "val_step"))
+    return checks.carry_on(checks.train_step(train_step), checks.val_step(val_step))
 
 
-def _defined(name: str, source: str, path: Path) -> Callable | None:
-    """The function of that name which a cell defines, or None; tracebacks and TensorFlow find its source."""
+def _defined(name: str, notebook: dict) -> Callable | None:
+    """The function of that name, or None, with what it uses of other cells that the student has written; tracebacks
+    and TensorFlow find its source."""
+    cells, given = notebook["cells"], set(handed_out(notebook).values())
+    answer = {i for i, cell in enumerate(cells) if role(cell).get("grade_id") == name}
+    own = {i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and digest(cell) not in given} | answer
+    sources = [text(cell) if i in own else "" for i, cell in enumerate(cells)]
     namespace = {"np": np, "tf": tf, "keras": keras}
-    with suppress(Exception):  # whatever the student's cell raises: notebook 01 shows it
-        code = TransformerManager().transform_cell(source)
-        file = f"<{path.name}, {name}>"
-        linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
-        exec(compile(code, file, "exec"), namespace)
+    for i in sorted(needed_cells(sources, answer)):
+        with suppress(Exception):  # whatever the student's cell raises: notebook 01 shows it
+            code, file = as_python(sources[i]), f"<{NOTEBOOK}, cell {i + 1}>"
+            linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
+            exec(compile(code, file, "exec"), namespace)
     return namespace.get(name)

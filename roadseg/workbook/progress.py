@@ -148,7 +148,7 @@ def _text_state(item: Item, source: str) -> tuple[str, str]:
 
 def _code_state(item: Item, source: str, check: dict | None) -> tuple[str, str]:
     """Where the cell holds anything, what the check saw counts, however the answer was given."""
-    tree = _parsed(source)
+    tree = parsed(source)
     if tree is None:
         return "not right", "its cell is not Python: the line with the error shows when it runs"
     if all(map(_is_empty, tree.body)):
@@ -160,14 +160,18 @@ def _code_state(item: Item, source: str, check: dict | None) -> tuple[str, str]:
     return ("not checked", "run its cell and the check below it") if _binds(tree, item.defines) else ("open", "")
 
 
-def _parsed(source: str) -> ast.Module | None:
-    """A code cell's syntax, without what only IPython understands; None where the rest is not Python."""
-    plain = re.sub(r"\A(?:\s*%%.*\n?)+", "", source)  # such as %%time
+def parsed(source: str) -> ast.Module | None:
+    """A code cell's syntax; None where it is not Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
-            return ast.parse(TransformerManager().transform_cell(plain))
-    except (SyntaxError, ValueError):  # ValueError: null bytes
+            return ast.parse(as_python(source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, brackets in brackets
         return None
+
+
+def as_python(source: str) -> str:
+    """A code cell with IPython's `%` and `!` lines as the calls they stand for, without %%time and the like."""
+    return TransformerManager().transform_cell(re.sub(r"\A(?:\s*%%.*\n?)+", "", source))
 
 
 def _is_empty(node: ast.stmt) -> bool:
@@ -202,7 +206,7 @@ def _elsewhere(item: Item, notebook: dict) -> str:
     for number, cell in _section(item, notebook) if as_handed_out else ():
         if role(cell) or digest(cell) in as_handed_out:
             continue
-        tree = _parsed(text(cell)) if cell["cell_type"] == "code" else None
+        tree = parsed(text(cell)) if cell["cell_type"] == "code" else None
         if item.kind == "text":
             holds_answer = tree is None and len(words(text(cell))) >= min(item.words, 10)
         else:

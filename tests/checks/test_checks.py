@@ -65,6 +65,18 @@ def test_a_policy_of_mixed_precision_is_set_aside(policy):
         keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.mark.slow
+def test_other_floats_and_another_order_of_channels_are_set_aside():
+    keras.config.set_floatx("float64")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert steps.train_step(train_step).passed
+        assert (keras.config.floatx(), keras.config.image_data_format()) == ("float64", "channels_first")
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_typed_assignments_and_blocks_are_answers():
     names = {}
     exec(

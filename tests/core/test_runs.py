@@ -147,6 +147,12 @@ def test_a_changed_bit_of_a_prediction_is_found_or_harmless(path):
     assert found > len(whole) / 14
 
 
+def test_a_prediction_of_other_images_is_named(path):
+    runs.write_arrays(path / "predictions" / runs.prediction_name(2), probability=np.zeros((1, 2, 2), np.uint8))
+    with pytest.raises(RunError, match=str(path.name)):
+        runs.open_run(path).prediction(2)
+
+
 class Trap:
     """Leaves a file behind when it is unpickled."""
 
@@ -280,7 +286,12 @@ def test_steps_of_any_style_have_a_digest(tmp_path, source):
     assert one != two
 
 
-@pytest.mark.parametrize("function", [print, eval("lambda x: x")], ids=["built-in", "typed"])
-def test_no_digest_without_a_definition(function):
+def test_a_step_below_a_line_of_ipython_has_a_digest():
+    """IPython compiles what is below %%time under a name of its own, and keeps no source."""
+    one, same, other = (eval(compile(f"lambda x: [x + {n} for _ in x]", "<timed exec>", "eval")) for n in (1, 1, 2))
+    assert runs.source_digest(one) == runs.source_digest(same) != runs.source_digest(other)
+
+
+def test_what_is_not_written_in_python_has_no_digest():
     with pytest.raises(OptionError):
-        runs.source_digest(function)
+        runs.source_digest(print)

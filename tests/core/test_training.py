@@ -333,6 +333,7 @@ def test_the_same_seed_gives_the_same_run_in_every_process(road_folder, roads, t
         ("simple", {"split": "half"}, "'half'"),
         ("simple", {"strategy": "two"}, "'two'"),
         ("simple", {"epochs": 0}, "epochs 0"),
+        ("simple", {"epochs": True}, "epochs True"),
         ("simple", {"seed": 1.5}, "seed 1.5"),
         ("unet", {"recipe": mixed(), "data": (48, 80)}, "24 x 40"),  # half of which the U-Net cannot halve
         ("simple", {"step": print}, "print"),
@@ -360,6 +361,17 @@ def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
 
     with pytest.raises(RunError, match="batch_size"):
         train("simple", small(), roads, tmp_path, callback=full)
+
+
+def test_other_floats_are_named(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
+    with pytest.raises(OptionError, match="float64"):
+        train("simple", small(), roads, tmp_path)
+
+
+def test_an_error_of_a_callback_is_shown_as_it_is(roads, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        train("simple", small(), roads, tmp_path, callback=lambda progress: (tmp_path / "nowhere").read_text())
 
 
 def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):

@@ -152,6 +152,7 @@ def test_a_notebook_is_stored_as_the_reader_made_it(course, tmp_path, full):
         "Copy of 02-unet.ipynb",
         "my net.ipynb",
         "02_unet.ipynb.txt",
+        "02_unet.json",
     ],
 )
 def test_a_notebook_under_another_name_counts_and_is_named(course, tmp_path, full, name):
@@ -161,6 +162,13 @@ def test_a_notebook_under_another_name_counts_and_is_named(course, tmp_path, ful
     collected(course, tmp_path / "in")
     assert submitted(course, "ada")[SECOND] == full[SECOND]
     assert any(name in remark for remark in collect.remarks(course, "ada"))
+
+
+def test_a_notebook_in_a_form_that_is_not_read_is_named_and_what_a_mac_adds_is_not(course, tmp_path, full):
+    others = {"02_unet.html": b"<html>", f"._{FIRST}.ipynb": b"\0\5\x16\7"}
+    write_zip(tmp_path / "in" / "ada.zip", {f"{FIRST}.ipynb": full[FIRST], **others})
+    collected(course, tmp_path / "in")
+    assert [remark.split(" ")[0] for remark in collect.remarks(course, "ada")] == ["02_unet.html", SECOND, THIRD]
 
 
 def test_a_notebook_without_any_ids_is_known_by_its_name(course, tmp_path, full):
@@ -220,6 +228,10 @@ CLASSES = {
     "Canvas": ("lovelaceada_4711_60001_", "rossbob_LATE_4712_60002_hand_in.zip"),
     "Blackboard": ("A1_alove_attempt_2026-11-29-20-15-33_", "A1_bross_attempt_2026-11-30-20-15-33_hand_in.zip"),
     "Brightspace": ("4711-9 - Ada Lovelace - Nov 29, 2026 815 PM - ", "4712-9 - Bob Ross - Nov 30, 2026 1115 AM/x.zip"),
+    "Sakai": (
+        "Road/Lovelace, Ada(alove)/Submission attachment(s)/",
+        "Road/Ross, Bob(bross)/Submission attachment(s)/x.zip",
+    ),
     "by hand": ("class/ada/my_workbook/", "class/bob/notebooks/"),
     "zips": ("ada.zip", "bob.zip"),
 }
@@ -304,6 +316,16 @@ def test_the_time_of_handing_in_is_nbgraders_time_stamp(course, tmp_path, full, 
     assert parse_utc(stamps[0].read_text()) == datetime(2026, 11, 29, 20, 15, 33)
     assert parse_utc(stamps[1].read_text()) == datetime(2026, 11, 30, 8, 0, 2) and not stamps[2].exists()
     assert b"\xa0\x5d" in nonsense and not stamps[3].exists()
+    times = [collect.handed_in(course, name) for name in ("ada", "bob", "eve", "fay")]
+    assert times == ["2026-11-29T20:15:33 (platform)", "2026-11-30T08:00:02 (zip)", "", ""]
+
+
+def test_zips_of_one_name_belong_to_the_folders_in_which_they_differ(course, tmp_path, full):
+    for value, place in ((68, "Ada/road/Version 1"), (70, "Ada/road/Version 2"), (71, "Bob/road/Version 1")):
+        hand_in(tmp_path / "in" / "Submitted files" / place / "hand_in.zip", answer(full, value))
+    assert collected(course, tmp_path / "in") == ["Ada-hand_in", "Bob-hand_in"]
+    assert answered(course, "Ada-hand_in").endswith("70") and answered(course, "Bob-hand_in").endswith("71")
+    assert any("Version 2" in remark for remark in collect.remarks(course, "Ada-hand_in"))
 
 
 def test_what_belongs_to_nobody_is_named(course, tmp_path, capsys, full):
@@ -340,7 +362,7 @@ def test_a_bad_zip_is_named_and_does_not_stop_the_others(course, tmp_path, capsy
     (folder / "flipped.zip").write_bytes(flipped)
     assert command("collect", folder, "--course", course) == 1
     found = outcomes(capsys)
-    assert found.keys() == {"cut", "empty", "other", "flipped", "zoe"}
+    assert found.keys() >= {"cut", "empty", "other", "flipped", "zoe"}
     assert all(found[name].startswith(f"{name}.zip") for name in ("cut", "empty", "other"))
     assert found["flipped"].startswith("new; ") and FIRST in found["flipped"] and found["zoe"] == "new"
     assert sorted(path.name for path in (course / "submitted").iterdir()) == ["flipped", "zoe"]

@@ -1,12 +1,19 @@
 """Nothing that a student wrote runs in a browser, or asks for anything on the network: tried in Chromium."""
 
 import base64
+import contextlib
 import copy
 import importlib.resources
+import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 
 import nbformat
 import pytest
+from handed_in import blank, command, hand_in, set_own_jupyter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 from roadseg.report import markdown, pages, pandoc
@@ -15,7 +22,8 @@ pytest.importorskip("nbgrader")
 from nbconvert.exporters import HTMLExporter
 from traitlets.config import Config
 
-from roadseg.course import sanitizing
+from roadseg.course import sanitizing, workflow
+from roadseg.workbook import questions
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "http://evil.test"
@@ -198,37 +206,43 @@ def browser():
         browser.close()
 
 
-def opened(browser, html: str, path) -> tuple[list, list[str], list[str]]:
-    """What ran in a page, what it asked for, and where it points."""
-    path.write_text(html, encoding="utf-8")
+def opened(browser, address: str, *, act: bool = True) -> tuple[list, list[str], list[str]]:
+    """What ran in a page, what it asked for elsewhere, and where it points. act : whether all in it is clicked."""
     hits, requests = [], []
+    site = address[: address.index("/", len("https://")) + 1]
     page = browser.new_page()
     page.expose_function("hit", lambda number: hits.append(number))
     page.on("dialog", lambda dialog: (hits.append("dialog"), dialog.dismiss()))
 
     def route(route):
         requests.append(route.request.url)
-        if route.request.url.startswith(path.as_uri()):
+        if route.request.url.startswith(site):
             route.continue_()
         else:
             route.abort()
 
     page.route("**/*", route)
-    page.goto(path.as_uri(), wait_until="load")
+    page.goto(address, wait_until="load")
     page.wait_for_timeout(500)
-    places = page.evaluate(EVERYTHING)
+    places = page.evaluate(EVERYTHING) if act else []
     page.wait_for_timeout(500)
     page.close()
     return hits, [url for url in requests if EVIL in url], places
 
 
-def harmless(browser, html: str, path) -> None:
-    hits, requests, places = opened(browser, html, path)
+def harmless(browser, address: str, *, act: bool = True) -> None:
+    hits, requests, places = opened(browser, address, act=act)
     assert hits == [] and requests == []
     flat = ["".join(place.split()).lower() for place in places]
     assert not [
         place for place in flat if place.startswith(("javascript:", "vbscript:", "data:text", "data:image/svg"))
     ]
+
+
+def saved(path, html: str) -> str:
+    """The address of a page in a file."""
+    path.write_text(html, encoding="utf-8")
+    return path.as_uri()
 
 
 @pytest.mark.slow
@@ -238,7 +252,7 @@ def test_nothing_of_a_submission_runs_in_the_teachers_pages(browser, template, t
     notebook = handed_in()
     sanitizing.sanitize(notebook, new_notebook())
     nbformat.validate(notebook)
-    harmless(browser, exported(notebook, template), tmp_path / "page.html")
+    harmless(browser, saved(tmp_path / "page.html", exported(notebook, template)))
 
 
 @pytest.mark.slow
@@ -246,7 +260,8 @@ def test_nothing_of_a_submission_runs_in_the_teachers_pages(browser, template, t
 def test_without_that_it_would(browser, tmp_path):
     for text in TEXTS[4], TEXTS[5]:
         notebook = new_notebook(cells=[new_markdown_cell(text)])
-        hits, requests, _ = opened(browser, exported(notebook, "feedback", plain=True), tmp_path / "page.html")
+        page = saved(tmp_path / "page.html", exported(notebook, "feedback", plain=True))
+        hits, requests, _ = opened(browser, page)
         assert hits or requests
 
 
@@ -260,4 +275,75 @@ def test_nothing_of_an_answer_runs_in_the_report(browser, tmp_path):
         except pandoc.PandocError:
             continue
     assert len(blocks) >= 40
-    harmless(browser, pages.html(blocks, title="T"), tmp_path / "page.html")
+    harmless(browser, saved(tmp_path / "page.html", pages.html(blocks, title="T")))
+
+
+# --- nbgrader's own server --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A course in which such a submission has been collected and recorded, with a page of feedback."""
+    folder = tmp_path_factory.mktemp("formgrader")
+    course, name = folder / "course", "03_written_questions"
+    notebooks, texts = blank(), iter(TEXTS)
+    for cell in notebooks[name]["cells"]:
+        if cell["metadata"].get("nbgrader", {}).get("solution") and cell["cell_type"] == "markdown":
+            text = "\n\n".join(text for text, _ in zip(texts, range(6)))
+            cell.update(source=[text], attachments=copy.deepcopy(ATTACHMENTS))
+    notebooks[name]["cells"] += json.loads(nbformat.writes(handed_in()))["cells"]
+    entry = {"points": 0, "why": TEXTS[4], "aspects": [[TEXTS[4], True]]}
+    found = {"items": {item.id: entry for item in questions.ITEMS if item.kind != "text"}, "remarks": {}}
+    with pytest.MonkeyPatch.context() as patch:
+        set_own_jupyter(patch, folder)
+        patch.setenv("ROADSEG_HOME", str(folder))
+        hand_in(folder / "in" / "eve.zip", notebooks)
+        assert command("setup", course) == command("collect", folder / "in", "--course", course) == 0
+        workflow.record(course, "eve", {**found, "errors": {name: {"1": TEXTS[4]}}}, again=False)
+        assert len(workflow.make_feedback(course)) == 1
+    return course
+
+
+@pytest.fixture(scope="module")
+def server(course, tmp_path_factory):
+    """The address of the formgrader and its token, as `course open` starts it; afterwards it is gone."""
+    runtime = tmp_path_factory.mktemp("runtime")
+    settings = {f"JUPYTER_{name}_DIR": str(runtime / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    command = [sys.executable, "-m", "roadseg", "course", "open", "--course", str(course)]
+    with open(runtime / "log.txt", "w") as log:
+        process = subprocess.Popen(
+            [*command, "--lab", "--no-browser", "--port=0"], env={**os.environ, **settings}, stdout=log, stderr=log
+        )
+    try:
+        for _ in range(1800):
+            assert process.poll() is None, (runtime / "log.txt").read_text()
+            with contextlib.suppress(StopIteration, ValueError):  # it is not there yet, or still empty
+                about = json.loads(next((runtime / "RUNTIME").glob("jpserver-*.json")).read_text())
+                yield f"{about['url']}formgrader", about["token"]
+                break
+            time.sleep(0.1)
+    finally:
+        process.terminate()
+        process.wait(120)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_nothing_of_a_submission_runs_in_a_live_formgrader(browser, server, course):
+    from nbgrader.api import Gradebook
+
+    address, token = server
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        submission = gradebook.find_submission(workflow.ASSIGNMENT, "eve")
+        graded = {notebook.name: f"{address}/submissions/{notebook.id}/" for notebook in submission.notebooks}
+    for place in ("manage_assignments", "gradebook", f"gradebook/{workflow.ASSIGNMENT}", "manage_students/eve"):
+        harmless(browser, f"{address}/{place}?token={token}", act=False)
+    for place in graded.values():
+        harmless(browser, f"{place}?token={token}")
+    (page,) = course.glob("feedback/eve/*/*.html")
+    harmless(browser, page.as_uri())
+    path = course / "autograded" / "eve" / workflow.ASSIGNMENT / "03_written_questions.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(new_code_cell("1", outputs=[new_output("display_data", {"text/html": TEXTS[4]})]))
+    nbformat.write(notebook, path)
+    assert opened(browser, f"{graded[path.stem]}?token={token}", act=False)[0]  # what is not sanitized does run

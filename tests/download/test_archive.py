@@ -35,7 +35,7 @@ def test_unpack_gives_the_same_files_and_leaves_a_folder_that_is_there(root, mem
     assert (unpack(path, data) / "mine.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("top", ["data_road/", "data_road-main/", ""])
+@pytest.mark.parametrize("top", ["data_road/", "data_road-main/", "", "Downloads/data_road/"])
 def test_archives_zipped_again_on_a_mac_with_any_top_folder(root, members, data, put_archive, top):
     renamed = {top + name.removeprefix("data_road/"): content for name, content in members.items()}
     extra = {f"__MACOSX/{top}training/image_2/._um_000000.png": b"mac", f"{top}.DS_Store": b"mac"}

@@ -283,6 +283,16 @@ def test_right_to_left():
     assert "U-Net" in paper and "U+" not in paper and "الشبكة" in page.words and "div" in page.tags
 
 
+def test_each_cell_of_a_table_runs_its_own_way():
+    places = {}
+    head = "| רשת | הערה |\n|--|--|\n| one | good. |\n\nText.\n\n"
+    file = pages.pdf(markdown.read(f"{head}| name | note |\n|--|--|\n| two | הרשת U-Net! |"), title="T")
+    keep = lambda words, matrix, *_: places.setdefault(words.strip(), matrix[4])  # noqa: E731
+    PdfReader(io.BytesIO(file)).pages[0].extract_text(visitor_text=keep)
+    assert places["רשת"] > places["הערה"] > places["note"] > places["name"] and places["רשת"] > 300
+    assert places["הרשת"] > places["U-Net"] > places["!"] and places["note"] > places["name"]
+
+
 def test_a_long_table_runs_over_pages():
     rows = "".join(f"| {i} | number {i} |\n" for i in range(200))
     file = pages.pdf(markdown.read(f"| a | b |\n|--|--|\n{rows}"), title="T")

@@ -347,7 +347,7 @@ def test_what_is_too_large_is_named(quick, book, trained, monkeypatch):
 
 def test_a_place_that_cannot_be_written(quick, book, trained, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ReportError, match=r"file \(.*--out"):
+    with pytest.raises(ReportError, match=r"file: .*--out"):
         report.write(book, runs_folder=trained, out=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "in the way"
 

@@ -38,6 +38,7 @@ def write_run(path, roads, *, seed=0) -> runs.Run:
     settings = {name: kind() for name, kind in runs.SETTINGS.items()} | {
         "validation_names": roads.names[-5:],
         "data": roads.fingerprint,
+        "size": roads.size,
     }
     runs.write_json(path / "settings.json", settings)
     table = np.column_stack([np.arange(1, EPOCHS + 1), rng.random((EPOCHS, len(runs.CURVES) - 1))])

@@ -68,6 +68,9 @@ def each(change):
 CHANGES = {
     "as it was": lambda notebook: None,
     "format 4.0": lambda notebook: (strip("id")(notebook), notebook.update(nbformat_minor=0)),
+    "format 4.0 of Colab": lambda notebook: [
+        cell.update(metadata={"id": cell.pop("id")}) for cell in notebook["cells"]
+    ],
     "format 3": as_format_3,
     "no format": lambda notebook: (notebook.pop("nbformat"), notebook.pop("nbformat_minor")),
     "no counts": strip("execution_count"),
@@ -109,6 +112,11 @@ def test_encodings(notebook, encoding):
     cell_of(notebook, "answer-1")["source"] = ["Straße"]
     content = json.dumps(notebook, ensure_ascii=False).encode(encoding, "replace")
     assert text(cell_of(parse_notebook(content, "x"), "answer-1")) == "Straße"
+
+
+def test_an_old_end_that_was_left_behind_the_notebook_is_not_read(notebook):
+    content = json.dumps(notebook).encode()
+    assert parse_notebook(content + content[-100:], "x") == parse_notebook(content, "x")
 
 
 def test_half_characters_can_be_written(notebook, tmp_path):

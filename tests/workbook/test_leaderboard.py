@@ -50,7 +50,7 @@ def write_run(path, roads, *, seconds, reaches):
         "split": "blocks",
         "data": roads.fingerprint,
     }
-    settings |= {"recipe": recipe, "seed": 0, "validation_names": roads.names[-3:], "epochs": 1}
+    settings |= {"recipe": recipe, "seed": 0, "validation_names": roads.names[-3:], "epochs": 1, "size": roads.size}
     runs.write_json(path / "settings.json", settings)
     runs.write_json(path / "finished.json", {name: kind() for name, kind in runs.FINISHED.items()} | {"epochs": 1})
     runs.write_csv(path / "curves.csv", runs.CURVES, np.array([[1, 0, 0, 0, 0, 0, seconds]]))

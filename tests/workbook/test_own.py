@@ -14,6 +14,8 @@ def book(tmp_path):
         notebook = workbook.blank(workbook.read_notebook(workbook.worked_folder() / own.NOTEBOOK))
         for cell in notebook["cells"]:
             cell["source"] = sources.get(cell["id"], cell["source"])
+        helper = {"cell_type": "code", "id": "helper", "metadata": {}, "source": "same = tf.identity"}
+        notebook["cells"].insert(1, helper)
         workbook.write_notebook(tmp_path / own.NOTEBOOK, notebook)
         return tmp_path
 
@@ -25,7 +27,7 @@ def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
     probability = model(image, training=False)
     running_loss.update_state(loss_fn(mask, probability))
     running_accuracy.update_state(mask, probability)
-    return tf.identity(probability)
+    return same(probability)
 """
 
 
@@ -35,7 +37,7 @@ def test_right_steps_are_the_students_and_have_a_source(book, capsys):
         cell["id"]: "".join(cell["source"])
         for cell in workbook.read_notebook(workbook.worked_folder() / own.NOTEBOOK)["cells"]
     }
-    steps = own.own_steps(book(train_step=worked["train_step"], val_step=VAL_STEP))
+    steps = own.own_steps(book(train_step=worked["train_step"], val_step=f"%%time\n{VAL_STEP}"))
     assert steps["step"] is not training.train_step and steps["validation_step"] is not training.val_step
     assert len(runs.source_digest(*steps.values())) == 16
     assert len(capsys.readouterr().out.splitlines()) == 2

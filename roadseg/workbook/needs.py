@@ -5,13 +5,12 @@ needed as soon as it may make or change a name that a needed cell takes from els
 """
 
 import ast
-import re
 import symtable
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from IPython.core.inputtransformer2 import TransformerManager
+from roadseg.workbook.progress import parsed
 
 ANY = "*"  # stands for the unknown names that `from module import *` makes
 
@@ -25,12 +24,15 @@ class Names(NamedTuple):
     called: frozenset[str]
 
 
-def needed_cells(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
+def needed_cells(sources: Sequence[str], wanted: Iterable[int], *, defines: str = "") -> set[int]:
     """Positions of the cells that the cells at `wanted` need, these included.
 
-    sources : the code of each cell, empty for other cells.
+    sources : the code of each cell, empty for other cells. defines : the name of an answer, which may stand further
+    down, such as in the cell of another one.
     """
     cells, found = [find_names(source) for source in sources], set(wanted)
+    if not any(defines in cell.made for cell in cells[: max(found, default=-1) + 1]):
+        found |= {i for i, cell in enumerate(cells) if defines in cell.made}
     modules = frozenset().union(*(cell.imported for cell in cells))  # calling `plots.show` does not change `plots`
     given = [cell.made | (cell.called - modules) for cell in cells]
     while True:
@@ -41,19 +43,14 @@ def needed_cells(sources: Sequence[str], wanted: Iterable[int]) -> set[int]:
         found |= more
 
 
-def parsed(source: str) -> list[ast.stmt]:
-    """The statements of a cell, with IPython's `%` and `!` lines as the calls they stand for. Raises SyntaxError."""
-    return ast.parse(TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "", source))).body
-
-
 @cache
 def find_names(source: str) -> Names:
-    """The names of a cell, with IPython's `%` and `!` lines as the calls they stand for; none if it is not Python."""
+    """The names of a cell; none if it is not Python."""
+    statements = getattr(parsed(source), "body", [])
     try:
-        statements = parsed(source)
         tables = [symtable.symtable(ast.unparse(statement), "cell", "exec") for statement in statements]
-    except SyntaxError:
-        statements, tables = [], []
+    except (SyntaxError, RecursionError):  # such as `return` outside of a function
+        tables = []
     used, made, imported, called = set(), set(), set(), set()
     for statement, table in zip(statements, tables):
         used |= _used(table) - made
