@@ -26,6 +26,7 @@ from sqlalchemy.orm import aliased
 
 from roadseg import workbook
 from roadseg.course.workflow import ASSIGNMENT, CourseError, gradebook_lock, require_gradebook
+from roadseg.errors import OptionError
 from roadseg.workbook.files import TEXT_STUB, role, text
 from roadseg.workbook.questions import Item
 
@@ -157,51 +158,53 @@ class Reading:
             self._lock.release()
         self._lock = None
 
-    def take_out(self, numbers: set[int]) -> None:
-        """Make a group of its own, the next one, of the texts with these numbers, from 1."""
-        out = [members for number, members in enumerate(self.group, start=1) if number in numbers]
-        if 0 < len(out) < len(self.group):
-            self._steps.append((list(self.groups), self.place, {}))
-            rest = [members for members in self.group if members not in out]
-            self.groups[self.place : self.place + 1] = [rest, out]
-
     def give(
-        self, points: float, *, comment: str | None = None, ideas: list[int] | None = None, overwrite: bool = False
+        self,
+        points: float,
+        *,
+        only: set[int] | None = None,
+        comment: str | None = None,
+        ideas: list[int] | None = None,
+        overwrite: bool = False,
     ) -> list[str]:
-        """Mark all answers of the group, in one transaction.
+        """Mark answers of the group, in one transaction.
 
         Parameters
         ----------
+        only : the numbers, from 1, of the texts in the group that are marked; None: all.
         comment : for each of these students; None leaves the comments that are there.
         ideas : the numbers, from 1, of the rubric's ideas for which there are points.
         overwrite : also where there is a mark, as long as it is the one in `marks`.
 
         Returns
         -------
-        Students whose answers stay as they are: they have a mark, or something in them has changed since it was shown.
+        Students whose answers stay as they are, as something in them has changed since it was shown.
 
         Raises
         ------
-        CourseError : the gradebook cannot be written; nothing has changed.
+        CourseError : the gradebook cannot be written; nothing has changed. OptionError : all of these have marks, and
+            `overwrite` is off.
         """
-        members, changes = students_of(self.group), {}
-        for student in members:
+        texts = [students for number, students in enumerate(self.group, start=1) if only is None or number in only]
+        changes = {}
+        for student in students_of(texts):
             before = self.marks[student]
             if before.is_open or overwrite:
                 changes[student] = before, Mark(points, False, comment or before.comment)
+        if not changes:
+            raise OptionError("nothing here waits for a mark (13! overwrites marks, n goes on).")
         written = self._write(changes, ideas)
         if written:
-            self._steps.append((list(self.groups), self.place, written))
-        return [student for student in members if student not in written]
+            self._steps.append((self.place, written))
+        return [student for student in changes if student not in written]
 
     def undo(self) -> list[str] | None:
         """Take the last step back; return the students whose marks stay, as others changed them. None: no such step."""
         if not self._steps:
             return None
-        groups, place, given = self._steps[-1]
+        place, given = self._steps[-1]
         written = self._write({student: (after, before) for student, (before, after) in given.items()}, None)
         self._steps.pop()
-        self.groups = groups
         self.go_to(place)
         return [student for student in given if student not in written]
 

@@ -22,12 +22,12 @@ COMMANDS = {
     "=2.5": "give 2.5 points, whatever the ideas",
     "13 c text": "with a comment; c2 repeats comment 2",
     "13!": "overwrite marks that are there",
-    "x 4": "take text 4 out of the group (x 4 6: both)",
+    "13 x 4 6": "to all texts of the group but 4 and 6; 13 @ 4 6: to these alone",
     "u": "undo the last step",
     "n, p": "next, previous group",
     "q 5": "question 5 (q task-3: task 3)",
 }
-GIVEN = r"(?P<ideas>[\d ]*)(= *(?P<points>\d+(\.\d+)?))? *(?P<again>!?)"
+GIVEN = r"(?P<ideas>[\d ]*)(= *(?P<points>\d+(\.\d+)?))? *((?P<which>[x@])(?P<numbers>[\d ]+))?(?P<again>!?)"
 MARKING = re.compile(rf"{GIVEN} *(c(?P<reused>\d+)|c +(?P<comment>\S.*))?")
 PALE = "color: var(--jp-ui-font-color2)"
 CARD = "border: 1px solid var(--jp-border-color2); border-radius: 4px; padding: 0 .8em; margin-bottom: .5em"
@@ -87,8 +87,6 @@ class Panel:
         try:
             if found := MARKING.fullmatch(command) if command else None:
                 self._mark(found)
-            elif re.fullmatch(r"x[ \d]+", command):
-                self.reading.take_out(set(map(int, re.findall(r"\d+", command))))
             elif word == "u":
                 kept = self.reading.undo()
                 self.message = "nothing to undo" if kept is None else "undone"
@@ -129,15 +127,21 @@ class Panel:
         if points > self.reading.item.points:
             raise OptionError(f"{points:g} points: expected at most {self.reading.item.points}.")
         marking = {"comment": comment or self.comment, "ideas": None if found["points"] else ideas}
-        number = len(students_of(self.reading.group))
-        kept = self.reading.give(points, **marking, overwrite=bool(found["again"]))
-        self.message = f"{points:g} points, given {number - len(kept)} times"
-        self.comment = None
+        kept = self.reading.give(points, **marking, only=self._chosen(found), overwrite=bool(found["again"]))
+        self.message, self.comment = f"{points:g} points given", None
         if kept:
-            self.message += f"; not given {len(kept)} times, where there is a mark or something has changed: look again"
-            self.message += " (! overwrites marks, n goes on)"
+            self.message = f"another person has marked or changed {len(kept)} of these: look again (! overwrites)"
         elif not self.reading.go_on():
             self.message += "; others read what is left" if self.reading.left else "; all are marked"
+
+    def _chosen(self, found: re.Match) -> set[int] | None:
+        """The numbers of the texts that a line is for; None: all of the group."""
+        if not found["which"]:
+            return None
+        every, named = set(range(1, 1 + len(self.reading.group))), set(map(int, found["numbers"].split()))
+        if not named or named - every:
+            raise OptionError(f"texts {found['numbers'].strip()}: expected numbers from 1 to {len(every)}.")
+        return named if found["which"] == "@" else every - named
 
     def _typed(self, change: dict) -> None:
         """Show the ideas that are being typed; run the line once it ends."""
@@ -213,7 +217,8 @@ def group_page(reading: Reading) -> str:
             body = markdown2html({"cell": {"attachments": answer.attachments}}, answer.source)
         marks = Counter(map(_told, (reading.marks[student] for student in students)))
         told = escape("; ".join(f"{count} × {mark}" for mark, count in marks.items()))
-        cards.append(f"<div style='{CARD}'><div style='{PALE}'><b>{number}</b> &nbsp; {told}</div>{body}</div>")
+        style = CARD if any(reading.marks[student].is_open for student in students) else f"{CARD}; opacity: .55"
+        cards.append(f"<div style='{style}'><div style='{PALE}'><b>{number}</b> &nbsp; {told}</div>{body}</div>")
     return "".join(cards) or "<p>There are no answers to read.</p>"
 
 
