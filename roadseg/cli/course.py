@@ -143,7 +143,7 @@ def open_review(options: Namespace) -> int:
     workflow.back_up_gradebook(course)
     notebook = review_panel.write_review(course, question)
     print(f"Answers that wait for a mark: {sum(waiting.values())}. They are read in {notebook}.", flush=True)
-    return 0 if options.no_open else _open_jupyterlab(f"/lab/tree/{notebook.name}", options)
+    return 0 if options.no_open else _open_jupyterlab(f"/doc/tree/{notebook.name}", options)
 
 
 def stats(options: Namespace) -> int:

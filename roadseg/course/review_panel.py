@@ -30,7 +30,8 @@ COMMANDS = {
 GIVEN = r"(?P<ideas>[\d ]*)(= *(?P<points>\d+(\.\d+)?))? *((?P<which>[x@])(?P<numbers>[\d ]+))?(?P<again>!?)"
 MARKING = re.compile(rf"{GIVEN} *(c(?P<reused>\d+)|c +(?P<comment>\S.*))?")
 PALE = "color: var(--jp-ui-font-color2)"
-CARD = "border: 1px solid var(--jp-border-color2); border-radius: 4px; padding: 0 .8em; margin-bottom: .5em"
+CARD = "border-top: 1px solid var(--jp-border-color1); padding: 0 .5em; line-height: 1.8"
+COMMENTS = 12  # that are listed to be given again
 
 
 def review(question: int | str | None = None, course: Path | str = ".") -> None:
@@ -68,13 +69,13 @@ class Panel:
         self.course, self.message, self.comment, self._number = course, "", None, 0
         waiting = open_answers(course)
         first = next((found for found, count in waiting.items() if count), next(iter(waiting)))
-        self._read(text_item(question) if question else first)
         self.line = ipywidgets.Textarea(rows=1, layout={"width": "100%"})
-        self.rubric, self.texts, self.status = (ipywidgets.HTML() for _ in range(3))
-        rest = ipywidgets.HTML(_commands())
-        for widget in (self.rubric, self.texts, self.status, rest):
-            widget.layout.width = "100%"
-        left = ipywidgets.VBox([self.line, self.status, self.rubric, rest], layout={"flex": "0 0 38%"})
+        pages = [ipywidgets.HTML(layout={"width": "100%"}) for _ in range(4)]
+        self.status, self.rubric, self.reference, self.texts = pages
+        self._read(text_item(question) if question else first)
+        left = ipywidgets.VBox(
+            [self.line, *pages[:3], ipywidgets.HTML(_commands())], layout={"flex": "0 0 36%", "padding": "0 1em 0 0"}
+        )
         right = ipywidgets.VBox([self.texts], layout={"flex": "1", "max_height": "85vh", "overflow": "auto"})
         self.view = ipywidgets.HBox([left, right])
         self._ask()
@@ -109,6 +110,8 @@ class Panel:
         if hasattr(self, "reading"):
             self.reading.leave()
         self.reading, self.comment = reading, None
+        answer = _shown(workbook.reference_answer(wanted.id).removeprefix("**Answer.** "))
+        self.reference.value = f"<details open><summary>Reference answer</summary>{answer}</details>"
         reading.go_on()
 
     def _mark(self, found: re.Match) -> None:
@@ -164,7 +167,7 @@ class Panel:
         self._show_rubric([])
         place = f"Group {reading.place + 1} of {len(reading.groups)}, {len(students_of(reading.group))} answers"
         waiting = f"{reading.left} of {sum(len(students_of(group)) for group in reading.groups)} answers wait"
-        self.status.value = f"<b>{place}; {waiting}.</b> {escape(self.message)}"
+        self.status.value = f"<div style='line-height: 1.4'><b>{place}; {waiting}.</b> {escape(self.message)}</div>"
         self._number += 1
         self.line.value = self._prompt()
 
@@ -188,23 +191,17 @@ def points_for(wanted: Item, ideas: list[int]) -> float:
 
 
 def rubric_page(reading: Reading, ideas: list[int]) -> str:
-    """The question, its rubric with these ideas ticked, comments to reuse, and the reference answer, as HTML."""
+    """The question, its rubric with these ideas ticked, and comments to reuse, as HTML."""
     wanted, rubric = reading.item, rubrics()[reading.item.id]
-    total = f"{points_for(wanted, ideas):g} of {wanted.points} points"
     lines = [
-        f"<div>{'☑' if number in ideas else '☐'} <b>{number}</b> {escape(idea)} ({points:g})</div>"
+        f"{'☑' if number in ideas else '☐'} **{number}** {idea} ({points:g})"
         for number, (idea, points) in enumerate(zip(rubric.ideas, rubric.points), start=1)
     ]
-    mistakes = "".join(f"<li>{escape(mistake)}</li>" for mistake in rubric.mistakes)
-    comments = "".join(
-        f"<div><b>c{number}</b> {escape(comment)}</div>" for number, comment in enumerate(reading.comments, start=1)
-    )
-    answer = workbook.reference_answer(wanted.id).removeprefix("**Answer.** ")
-    return (
-        f"<p><b>{escape(wanted.label)}. {escape(wanted.title)}.</b> {escape(wanted.text)}</p>{''.join(lines)}"
-        f"<p><b>{total}</b></p>{comments}<div style='{PALE}'>Common mistakes:<ul>{mistakes}</ul></div>"
-        f"<details open><summary>Reference answer</summary>{markdown2html({}, answer)}</details>"
-    )
+    lines += [f"**{points_for(wanted, ideas):g} of {wanted.points} points**"]
+    lines += [f"**c{number}** {comment}" for number, comment in enumerate(reading.comments[:COMMENTS], start=1)]
+    mistakes = "\n".join(f"- {mistake}" for mistake in rubric.mistakes)
+    head = f"**{wanted.label}. {wanted.title}.** {wanted.text}"
+    return _shown("\n\n".join([head, "  \n".join(lines), "Common mistakes:", mistakes]))
 
 
 def group_page(reading: Reading) -> str:
@@ -212,35 +209,46 @@ def group_page(reading: Reading) -> str:
     cards = []
     for number, students in enumerate(reading.group, start=1):
         answer = reading.answers[students[0]]
-        body = "<p><i>no answer</i></p>"
-        if not answer.is_blank:
-            body = markdown2html({"cell": {"attachments": answer.attachments}}, answer.source)
+        body = _shown("*no answer*" if answer.is_blank else answer.source, answer.attachments)
         marks = Counter(map(_told, (reading.marks[student] for student in students)))
-        told = escape("; ".join(f"{count} × {mark}" for mark, count in marks.items()))
-        style = CARD if any(reading.marks[student].is_open for student in students) else f"{CARD}; opacity: .55"
-        cards.append(f"<div style='{style}'><div style='{PALE}'><b>{number}</b> &nbsp; {told}</div>{body}</div>")
-    return "".join(cards) or "<p>There are no answers to read.</p>"
+        told = "; ".join(f"{count} × {mark}" if len(students) > 1 else mark for mark, count in marks.items())
+        style = CARD if any(reading.marks[student].is_open for student in students) else f"{CARD}; opacity: .5"
+        cards.append(
+            f"<div style='{style}'><div style='{PALE}'><b>{number}</b> &nbsp; {escape(told)}</div>{body}</div>"
+        )
+    return "".join(cards) or "There are no answers to read."
+
+
+def _shown(source: str, attachments: dict | None = None) -> str:
+    """Markdown as HTML of which nothing runs, in lines that are closer than those of widgets."""
+    return f"<div style='line-height: 1.4'>{markdown2html({'cell': {'attachments': attachments or {}}}, source)}</div>"
 
 
 def _told(mark: Mark) -> str:
-    given = "waits" if mark.is_open else f"marked: {mark.points or 0:g} points"
+    given = "to mark" if mark.is_open else f"marked: {mark.points or 0:g} points"
     return f"{given}, {mark.comment}" if mark.comment else given
 
 
 def _commands() -> str:
     rows = (f"<code>{escape(typed)}</code> &nbsp; {escape(what)}<br>" for typed, what in COMMANDS.items())
-    return f"<details style='{PALE}'><summary>Commands, each followed by Enter</summary>{''.join(rows)}</details>"
+    style = f"{PALE}; line-height: 1.4"
+    return f"<details open style='{style}'><summary>Commands, each followed by Enter</summary>{''.join(rows)}</details>"
 
 
 def write_review(course: Path, question: str | None) -> Path:
     """Write the notebook that shows the panel, unless it is there; return its path. question : an id, None: any."""
     path = course / (f"review-{question}.ipynb" if question else "review.ipynb")
     if not path.exists():
-        intro = "# Read and mark the answers\n\nRun the cell below (Shift+Enter), then type into its command line.\n"
+        intro = "Run the cell below with Shift+Enter. Then type into its command line, which keeps the focus.\n"
         code = f"from roadseg.course.review_panel import review\n\nreview({repr(question) if question else ''})"
         cells = [
             {"cell_type": "markdown", "id": "about", "metadata": {}, "source": intro.splitlines(keepends=True)},
-            {"cell_type": "code", "id": "panel", "metadata": {}, "source": code.splitlines(keepends=True)}
+            {
+                "cell_type": "code",
+                "id": "panel",
+                "metadata": {"jupyter": {"source_hidden": True}},
+                "source": code.splitlines(keepends=True),
+            }
             | {"execution_count": None, "outputs": []},
         ]
         kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
