@@ -5,6 +5,7 @@
     source, release                   the worked notebooks, and what nbgrader makes of them
     submitted, autograded, feedback   a folder for each student
     gradebook.db, points.csv          all points
+    reading.jsonl, stats.html         the ideas that marks were given for, and statistics
     backups                           the gradebook as it was before each run of grading
     outcomes, logs                    what grading found for each student, and nbgrader's output
 
