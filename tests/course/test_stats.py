@@ -105,6 +105,7 @@ def page(course) -> str:
     return (course / "stats.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_points_of_an_item(course):
     found = {row.item.id: row for row in stats.points_by_item(workflow.read_points(course))}
     assert (found["train_step"].mean, found["train_step"].classes) == (33 / 60, (1, 1, 1, 2))
@@ -113,6 +114,7 @@ def test_points_of_an_item(course):
     assert "answer-1" not in found
 
 
+@pytest.mark.slow
 def test_ideas_count_where_the_mark_is_still_the_one_that_was_given_for_them(course):
     found = stats.ideas_by_item(course, workflow.read_points(course))
     assert {(idea.item.id, idea.number, idea.count, idea.total) for idea in found} == {
@@ -137,6 +139,7 @@ def test_what_is_not_python_is_like_nothing(source):
     assert stats.without_names(source) == ""
 
 
+@pytest.mark.slow
 def test_the_page_says_all_this_and_runs_nothing(page):
     rows = Rows(page)
     (train_step,) = (row for row in rows.tables["points"] if row and "training step" in row[0])
