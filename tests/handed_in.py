@@ -1,11 +1,14 @@
 """Notebooks as students hand them in, for the tests of the teacher's side."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
+from unittest.mock import patch
 
 from roadseg import workbook
 from roadseg.cli import build_parser
+from roadseg.course import workflow
 from roadseg.course.workflow import ASSIGNMENT
 from roadseg.workbook import questions
 
@@ -85,3 +88,38 @@ def set_own_jupyter(monkeypatch, folder: Path) -> None:
         monkeypatch.setenv(name, str(folder / "jupyter" / name))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
+
+
+def answered_course(folder: Path, answers: dict[str, dict[str, str]]) -> Path:
+    """A course in which all is graded but the texts, without running anything. answers : texts by student and item."""
+    from nbgrader.api import Gradebook
+
+    make_course(folder)
+    texts = [item for item in questions.ITEMS if item.kind == "text"]
+    roles = {item.id: {"grade_id": item.id, "grade": True, "solution": True, "points": item.points} for item in texts}
+    database = f"sqlite:///{folder / 'gradebook.db'}"
+    with patch.dict(os.environ, workflow.nbgrader_environment()), Gradebook(database, folder.name) as gradebook:
+        gradebook.add_assignment(ASSIGNMENT)
+        for name in GRADED:
+            gradebook.add_notebook(name, ASSIGNMENT)
+        for item in questions.ITEMS:
+            name, kind = (item.id, "markdown") if item.kind == "text" else (f"check-{item.id}", "code")
+            gradebook.add_grade_cell(name, item.notebook, ASSIGNMENT, max_score=item.points, cell_type=kind)
+            gradebook.add_solution_cell(item.id, item.notebook, ASSIGNMENT)
+        for student in answers:
+            gradebook.add_student(student)
+            submission = gradebook.add_submission(ASSIGNMENT, student)
+            for grade in (grade for notebook in submission.notebooks for grade in notebook.grades):
+                if grade.name not in roles:
+                    grade.auto_score, grade.needs_manual_grade = 0, False
+        gradebook.db.commit()
+    for student, own in answers.items():
+        for name in GRADED:
+            cells = [
+                {"cell_type": "markdown", "id": item.id, "metadata": {"nbgrader": roles[item.id]}, "source": [text]}
+                for item in texts
+                if item.notebook == name and (text := own.get(item.id)) is not None
+            ]
+            notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+            workbook.write_notebook(folder / "autograded" / student / ASSIGNMENT / f"{name}.ipynb", notebook)
+    return folder

@@ -30,7 +30,11 @@ def add_options(parser: ArgumentParser) -> None:
     text = 'when submissions are due, such as "2027-03-01 23:59 CET"; see LateDays in nbgrader_config.py'
     added["setup"].add_argument("--due", metavar="TIME", help=text)
     added["collect"].add_argument("folder", type=Path, metavar="FOLDER", help="folder with the zips, at any depth")
-    added["open"].add_argument("--lab", nargs=argparse.REMAINDER, default=[], metavar="OPTION", help="for JupyterLab")
+    for name in ("open", "review"):
+        added[name].add_argument("--lab", nargs=argparse.REMAINDER, default=[], metavar="OPTION", help="for JupyterLab")
+    text = "the question to read, such as 7 or task-3 (default: the first that has answers to read)"
+    added["review"].add_argument("--question", metavar="N", help=text)
+    added["review"].add_argument("--no-open", action="store_true", help="only write the notebook")
     grading = added["grade"]
     grading.add_argument("students", nargs="*", metavar="STUDENT", help="only these, even if they have been graded")
     grading.add_argument("--all", action="store_true", help="everybody, even if they have been graded")
@@ -122,11 +126,38 @@ def _summary(points: dict) -> str:
 
 def open_formgrader(options: Namespace) -> int:
     """Open nbgrader's formgrader, to grade texts below their rubrics."""
-    course = _folder(options)
-    workflow.require_course(course)
-    os.chdir(course)
-    first = "--LabApp.default_url=/formgrader"
+    workflow.require_course(_folder(options))
+    return _open_jupyterlab("/formgrader", options)
+
+
+def _open_jupyterlab(page: str, options: Namespace) -> int:
+    """Open JupyterLab in the course folder, at that page."""
+    os.chdir(_folder(options))
+    first = f"--LabApp.default_url={page}"
     return open_jupyterlab(first, *options.lab, environment=workflow.nbgrader_environment())
+
+
+def open_review(options: Namespace) -> int:
+    """Read and mark texts, all students' answers to a question after another, alike ones together."""
+    workflow.require_course(_folder(options))
+    from roadseg.course import reading, review_panel
+
+    course = _folder(options)
+    question = review_panel.text_item(options.question).id if options.question else None
+    waiting = reading.open_answers(course)
+    workflow.back_up_gradebook(course)
+    notebook = review_panel.write_review(course, question)
+    print(f"Answers that wait for a mark: {sum(waiting.values())}. They are read in {notebook}.", flush=True)
+    return 0 if options.no_open else _open_jupyterlab(f"/doc/tree/{notebook.name}", options)
+
+
+def stats(options: Namespace) -> int:
+    """Write a page of statistics: what the class did not understand."""
+    workflow.require_course(_folder(options))
+    from roadseg.course.stats import write_stats
+
+    print(f"The page is {write_stats(_folder(options))}.")
+    return 0
 
 
 def feedback(options: Namespace) -> int:
@@ -164,6 +195,8 @@ STEPS = {
     "collect": collect,
     "grade": grade,
     "open": open_formgrader,
+    "review": open_review,
     "feedback": feedback,
     "points": points,
+    "stats": stats,
 }

@@ -12,6 +12,9 @@ signs            what stands out in a student's code
 sanitizing       notebooks of which nothing runs in a browser
 grading          what is added to nbgrader's grading, named in its settings
 nbgrader_config  these settings, copied into each course folder
+reading          all answers to a question, the alike together, and their marks
+review_panel     the page on which they are read
+stats            what the class did not understand
 feedback         a page for each student
 
 Left out of the copy for students.

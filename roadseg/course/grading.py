@@ -137,7 +137,7 @@ def rubric_text(item: questions.Item, reference: str) -> str:
     """What a full answer says, common mistakes and the reference answer, in Markdown."""
     rubric = questions.rubrics()[item.id]
     parts = [f"**{item.label}, {item.points} points: what a full answer says**"]
-    parts += ["\n".join(f"- {line}" for line in rubric.ideas)]
+    parts += ["\n".join(f"- {line} ({points:g})" for line, points in zip(rubric.ideas, rubric.points))]
     parts += ["Common mistakes:", "\n".join(f"- {line}" for line in rubric.mistakes)]
     parts += [f"<details>{SUMMARY}", reference.removeprefix("**Answer.** "), "</details>"]
     return _box("info", "\n\n".join(parts))

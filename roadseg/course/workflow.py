@@ -5,6 +5,7 @@
     source, release                   the worked notebooks, and what nbgrader makes of them
     submitted, autograded, feedback   a folder for each student
     gradebook.db, points.csv          all points
+    reading.jsonl, stats.html         the ideas that marks were given for, and statistics
     backups                           the gradebook as it was before each run of grading
     outcomes, logs                    what grading found for each student, and nbgrader's output
 
@@ -106,6 +107,13 @@ def require_course(course: Path) -> None:
         raise CourseError(f"{course} is no course yet: run python -m roadseg course setup, or name another folder.")
 
 
+def require_gradebook(course: Path) -> None:
+    """Raise CourseError where there is no gradebook yet; nbgrader would make an empty one."""
+    require_course(course)
+    if not (course / "gradebook.db").is_file():
+        raise CourseError("nothing has been graded: run python -m roadseg course grade first.")
+
+
 def students_to_grade(course: Path, named: list[str], *, everybody: bool = False) -> list[str]:
     """The students named, else everybody, else those whose submission is new or has changed since it was graded.
 
@@ -192,6 +200,11 @@ def _graded_sources(folder: Path) -> dict[str, str]:
     return {role(cell)["grade_id"]: text(cell) for cell in cells if role(cell)}
 
 
+def gradebook_lock(course: Path) -> FileLock:
+    """What each program of this package holds while it writes to the gradebook."""
+    return FileLock(course / ".gradebook.lock")
+
+
 @contextmanager
 def _new_gradebook(course: Path) -> Iterator[Path]:
     """A copy of the gradebook to write to, which takes its place at the end of the block, or not at all.
@@ -199,7 +212,7 @@ def _new_gradebook(course: Path) -> Iterator[Path]:
     Raises CourseError where the formgrader has written to the gradebook meanwhile: nothing of that is lost.
     """
     path = course / "gradebook.db"
-    with FileLock(course / ".gradebook.lock"):
+    with gradebook_lock(course):
         before, copied = _digest(path), course / ".gradebook.part.db"
         _copy_gradebook(path, copied)
         try:

@@ -197,7 +197,8 @@ def _check(item: Item, notebook: dict) -> dict | None:
     """What the item's check last said, from the outputs that are in the file."""
     name = item.id.replace("choice-", "answer-")
     cards = (output.get("data", {}).get(MIME) for cell in _code(notebook) for output in cell["outputs"])
-    return next((card for card in cards if card and card["name"] == name), None)
+    card = next((card for card in cards if isinstance(card, dict) and card.get("name") == name), None)
+    return card and {"name": name, "passed": card.get("passed") is True, "cause": str(card.get("cause") or "")}
 
 
 def _elsewhere(item: Item, notebook: dict) -> str:

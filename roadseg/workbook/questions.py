@@ -32,9 +32,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Rubric:
-    """What a grader looks for in a text: ideas that it should hold, and common mistakes."""
+    """What a grader looks for in a text: ideas that it should hold, the points that each earns, and common mistakes."""
 
     ideas: tuple[str, ...]
+    points: tuple[float, ...]
     mistakes: tuple[str, ...]
 
 
@@ -58,4 +59,4 @@ def rubrics(path: Path = FOLDER / "rubric.toml") -> dict[str, Rubric]:
     if not path.is_file():
         return {}
     table = tomllib.loads(path.read_text("utf-8"))
-    return {name: Rubric(tuple(row["ideas"]), tuple(row["mistakes"])) for name, row in table.items()}
+    return {name: Rubric(**{field: tuple(values) for field, values in row.items()}) for name, row in table.items()}

@@ -110,7 +110,7 @@ def test_the_search_would_find_what_the_worked_notebooks_say():
 def test_the_archive_holds_what_a_student_needs_and_nothing_of_the_teachers(handed_out):
     package = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "roadseg").rglob("[_a-z]*.*")}
     left_out = {name for name in package if "__pycache__" not in name} - handed_out.keys()
-    course = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "roadseg" / "course").glob("*.py")}
+    course = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "roadseg" / "course").glob("*.*")}
     assert left_out == {"roadseg/workbook/rubric.toml", "roadseg/cli/course.py", *course}
     others = {name for name in handed_out if not name.startswith(("roadseg/", ".github/"))}
     blank = {f"notebooks/{path.name}" for path in (PROJECT / "notebooks").glob("*.ipynb")}
