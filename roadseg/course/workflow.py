@@ -11,7 +11,10 @@
 Needs the extra `course`.
 """
 
+from __future__ import annotations
+
 import csv
+import errno
 import hashlib
 import importlib.util
 import io
@@ -20,27 +23,39 @@ import multiprocessing
 import os
 import secrets
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from roadseg.errors import OptionError, RoadsegError
+import roadseg
+from roadseg import workers
+from roadseg.errors import OptionError, RoadsegError, explained, one_line
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 ASSIGNMENT = "road_segmentation"
 ARCHIVE = f"{ASSIGNMENT}_student.zip"
 NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those that carry points
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
+ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
+PART = ".autograded.part"  # where nbgrader writes first
 PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
 
 
@@ -114,7 +129,7 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
     CourseError : nothing has been collected, or not from all of those named.
     """
     require_course(course)
-    collected = sorted(path.parent.name for path in course.glob(f"submitted/*/{ASSIGNMENT}"))
+    collected = sorted(path.name for path in course.glob("submitted/*") if _is_collected(path / ASSIGNMENT))
     missing = sorted(set(named) - set(collected))
     if missing or not collected:
         whom = ", ".join(missing) or "anybody"
@@ -122,64 +137,154 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
     return named or [student for student in collected if everybody or not _is_graded(course, student)]
 
 
+def _is_collected(folder: Path) -> bool:
+    """Whether there is a submission; one that cannot be read is one, and `grade_submissions` says what is wrong."""
+    try:
+        return folder.is_symlink() or folder.is_dir()
+    except OSError:
+        return True
+
+
 def _is_graded(course: Path, student: str) -> bool:
     """Whether nbgrader has graded what was collected last: it copies the submission's digest."""
     stamps = [course / stage / student / ASSIGNMENT / "digest.txt" for stage in ("submitted", "autograded")]
-    return all(path.is_file() for path in stamps) and stamps[0].read_bytes() == stamps[1].read_bytes()
+    try:
+        return stamps[0].read_bytes() == stamps[1].read_bytes()
+    except OSError:
+        return False
+
+
+@contextmanager
+def one_grader(course: Path) -> Iterator[None]:
+    """Keep others from grading a course in this block; CourseError where somebody does."""
+    try:
+        with explained(CourseError, course, "make the course folder writable"), FileLock(course / ".grading.lock", 0):
+            yield
+    except Timeout as error:
+        raise CourseError(f"somebody is grading {course} just now: wait until that has ended.") from error
+
+
+def judge_in_worker(
+    notebooks: dict[str, bytes], handed_out: dict[str, bytes], seconds: float, only: frozenset[str]
+) -> dict:
+    """What `judging.grade` finds, as JSON has it. Only workers call this: TensorFlow is loaded there alone."""
+    from roadseg.course import judging
+
+    found = judging.grade(notebooks, handed_out, seed=secrets.randbits(64), seconds=seconds, only=only)
+    return json.loads(json.dumps(found))
 
 
 def grade_submissions(
-    students: list[str], course: Path, *, seconds: float, jobs: int = 1, only: frozenset[str] = frozenset()
+    students: list[str],
+    course: Path,
+    client: Client,
+    *,
+    seconds: float,
+    only: frozenset[str] = frozenset(),
+    judge: Callable[..., dict] = judge_in_worker,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Grade submissions, each in a process that holds nothing (`judging`), and record one after the other.
+    """Let workers grade submissions (`judging`), and record each here as soon as it is graded.
 
+    client : of the workers, from `workers.connect`.
     only : the ids of the items to grade again, in submissions that have been graded; all if empty.
 
     Yields
     ------
     A student, and remarks for the teacher, a line each, as soon as they are recorded.
-    """
-    from roadseg.course import judging
 
+    Raises
+    ------
+    CourseError : nothing more can be recorded, such as on a full disk. What was recorded stays.
+    """
     back_up_gradebook(course)
     handed_out = _notebooks(course / "release" / ASSIGNMENT)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: dict[str, Future] = {}
-        for student in [*students, *[None] * 2 * jobs]:  # a few at a time, as their notebooks are held in memory
-            if student:
-                books, seed = _notebooks(course / "submitted" / student / ASSIGNMENT), secrets.randbits(64)
-                options = {"seed": seed, "seconds": seconds, "only": only if _is_graded(course, student) else ()}
-                waiting[student] = pool.submit(judging.grade, books, handed_out, **options)
-            if waiting and (student is None or len(waiting) > 2 * jobs):
-                first = next(iter(waiting))
-                try:
-                    found = json.loads(json.dumps(waiting.pop(first).result()))
-                    remarks = record(course, first, found, again=bool(only) and _is_graded(course, first))
-                except (RoadsegError, ValueError) as error:  # one submission stops no other
-                    remarks = [f"not graded: {error}"]
-                yield first, remarks
+
+    def task(student: str) -> tuple:
+        again = only if _is_graded(course, student) else frozenset()
+        return _notebooks(course / "submitted" / student / ASSIGNMENT), handed_out, seconds, again
+
+    spawn = {"mp_context": multiprocessing.get_context("spawn")}
+    with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        autograde = partial(_in_process, pool)
+        for student, found in workers.results(client, judge, students, task):
+            try:
+                again = bool(only) and _is_graded(course, student)
+                remarks = record(course, student, found, again=again, run=autograde) if isinstance(found, dict) else []
+            except CourseError as error:
+                found = error
+            except (OSError, sqlite3.Error, BrokenProcessPool) as error:
+                kept = "what was recorded stays: free space or mend the folder, and grade the rest"
+                raise CourseError(f"nothing more can be recorded in {course} ({one_line(error)}); {kept}.") from error
+            if isinstance(found, Exception):  # one submission stops no other
+                kind = "" if isinstance(found, RoadsegError) else f"{type(found).__name__}: "
+                remarks = [f"not graded: {kind}{one_line(found)}"]
+            yield student, remarks
 
 
 def _notebooks(folder: Path) -> dict[str, bytes]:
-    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.ipynb")) if path.stem in NOTEBOOKS}
+    with explained(CourseError, folder, "make it readable, or collect it again"):
+        paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".ipynb" and path.stem in NOTEBOOKS]
+        return {path.stem: path.read_bytes() for path in paths}
 
 
-def record(course: Path, student: str, found: dict, *, again: bool) -> list[str]:
-    """Let nbgrader record what was found for a student; return the remarks. again : only for some items; the others
-    stay as they were found before."""
+def _in_process(pool: ProcessPoolExecutor, course: Path, student: str, arguments: list[str]) -> int:
+    """The status of nbgrader's autograding in a process that stays, as loading it takes longer than the work."""
+    running = pool.submit(_autograde, course, course / "logs" / f"{student}.txt", arguments)
+    try:
+        return running.result()
+    finally:
+        wait([running])  # an interrupt leaves nothing behind that still writes
+
+
+def _autograde(course: Path, log: Path, arguments: list[str]) -> int:
+    from nbgrader.apps import AutogradeApp
+
+    os.chdir(course)
+    os.environ.update(nbgrader_environment())
+    log.parent.mkdir(exist_ok=True)
+    with open(log, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        app = AutogradeApp()
+        app.initialize(arguments)
+        app.start()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def record(
+    course: Path, student: str, found: dict, *, again: bool, run: Callable[[Path, str, list[str]], int]
+) -> list[str]:
+    """Let nbgrader record what was found for a student, all of it or nothing; return the remarks.
+
+    again : only for some items; the others stay as they were found before. run : runs nbgrader's autograding of a
+    student with arguments in the course folder, and returns its exit status."""
     path = course / "outcomes" / f"{student}.json"
     if again:
         before = json.loads(path.read_text("utf-8"))
         found["items"] = {**before["items"], **found["items"]}
         found["errors"] = {name: {**before["errors"].get(name, {}), **new} for name, new in found["errors"].items()}
-    found["graded_before"] = _graded_sources(course / "autograded" / student / ASSIGNMENT)
+    graded, part = (course / folder / student / ASSIGNMENT for folder in ("autograded", PART))
+    found["graded_before"] = _graded_sources(graded)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(found, indent=1).encode())
     options = [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
     with _new_gradebook(course) as gradebook:
-        options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
-        _run_nbgrader(course, "autograde", ASSIGNMENT, "--force", f"--student={student}", *options, log=student)
+        if shutil.disk_usage(course).free < ROOM + gradebook.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}", f"--CourseDirectory.autograded_directory={PART}"]
+        if run(course, student, [ASSIGNMENT, "--force", f"--student={student}", *options]):
+            raise CourseError(f"nbgrader autograde failed: see {course / 'logs' / student}.txt")
+    shutil.rmtree(graded, ignore_errors=True)
+    graded.parent.mkdir(parents=True, exist_ok=True)
+    replace(part, graded)  # its digest says that the submission is graded: last of all, whatever is interrupted
+    shutil.rmtree(course / PART, ignore_errors=True)
     return [f"{name}: {line}" for name, lines in found["remarks"].items() for line in lines]
 
 
@@ -231,21 +336,35 @@ def back_up_gradebook(course: Path) -> None:
         path.unlink()
 
 
-def seconds_for_an_answer(course: Path) -> float:
-    """The limit for an answer on this machine: five times what the slowest reference answer takes, and 15 s at least.
+def prepare(client: Client) -> str:
+    """Have the road images read on each worker, as answers may; return the weakest wall, a key of `sandbox.WALLS`."""
+    from roadseg.course import sandbox
 
-    Raises CourseError where a reference answer does not earn its points here, as then nobody's would.
+    return max(workers.everywhere(client, _get_ready), key=list(sandbox.WALLS).index)
+
+
+def _get_ready() -> str:
+    from roadseg.course import sandbox
+
+    roadseg.load()  # nobody's answer has to wait for them to be resized
+    return sandbox.walls()
+
+
+def seconds_for_an_answer(course: Path, client: Client) -> float:
+    """The limit for an answer: five times what the slowest reference answer takes on the slowest worker, when all of
+    them work, and 15 s at least.
+
+    Raises CourseError where a reference answer does not earn its points, as then nobody's would.
     """
-    from roadseg.course import judging
-
     books = [_notebooks(course / stage / ASSIGNMENT) for stage in ("source", "release")]
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(judging.grade, *books, seed=secrets.randbits(64), seconds=10 * SECONDS).result()
-    for item in questions.ITEMS:
-        entry = found["items"].get(item.id)
-        if entry and entry["points"] != item.points:
-            raise CourseError(f"the reference answer of {item.id} earns {entry['points']} here: {entry['why']}.")
-    return max(SECONDS, 5 * max(entry["seconds"] for entry in found["items"].values()))
+    slowest = 0.0
+    for found in workers.everywhere(client, judge_in_worker, *books, 10 * SECONDS, frozenset()):
+        for item in questions.ITEMS:
+            entry = found["items"].get(item.id)
+            if entry and entry["points"] != item.points:
+                raise CourseError(f"the reference answer of {item.id} earns {entry['points']} here: {entry['why']}.")
+        slowest = max(slowest, *(entry["seconds"] for entry in found["items"].values()))
+    return max(SECONDS, 5 * slowest)
 
 
 def make_feedback(course: Path) -> list[Path]:
@@ -266,15 +385,17 @@ def make_feedback(course: Path) -> list[Path]:
     return pages
 
 
-def read_points(course: Path) -> dict[str, dict[questions.Item, float | None]]:
-    """The points of each student for each item, in the order of the questions; None while an answer is ungraded."""
+def read_points(course: Path, student: str | None = None) -> dict[str, dict[questions.Item, float | None]]:
+    """The points of each student, or of one, for each item, in the order of the questions; None while an answer is
+    ungraded."""
     require_course(course)
     from nbgrader.api import Gradebook
 
     names = {item: item.id if item.kind == "text" else f"check-{item.id}" for item in questions.ITEMS}
     points = {}
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
-        for submission in gradebook.assignment_submissions(ASSIGNMENT):
+        found = gradebook.assignment_submissions(ASSIGNMENT)
+        for submission in (one for one in found if student in (None, one.student_id)):
             grades = {grade.name: _points(grade) for notebook in submission.notebooks for grade in notebook.grades}
             points[submission.student.id] = {item: grades.get(name) for item, name in names.items()}
     return dict(sorted(points.items()))

@@ -83,7 +83,7 @@ def test_every_step_requires_a_course(step, tmp_path):
         (["collect", "nowhere"], CourseError, "nowhere"),
         (["grade"], CourseError, "course collect"),
         (["grade", "ada", "bob"], CourseError, "ada, bob"),
-        (["grade", "--jobs", "0"], OptionError, "--jobs 0"),
+        (["grade", "--workers", "0"], OptionError, "--workers 0"),
         (["grade", "--seconds", "0"], OptionError, "--seconds 0"),
         (["grade", "--item", "answer-99"], OptionError, "answer-99"),
         (["feedback"], CourseError, "course grade"),

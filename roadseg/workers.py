@@ -1,0 +1,146 @@
+"""Work for other processes, here or on other machines, by Dask (https://docs.dask.org).
+
+Dask's scheduler hands tasks out, and hands them out again where a worker has died. Each worker is a process of one
+thread, as TensorFlow keeps one state for a process. Needs `distributed`, which the extra `course` brings.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from roadseg import runs
+from roadseg.errors import OptionError, RoadsegError, one_line
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PATIENCE = 10  # seconds in which a scheduler has to answer
+START = "dask worker {} --nworkers 1 --nthreads 1"
+SETTINGS = {
+    "distributed.admin.large-graph-warning-threshold": "1GB",  # notebooks travel with their tasks, to outlive a worker
+    "distributed.comm.timeouts.connect": f"{PATIENCE}s",
+}
+
+
+class WorkerError(RoadsegError):
+    """There is no scheduler, it has no workers, or these are unlike this machine."""
+
+
+@contextmanager
+def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]:
+    """The client of a scheduler such as "tcp://10.0.0.7:8786"; of `count` processes on this machine where it is None.
+
+    Raises
+    ------
+    OptionError : a count below 1.
+    WorkerError : Dask is not installed, there is no scheduler, or a worker has other versions or several threads.
+    """
+    if count < 1:
+        raise OptionError(f"{count} workers: expected at least 1.")
+    if importlib.util.find_spec("distributed") is None:
+        raise WorkerError('Dask is not installed: python -m pip install -e ".[course]" in the project\'s folder.')
+    import dask
+    from distributed import Client, LocalCluster, WorkerPlugin
+    from distributed.versions import VersionMismatchWarning
+
+    class Undisturbed(WorkerPlugin):
+        def setup(self, worker) -> None:  # a terminal sends Ctrl-C to the workers, too
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(SETTINGS))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # a table of all packages; ours is one line
+        if scheduler is None:
+            local = {
+                "host": "127.0.0.1",
+                "dashboard_address": "127.0.0.1:0",
+                "memory_limit": 0,
+                "silence_logs": "ERROR",
+            }
+            cluster = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=1, **local))
+        try:
+            client = stack.enter_context(Client(scheduler or cluster, timeout=PATIENCE))
+        except (OSError, ValueError) as error:
+            raise WorkerError(
+                f"no scheduler answers at {scheduler}: expected an address such as tcp://10.0.0.7:8786, where "
+                "`dask scheduler` runs."
+            ) from error
+        if scheduler:
+            _compare(client, scheduler)
+        else:
+            client.register_plugin(Undisturbed())
+        yield client
+
+
+def dashboard(client: Client) -> str | None:
+    """The address of Dask's dashboard, which its scheduler shows where bokeh is installed."""
+    return client.dashboard_link if client.run_on_scheduler(importlib.util.find_spec, "bokeh") else None
+
+
+def versions() -> dict[str, str]:
+    """The versions that have to be the same everywhere; of Python without the last number."""
+    found = runs.versions() | {"distributed": version("distributed")}
+    return found | {"python": found["python"].rpartition(".")[0]}
+
+
+def _compare(client: Client, scheduler: str) -> None:
+    """Raise WorkerError where there are no workers, or one that has other versions than this process, or threads."""
+    threads, own = client.nthreads(), versions()
+    if not threads:
+        raise WorkerError(f"the scheduler {scheduler} has no workers: start some, `{START.format(scheduler)}` each.")
+    for address, found in client.run(versions, on_error="return").items():
+        if isinstance(found, Exception):
+            raise WorkerError(
+                f"the worker {address} has no roadseg like this one ({one_line(found)}): install it there."
+            )
+        if other := [f"{name} {found[name]}, not {own[name]}" for name in own if found[name] != own[name]]:
+            raise WorkerError(f"the worker {address} has {'; '.join(other)}: install the same versions everywhere.")
+        if threads[address] > 1:
+            raise WorkerError(f"the worker {address} has {threads[address]} threads: `{START.format(scheduler)}`.")
+
+
+def everywhere(client: Client, function: Callable, *arguments, **options) -> list:
+    """What a function returns on each worker; where one dies, another does it."""
+    options |= {"pure": False, "allow_other_workers": True}
+    return client.gather([client.submit(function, *arguments, workers=[a], **options) for a in client.nthreads()])
+
+
+def results(
+    client: Client, function: Callable, names: Iterable, arguments: Callable[..., tuple]
+) -> Iterator[tuple[object, object]]:
+    """Each name, with what `function(*arguments(name))` returned or the exception it raised, as soon as it is done.
+
+    Twice as many as there are workers are under way. Raises WorkerError where the scheduler is lost.
+    """
+    from distributed import as_completed
+
+    waiting, names_of = as_completed(), {}
+    names = iter(names)
+    while True:
+        while len(names_of) < 2 * max(1, len(client.nthreads())) and (name := next(names, None)) is not None:
+            try:
+                future = client.submit(function, *arguments(name), pure=False)
+            except RoadsegError as error:
+                yield name, error
+                continue
+            names_of[future] = name
+            waiting.add(future)
+        if not names_of:
+            return
+        future = next(waiting)
+        try:
+            outcome = future.exception() or future.result()
+        except CancelledError as error:
+            raise WorkerError(
+                "the scheduler is gone; what was done before stays. The same command does the rest."
+            ) from error
+        yield names_of.pop(future), outcome
+        del future  # or else the worker keeps the result
