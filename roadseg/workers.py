@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from roadseg import runs
-from roadseg.errors import OptionError, RoadsegError, one_line
+from roadseg.errors import RoadsegError, one_line
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -39,11 +39,8 @@ def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]
 
     Raises
     ------
-    OptionError : a count below 1.
     WorkerError : Dask is not installed, there is no scheduler, or a worker has other versions or several threads.
     """
-    if count < 1:
-        raise OptionError(f"{count} workers: expected at least 1.")
     if importlib.util.find_spec("distributed") is None:
         raise WorkerError('Dask is not installed: python -m pip install -e ".[course]" in the project\'s folder.')
     import dask
@@ -92,19 +89,24 @@ def versions() -> dict[str, str]:
 
 
 def _compare(client: Client, scheduler: str) -> None:
-    """Raise WorkerError where there are no workers, or one that has other versions than this process, or threads."""
-    threads, own = client.nthreads(), versions()
+    """Raise WorkerError where there are no workers, or one has threads, or anything has other versions than here."""
+    threads, own, start = client.nthreads(), versions(), START.format(scheduler)
     if not threads:
-        raise WorkerError(f"the scheduler {scheduler} has no workers: start some, `{START.format(scheduler)}` each.")
-    for address, found in client.run(versions, on_error="return").items():
+        raise WorkerError(f"the scheduler {scheduler} has no workers: start some, `{start}` each.")
+    for address, found in [*client.run(versions, on_error="return").items(), (scheduler, _scheduler_versions(client))]:
         if isinstance(found, Exception):
-            raise WorkerError(
-                f"the worker {address} has no roadseg like this one ({one_line(found)}): install it there."
-            )
+            raise WorkerError(f"{address} has no roadseg like this one ({one_line(found)}): install it there.")
         if other := [f"{name} {found[name]}, not {own[name]}" for name in own if found[name] != own[name]]:
-            raise WorkerError(f"the worker {address} has {'; '.join(other)}: install the same versions everywhere.")
-        if threads[address] > 1:
-            raise WorkerError(f"the worker {address} has {threads[address]} threads: `{START.format(scheduler)}`.")
+            raise WorkerError(f"{address} has {'; '.join(other)}: install the same versions everywhere.")
+        if threads.get(address, 1) > 1:
+            raise WorkerError(f"the worker {address} has {threads[address]} threads: start it with `{start}`.")
+
+
+def _scheduler_versions(client: Client) -> dict[str, str] | Exception:
+    try:
+        return client.run_on_scheduler(versions)
+    except Exception as error:  # whatever its machine lacks
+        return error
 
 
 def everywhere(client: Client, function: Callable, *arguments, **options) -> list:
