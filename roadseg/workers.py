@@ -34,8 +34,10 @@ class WorkerError(RoadsegError):
 
 
 @contextmanager
-def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]:
+def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -> Iterator[Client]:
     """The client of a scheduler such as "tcp://10.0.0.7:8786"; of `count` processes on this machine where it is None.
+
+    threads : of each process here, for tasks that do without TensorFlow.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]
                 "memory_limit": 0,
                 "silence_logs": "ERROR",
             }
-            cluster = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=1, **local))
+            cluster = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=threads, **local))
         try:
             client = stack.enter_context(Client(scheduler or cluster, timeout=PATIENCE))
         except (OSError, ValueError) as error:
@@ -127,7 +129,7 @@ def results(
     waiting, names_of = as_completed(), {}
     names = iter(names)
     while True:
-        while len(names_of) < 2 * max(1, len(client.nthreads())) and (name := next(names, None)) is not None:
+        while len(names_of) < 2 * max(1, sum(client.nthreads().values())) and (name := next(names, None)) is not None:
             try:
                 future = client.submit(function, *arguments(name), pure=False)
             except RoadsegError as error:

@@ -115,7 +115,8 @@ def _grade(students: list[str], course: Path, options: Namespace, only: frozense
         if page := workers.dashboard(client):
             print(f"Dask's dashboard: {page}")
         roadseg.load(log=print)  # where scenes have to be rendered, this says so
-        print(f"Student code runs behind {sandbox.WALLS[workflow.prepare(client)]}.")
+        weakest = max(workers.everywhere(client, workflow.get_ready), key=list(sandbox.WALLS).index)
+        print(f"Student code runs behind {sandbox.WALLS[weakest]}.")
         seconds = options.seconds or workflow.seconds_for_an_answer(course, client)
         print(f"An answer may take {seconds:.0f} s.", flush=True)
         done = workflow.grade_submissions(students, course, client, seconds=seconds, only=only)

@@ -30,7 +30,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -205,11 +205,13 @@ def grade_submissions(
 
     spawn = {"mp_context": multiprocessing.get_context("spawn")}
     with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        autograde = partial(_in_process, pool)
+        autograde = partial(pool.submit, _autograde)
         for student, found in workers.results(client, judge, students, task):
             try:
                 again = bool(only) and _is_graded(course, student)
-                remarks = record(course, student, found, again=again, run=autograde) if isinstance(found, dict) else []
+                remarks = (
+                    record(course, student, found, again=again, autograde=autograde) if isinstance(found, dict) else []
+                )
             except CourseError as error:
                 found = error
             except (OSError, sqlite3.Error, BrokenProcessPool) as error:
@@ -227,22 +229,13 @@ def _notebooks(folder: Path) -> dict[str, bytes]:
         return {path.stem: path.read_bytes() for path in paths}
 
 
-def _in_process(pool: ProcessPoolExecutor, course: Path, student: str, arguments: list[str]) -> int:
-    """The status of nbgrader's autograding in a process that stays, as loading it takes longer than the work."""
-    running = pool.submit(_autograde, course, course / "logs" / f"{student}.txt", arguments)
-    try:
-        return running.result()
-    finally:
-        wait([running])  # an interrupt leaves nothing behind that still writes
-
-
-def _autograde(course: Path, log: Path, arguments: list[str]) -> int:
+def _autograde(course: Path, student: str, arguments: list[str]) -> int:
+    """The status of nbgrader's autograding. Its process stays, as to load it takes longer than the work."""
     from nbgrader.apps import AutogradeApp
 
     os.chdir(course)
     os.environ.update(nbgrader_environment())
-    log.parent.mkdir(exist_ok=True)
-    with open(log, "wb") as file:
+    with open(course / "logs" / f"{student}.txt", "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
@@ -258,12 +251,12 @@ def _autograde(course: Path, log: Path, arguments: list[str]) -> int:
 
 
 def record(
-    course: Path, student: str, found: dict, *, again: bool, run: Callable[[Path, str, list[str]], int]
+    course: Path, student: str, found: dict, *, again: bool, autograde: Callable[[Path, str, list[str]], Future[int]]
 ) -> list[str]:
     """Let nbgrader record what was found for a student, all of it or nothing; return the remarks.
 
-    again : only for some items; the others stay as they were found before. run : runs nbgrader's autograding of a
-    student with arguments in the course folder, and returns its exit status."""
+    again : only for some items; the others stay as they were found before. autograde : starts nbgrader's autograding in
+    the course folder, for a student and with arguments; its exit status comes."""
     path = course / "outcomes" / f"{student}.json"
     if again:
         before = json.loads(path.read_text("utf-8"))
@@ -279,7 +272,12 @@ def record(
         if shutil.disk_usage(course).free < ROOM + gradebook.stat().st_size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}", f"--CourseDirectory.autograded_directory={PART}"]
-        if run(course, student, [ASSIGNMENT, "--force", f"--student={student}", *options]):
+        running = autograde(course, student, [ASSIGNMENT, "--force", f"--student={student}", *options])
+        try:
+            status = running.result()
+        finally:
+            wait([running])  # after an interrupt, nothing writes any more
+        if status:
             raise CourseError(f"nbgrader autograde failed: see {course / 'logs' / student}.txt")
     shutil.rmtree(graded, ignore_errors=True)
     graded.parent.mkdir(parents=True, exist_ok=True)
@@ -336,17 +334,11 @@ def back_up_gradebook(course: Path) -> None:
         path.unlink()
 
 
-def prepare(client: Client) -> str:
-    """Have the road images read on each worker, as answers may; return the weakest wall, a key of `sandbox.WALLS`."""
+def get_ready() -> str:
+    """On a worker: read the road images, so that nobody's answer waits for them; return its wall (`sandbox.walls`)."""
     from roadseg.course import sandbox
 
-    return max(workers.everywhere(client, _get_ready), key=list(sandbox.WALLS).index)
-
-
-def _get_ready() -> str:
-    from roadseg.course import sandbox
-
-    roadseg.load()  # nobody's answer has to wait for them to be resized
+    roadseg.load()
     return sandbox.walls()
 
 
