@@ -6,16 +6,16 @@ thread, as TensorFlow keeps one state for a process. Needs `distributed`, which 
 
 from __future__ import annotations
 
-import importlib.util
+import logging
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from roadseg import runs
 from roadseg.errors import RoadsegError, one_line
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -
     ------
     WorkerError : Dask is not installed, there is no scheduler, or a worker has other versions or several threads.
     """
-    if importlib.util.find_spec("distributed") is None:
+    if find_spec("distributed") is None:
         raise WorkerError('Dask is not installed: python -m pip install -e ".[course]" in the project\'s folder.')
     import dask
     from distributed import Client, LocalCluster, WorkerPlugin
+    from distributed.utils import silence_logging_cmgr
     from distributed.versions import VersionMismatchWarning
 
     class Undisturbed(WorkerPlugin):
@@ -54,6 +55,7 @@ def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     with ExitStack() as stack:
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # ours are one line
         stack.enter_context(dask.config.set(SETTINGS))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", VersionMismatchWarning)  # a table of all packages; ours is one line
@@ -62,7 +64,7 @@ def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -
                 "host": "127.0.0.1",
                 "dashboard_address": "127.0.0.1:0",
                 "memory_limit": 0,
-                "silence_logs": "ERROR",
+                "silence_logs": "CRITICAL",
             }
             cluster = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=threads, **local))
         try:
@@ -81,11 +83,13 @@ def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -
 
 def dashboard(client: Client) -> str | None:
     """The address of Dask's dashboard, which its scheduler shows where bokeh is installed."""
-    return client.dashboard_link if client.run_on_scheduler(importlib.util.find_spec, "bokeh") else None
+    return client.dashboard_link if client.run_on_scheduler(find_spec, "bokeh") else None
 
 
 def versions() -> dict[str, str]:
     """The versions that have to be the same everywhere; of Python without the last number."""
+    from roadseg import runs
+
     found = runs.versions() | {"distributed": version("distributed")}
     return found | {"python": found["python"].rpartition(".")[0]}
 
@@ -126,25 +130,25 @@ def results(
     """
     from distributed import as_completed
 
-    waiting, names_of = as_completed(), {}
-    names = iter(names)
-    while True:
-        while len(names_of) < 2 * max(1, sum(client.nthreads().values())) and (name := next(names, None)) is not None:
-            try:
-                future = client.submit(function, *arguments(name), pure=False)
-            except RoadsegError as error:
-                yield name, error
-                continue
-            names_of[future] = name
-            waiting.add(future)
-        if not names_of:
-            return
-        future = next(waiting)
-        try:
-            outcome = future.exception() or future.result()
-        except CancelledError as error:
-            raise WorkerError(
-                "the scheduler is gone; what was done before stays. The same command does the rest."
-            ) from error
-        yield names_of.pop(future), outcome
-        del future  # or else the worker keeps the result
+    waiting, names_of, names = as_completed(), {}, iter(names)
+    try:
+        while True:
+            while (
+                len(names_of) < 2 * max(1, sum(client.nthreads().values())) and (name := next(names, None)) is not None
+            ):
+                try:
+                    future = client.submit(function, *arguments(name), pure=False)
+                except RoadsegError as error:
+                    yield name, error
+                    continue
+                names_of[future] = name
+                waiting.add(future)
+            if not names_of:
+                return
+            future = next(waiting)
+            yield names_of.pop(future), future.exception() or future.result()
+            del future  # or else the worker keeps the result
+    except (CancelledError, OSError) as error:
+        raise WorkerError(
+            "the scheduler or its workers are gone; what was done stays, the same command does the rest."
+        ) from error

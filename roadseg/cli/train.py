@@ -50,11 +50,11 @@ def run(options: Namespace) -> int:
     seeds = [options.seed] if options.seeds is None else parse_seeds(options.seeds)
     roads = roadseg.load(options.data, log=partial(print, file=sys.stderr, flush=True))
     print(f"{len(roads)} images. {roads.source}", flush=True)
-    names = ("model", "recipe", "split", "epochs", "out", "strategy", "mixed_precision")
+    names = ("split", "epochs", "out", "strategy", "mixed_precision")
     settings = {name: getattr(options, name) for name in names}
     if options.seeds is not None:
         return _compare_seeds(seeds, roads, settings, options)
-    trained = roadseg.train(data=roads, seed=options.seed, callback=_print_epoch, **settings)
+    trained = roadseg.train(options.model, options.recipe, roads, seed=options.seed, callback=_print_epoch, **settings)
     print(f"Evaluate it: python -m roadseg evaluate {trained.path}")
     return 0
 
@@ -69,13 +69,15 @@ def parse_seeds(text: str) -> list[int]:
     raise OptionError(f"--seeds {text}: expected at most {MOST_SEEDS} whole numbers, such as 0-9 or 0,2,5.")
 
 
-def train_seed(seed: int, data: str | None, fingerprint: str, settings: dict, callback=None) -> tuple[str, list]:
+def train_seed(
+    seed: int, network: tuple[str, str], data: str | None, fingerprint: str, settings: dict, callback=None
+) -> tuple[str, list]:
     """The folder of a seed's run, and its COLUMNS; any worker with the same images and folder does it."""
     roads = roadseg.load(data)
     if roads.fingerprint != fingerprint:
         raise OptionError("a worker has other images than this machine: name a folder that all share with --data.")
     roadseg.backend.tf.get_logger().setLevel("ERROR")  # each run compiles its steps anew, which TensorFlow warns about
-    trained = roadseg.train(data=roads, seed=seed, callback=callback, **settings)
+    trained = roadseg.train(*network, roads, seed=seed, callback=callback, **settings)
     scores = roadseg.evaluate(trained, roads)["all"]
     last = [float(trained.curves[f"val_{name}"][-1]) for name in ("loss", "accuracy")]
     return str(trained.path), [*last, scores["max_f"], scores["iou"], trained.finished["seconds"]]
@@ -88,7 +90,8 @@ def _compare_seeds(seeds: list[int], roads, settings: dict, options: Namespace) 
     from roadseg import plots, runs, storage, workers
 
     out = runs.make_folder(options.out).absolute()
-    shared = options.data and str(Path(options.data).absolute()), roads.fingerprint, settings | {"out": str(out)}
+    data, network = options.data and str(Path(options.data).absolute()), (options.model, options.recipe)
+    shared = network, data, roads.fingerprint, settings | {"out": str(out)}
     if options.scheduler is None:
         found = {seed: train_seed(seed, *shared, _print_epoch) for seed in seeds}
     else:

@@ -63,6 +63,10 @@ class CourseError(RoadsegError):
     """A course folder, or what a course needs, is missing or not as expected."""
 
 
+class RecordError(RoadsegError):
+    """Nothing more can be recorded, such as on a full disk; what was recorded before stays."""
+
+
 def set_up_course(course: Path) -> list[str]:
     """Make the course folder from the worked notebooks, or renew what nobody has changed in it; write the archive.
 
@@ -194,9 +198,11 @@ def grade_submissions(
 
     Raises
     ------
-    CourseError : nothing more can be recorded, such as on a full disk. What was recorded stays.
+    RecordError : nothing more can be recorded, such as on a full disk. What was recorded stays.
+    WorkerError : the scheduler is lost.
     """
-    back_up_gradebook(course)
+    with _recordable(course):
+        back_up_gradebook(course)
     handed_out = _notebooks(course / "release" / ASSIGNMENT)
 
     def task(student: str) -> tuple:
@@ -205,22 +211,28 @@ def grade_submissions(
 
     spawn = {"mp_context": multiprocessing.get_context("spawn")}
     with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        autograde = partial(pool.submit, _autograde)
+        autograde, remarks = partial(pool.submit, _autograde), []
         for student, found in workers.results(client, judge, students, task):
-            try:
-                again = bool(only) and _is_graded(course, student)
-                remarks = (
-                    record(course, student, found, again=again, autograde=autograde) if isinstance(found, dict) else []
-                )
-            except CourseError as error:
-                found = error
-            except (OSError, sqlite3.Error, BrokenProcessPool) as error:
-                kept = "what was recorded stays: free space or mend the folder, and grade the rest"
-                raise CourseError(f"nothing more can be recorded in {course} ({one_line(error)}); {kept}.") from error
+            if isinstance(found, dict):
+                try:
+                    with _recordable(course):
+                        again = bool(only) and _is_graded(course, student)
+                        remarks = record(course, student, found, again=again, autograde=autograde)
+                except CourseError as error:
+                    found = error
             if isinstance(found, Exception):  # one submission stops no other
                 kind = "" if isinstance(found, RoadsegError) else f"{type(found).__name__}: "
                 remarks = [f"not graded: {kind}{one_line(found)}"]
             yield student, remarks
+
+
+@contextmanager
+def _recordable(course: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error, BrokenProcessPool) as error:
+        kept = "what was recorded stays: free space or mend the folder, and grade the rest"
+        raise RecordError(f"nothing more can be recorded in {course} ({one_line(error)}); {kept}.") from error
 
 
 def _notebooks(folder: Path) -> dict[str, bytes]:
