@@ -9,13 +9,12 @@ took, and all is recorded as it is in a course: this shows from how many workers
 """
 
 import argparse
-import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from conftest import write_roads
 from handed_in import TEXTS, blank, command, hand_in, perfect, set_source
 
@@ -54,12 +53,27 @@ def make_course(folder: Path, count: int) -> list[str]:
     return students
 
 
-def measure(students: list[str], course: Path, client, **options) -> float:
-    """Seconds to grade and record these students, at a steady rate."""
-    started = time.perf_counter()
+def processor_seconds(*_) -> float:
+    """Of this process, and of those that it has started and that have ended."""
+    return sum(psutil.Process().cpu_times()[:4])
+
+
+def measure(kind: str, students: list[str], course: Path, client, **options) -> dict:
+    """Grade and record these students: seconds in all, and of a processor for a submission, by workers and recorder."""
+    started, before = time.perf_counter(), (sum(client.run(processor_seconds).values()), processor_seconds())
     done = [student for student, _ in workflow.grade_submissions(students, course, client, seconds=LIMIT, **options)]
+    took, count = time.perf_counter() - started, len(done)
+    after = sum(client.run(processor_seconds).values()), processor_seconds()
     assert sorted(done) == students
-    return time.perf_counter() - started
+    found = {"kind": kind, "workers": sum(client.nthreads().values()), "submissions": count, "seconds": took}
+    found |= {
+        "each": took / count,
+        "worker": (after[0] - before[0]) / count,
+        "recorder": (after[1] - before[1]) / count,
+    }
+    print("  ".join(f"{name} {value:.4g}" if name != "kind" else value for name, value in found.items()), end="  ")
+    print("load", *map(round, os.getloadavg()), flush=True)
+    return found
 
 
 def main() -> None:
@@ -68,30 +82,24 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--simulated", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--seconds", type=float, help="of a simulated submission (default: measured)")
-    options, rows = parser.parse_args(), []
+    options = parser.parse_args()
+    numbers = {count: min(96, max(6, 2 * count)) for count in options.simulated}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         course, seconds = Path(name) / "course", options.seconds
-        students = make_course(Path(name), max(options.submissions, 96))
+        students = make_course(Path(name), max([options.submissions, *numbers.values()]))
         for count in options.workers if options.submissions else []:
             with workers.connect(count=count) as client:
                 workers.everywhere(client, workflow.get_ready)
-                took = measure(students[: options.submissions], course, client)
-            rows.append(("graded", count, options.submissions, took))
-            seconds = seconds or took * count / options.submissions
-            print(json.dumps(rows[-1]), f"load {os.getloadavg()}", flush=True)
+                found = measure("graded", students[: options.submissions], course, client)
+            seconds = seconds or found["each"] * count
 
         def sleep(*_) -> dict:
             time.sleep(seconds)
             return FOUND
 
-        for count in options.simulated:
+        for count, number in numbers.items():
             with workers.connect(count=1, threads=count) as client:
-                took = measure(students[: min(96, max(6, 2 * count))], course, client, judge=sleep)
-            rows.append(("simulated", count, min(96, max(6, 2 * count)), took))
-            print(json.dumps(rows[-1]), f"load {os.getloadavg()}", flush=True)
-    print(f"{'':12}{'workers':>8}{'submissions':>12}{'seconds':>10}{'each':>8}", file=sys.stdout)
-    for kind, count, number, took in rows:
-        print(f"{kind:12}{count:8}{number:12}{took:10.1f}{took / number:8.2f}")
+                measure("simulated", students[:number], course, client, judge=sleep)
 
 
 if __name__ == "__main__":
