@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 PATIENCE = 10  # seconds in which a scheduler has to answer
-START = "dask worker {} --nworkers 1 --nthreads 1"
 SETTINGS = {
     "distributed.admin.large-graph-warning-threshold": "1GB",  # notebooks travel with their tasks, to outlive a worker
     "distributed.comm.timeouts.connect": f"{PATIENCE}s",
@@ -34,10 +33,8 @@ class WorkerError(RoadsegError):
 
 
 @contextmanager
-def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -> Iterator[Client]:
+def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]:
     """The client of a scheduler such as "tcp://10.0.0.7:8786"; of `count` processes on this machine where it is None.
-
-    threads : of each process here, for tasks that do without TensorFlow.
 
     Raises
     ------
@@ -60,20 +57,14 @@ def connect(scheduler: str | None = None, *, count: int = 1, threads: int = 1) -
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", VersionMismatchWarning)  # a table of all packages; ours is one line
         if scheduler is None:
-            local = {
-                "host": "127.0.0.1",
-                "dashboard_address": "127.0.0.1:0",
-                "memory_limit": 0,
-                "silence_logs": "CRITICAL",
-            }
-            cluster = stack.enter_context(LocalCluster(n_workers=count, threads_per_worker=threads, **local))
+            local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "silence_logs": "CRITICAL"}
+            cluster = LocalCluster(n_workers=count, threads_per_worker=1, memory_limit=0, **local)
+            stack.enter_context(cluster)
         try:
             client = stack.enter_context(Client(scheduler or cluster, timeout=PATIENCE))
         except (OSError, ValueError) as error:
-            raise WorkerError(
-                f"no scheduler answers at {scheduler}: expected an address such as tcp://10.0.0.7:8786, where "
-                "`dask scheduler` runs."
-            ) from error
+            wanted = "expected an address such as tcp://10.0.0.7:8786, where `dask scheduler` runs"
+            raise WorkerError(f"no scheduler answers at {scheduler}: {wanted}.") from error
         if scheduler:
             _compare(client, scheduler)
         else:
@@ -96,23 +87,21 @@ def versions() -> dict[str, str]:
 
 def _compare(client: Client, scheduler: str) -> None:
     """Raise WorkerError where there are no workers, or one has threads, or anything has other versions than here."""
-    threads, own, start = client.nthreads(), versions(), START.format(scheduler)
+    threads, own, start = client.nthreads(), versions(), f"dask worker {scheduler} --nworkers 1 --nthreads 1"
     if not threads:
         raise WorkerError(f"the scheduler {scheduler} has no workers: start some, `{start}` each.")
-    for address, found in [*client.run(versions, on_error="return").items(), (scheduler, _scheduler_versions(client))]:
+    everyone = client.run(versions, on_error="return")
+    try:
+        everyone[scheduler] = client.run_on_scheduler(versions)
+    except Exception as error:  # whatever its machine lacks
+        everyone[scheduler] = error
+    for address, found in everyone.items():
         if isinstance(found, Exception):
             raise WorkerError(f"{address} has no roadseg like this one ({one_line(found)}): install it there.")
         if other := [f"{name} {found[name]}, not {own[name]}" for name in own if found[name] != own[name]]:
             raise WorkerError(f"{address} has {'; '.join(other)}: install the same versions everywhere.")
         if threads.get(address, 1) > 1:
             raise WorkerError(f"the worker {address} has {threads[address]} threads: start it with `{start}`.")
-
-
-def _scheduler_versions(client: Client) -> dict[str, str] | Exception:
-    try:
-        return client.run_on_scheduler(versions)
-    except Exception as error:  # whatever its machine lacks
-        return error
 
 
 def everywhere(client: Client, function: Callable, *arguments, **options) -> list:

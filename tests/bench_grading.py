@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 from conftest import write_roads
+from distributed import Client
 from handed_in import TEXTS, blank, command, hand_in, perfect, set_source
 
 from roadseg import workers
@@ -98,7 +99,7 @@ def main() -> None:
             return FOUND
 
         for count, number in numbers.items():
-            with workers.connect(count=1, threads=count) as client:
+            with Client(n_workers=1, threads_per_worker=count, dashboard_address="127.0.0.1:0") as client:
                 measure("simulated", students[:number], course, client, judge=sleep)
 
 

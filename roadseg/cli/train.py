@@ -69,15 +69,13 @@ def parse_seeds(text: str) -> list[int]:
     raise OptionError(f"--seeds {text}: expected at most {MOST_SEEDS} whole numbers, such as 0-9 or 0,2,5.")
 
 
-def train_seed(
-    seed: int, network: tuple[str, str], data: str | None, fingerprint: str, settings: dict, callback=None
-) -> tuple[str, list]:
+def train_seed(seed: int, network: tuple, data: str | None, fingerprint: str, settings: dict) -> tuple[str, list]:
     """The folder of a seed's run, and its COLUMNS; any worker with the same images and folder does it."""
     roads = roadseg.load(data)
     if roads.fingerprint != fingerprint:
         raise OptionError("a worker has other images than this machine: name a folder that all share with --data.")
     roadseg.backend.tf.get_logger().setLevel("ERROR")  # each run compiles its steps anew, which TensorFlow warns about
-    trained = roadseg.train(*network, roads, seed=seed, callback=callback, **settings)
+    trained = roadseg.train(*network, roads, seed=seed, callback=_print_epoch, **settings)
     scores = roadseg.evaluate(trained, roads)["all"]
     last = [float(trained.curves[f"val_{name}"][-1]) for name in ("loss", "accuracy")]
     return str(trained.path), [*last, scores["max_f"], scores["iou"], trained.finished["seconds"]]
@@ -89,21 +87,19 @@ def _compare_seeds(seeds: list[int], roads, settings: dict, options: Namespace) 
 
     from roadseg import plots, runs, storage, workers
 
-    out = runs.make_folder(options.out).absolute()
-    data, network = options.data and str(Path(options.data).absolute()), (options.model, options.recipe)
-    shared = network, data, roads.fingerprint, settings | {"out": str(out)}
+    out, data = runs.make_folder(options.out).absolute(), options.data and str(Path(options.data).absolute())
+    shared = (options.model, options.recipe), data, roads.fingerprint, settings | {"out": str(out)}
     if options.scheduler is None:
-        found = {seed: train_seed(seed, *shared, _print_epoch) for seed in seeds}
+        found = {seed: train_seed(seed, *shared) for seed in seeds}
     else:
         with workers.connect(options.scheduler) as client:
             if lacking := [address for address, there in client.run(out.is_dir).items() if not there]:
                 raise OptionError(f"the worker {lacking[0]} has no {out}: name a folder that all share with --out.")
-            found = {}
             done = workers.results(client, train_seed, seeds, lambda seed: (seed, *shared))
-            for seed, outcome in tqdm(done, "Trained", len(seeds), disable=None, smoothing=0, unit=""):
-                if isinstance(outcome, Exception):
-                    raise outcome
-                found[seed] = outcome
+            found = dict(tqdm(done, "Trained", len(seeds), disable=None, smoothing=0, unit=""))
+    for outcome in found.values():
+        if isinstance(outcome, Exception):
+            raise outcome
     print(seed_table({seed: found[seed][1] for seed in seeds}))
     curves = [runs.open_run(found[seed][0]).curves for seed in seeds]
     path = out / f"{options.model}-{options.recipe}-seeds-{options.seeds}.png"

@@ -133,20 +133,12 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
     CourseError : nothing has been collected, or not from all of those named.
     """
     require_course(course)
-    collected = sorted(path.name for path in course.glob("submitted/*") if _is_collected(path / ASSIGNMENT))
+    collected = sorted(path.name for path in course.glob("submitted/[!.]*") if path.is_dir())
     missing = sorted(set(named) - set(collected))
     if missing or not collected:
         whom = ", ".join(missing) or "anybody"
         raise CourseError(f"nothing has been collected from {whom}: run python -m roadseg course collect FOLDER first.")
     return named or [student for student in collected if everybody or not _is_graded(course, student)]
-
-
-def _is_collected(folder: Path) -> bool:
-    """Whether there is a submission; one that cannot be read is one, and `grade_submissions` says what is wrong."""
-    try:
-        return folder.is_symlink() or folder.is_dir()
-    except OSError:
-        return True
 
 
 def _is_graded(course: Path, student: str) -> bool:
@@ -162,15 +154,13 @@ def _is_graded(course: Path, student: str) -> bool:
 def one_grader(course: Path) -> Iterator[None]:
     """Keep others from grading a course in this block; CourseError where somebody does."""
     try:
-        with explained(CourseError, course, "make the course folder writable"), FileLock(course / ".grading.lock", 0):
+        with FileLock(course / ".grading.lock", 0):
             yield
     except Timeout as error:
         raise CourseError(f"somebody is grading {course} just now: wait until that has ended.") from error
 
 
-def judge_in_worker(
-    notebooks: dict[str, bytes], handed_out: dict[str, bytes], seconds: float, only: frozenset[str]
-) -> dict:
+def judge_in_worker(notebooks: dict, handed_out: dict, seconds: float, only: frozenset[str]) -> dict:
     """What `judging.grade` finds, as JSON has it. Only workers call this: TensorFlow is loaded there alone."""
     from roadseg.course import judging
 
@@ -254,12 +244,10 @@ def _autograde(course: Path, student: str, arguments: list[str]) -> int:
         app = AutogradeApp()
         app.initialize(arguments)
         app.start()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    except Exception:
+        return 0
+    except (Exception, SystemExit):
         traceback.print_exc()
         return 1
-    return 0
 
 
 def record(
