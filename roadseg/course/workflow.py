@@ -28,6 +28,7 @@ import sqlite3
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -55,7 +56,6 @@ NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those 
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
 ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
-PART = ".autograded.part"  # where nbgrader writes first
 PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
 
 
@@ -262,27 +262,29 @@ def record(
         before = json.loads(path.read_text("utf-8"))
         found["items"] = {**before["items"], **found["items"]}
         found["errors"] = {name: {**before["errors"].get(name, {}), **new} for name, new in found["errors"].items()}
-    graded, part = (course / folder / student / ASSIGNMENT for folder in ("autograded", PART))
+    graded = course / "autograded" / student / ASSIGNMENT
     found["graded_before"] = _graded_sources(graded)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(found, indent=1).encode())
-    options = [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
-    with _new_gradebook(course) as gradebook:
-        if shutil.disk_usage(course).free < ROOM + gradebook.stat().st_size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}", f"--CourseDirectory.autograded_directory={PART}"]
-        running = autograde(course, student, [ASSIGNMENT, "--force", f"--student={student}", *options])
-        try:
-            status = running.result()
-        finally:
-            wait([running])  # after an interrupt, nothing writes any more
-        if status:
-            raise CourseError(f"nbgrader autograde failed: see {course / 'logs' / student}.txt")
-    shutil.rmtree(graded, ignore_errors=True)
-    graded.parent.mkdir(parents=True, exist_ok=True)
-    replace(part, graded)  # its digest says that the submission is graded: last of all, whatever is interrupted
-    shutil.rmtree(course / PART, ignore_errors=True)
+    options = [ASSIGNMENT, "--force", f"--student={student}"]
+    options += [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
+    with tempfile.TemporaryDirectory(prefix=".autograded.part.", dir=course) as part:
+        with _new_gradebook(course) as gradebook:
+            if shutil.disk_usage(course).free < ROOM + gradebook.stat().st_size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
+            options += [f"--CourseDirectory.autograded_directory={Path(part).name}"]
+            running = autograde(course, student, options)
+            try:
+                status = running.result()
+            finally:
+                wait([running])  # after an interrupt, nothing writes any more
+            if status:
+                raise CourseError(f"nbgrader autograde failed: see {course / 'logs' / student}.txt")
+        shutil.rmtree(graded, ignore_errors=True)
+        graded.parent.mkdir(parents=True, exist_ok=True)
+        replace(Path(part) / student / ASSIGNMENT, graded)  # last of all: its digest says that it is graded
     return [f"{name}: {line}" for name, lines in found["remarks"].items() for line in lines]
 
 

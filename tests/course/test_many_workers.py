@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -84,25 +83,26 @@ def test_a_killed_workers_submission_runs_again_and_none_is_lost_or_recorded_twi
 
 
 @pytest.mark.slow
-def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(course, recorded):
-    main = os.getpid()
+@pytest.mark.parametrize("moment", [3, 4])  # before the second student's gradebook takes its place, and after that
+def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, course, recorded, monkeypatch):
+    moments, replace = [], workflow.replace
 
-    def judge(books, handed_out, seconds, only) -> dict:
-        if os.path.exists(course / "autograded" / "bob") and not os.path.exists(course / "interrupted"):
-            (course / "interrupted").touch()
-            os.kill(main, signal.SIGINT)
-            time.sleep(60)
-        return FOUND
+    def interrupted(source, target) -> None:
+        moments.append(target)
+        if len(moments) == moment:
+            signal.raise_signal(signal.SIGINT)
+        replace(source, target)
 
-    with workers.connect() as client, pytest.raises(KeyboardInterrupt):
-        for _ in workflow.grade_submissions(STUDENTS, course, client, seconds=1, judge=judge):
-            pass
-    assert recorded and not list(course.glob(".*part*"))
-    rest = workflow.students_to_grade(course, [])
-    assert sorted(recorded) == sorted(workflow.read_points(course)) == sorted(set(STUDENTS) - set(rest))
+    monkeypatch.setattr(workflow, "replace", interrupted)
     with workers.connect() as client:
-        grade(course, client, judge, rest)
-    assert sorted(recorded) == STUDENTS and workflow.students_to_grade(course, []) == []
+        with pytest.raises(KeyboardInterrupt):
+            grade(course, client, lambda *_: FOUND)
+        assert len(recorded) == 1 and not list(course.glob(".*.part*"))
+        rest = workflow.students_to_grade(course, [])
+        assert sorted(recorded + rest) == STUDENTS
+        grade(course, client, lambda *_: FOUND, rest)
+    assert sorted(recorded) == list(workflow.read_points(course)) == STUDENTS
+    assert workflow.students_to_grade(course, []) == []
 
 
 @pytest.mark.slow
