@@ -115,16 +115,16 @@ def results(
 ) -> Iterator[tuple[object, object]]:
     """Each name, with what `function(*arguments(name))` returned or the exception it raised, as soon as it is done.
 
-    Twice as many as there are workers are under way. Raises WorkerError where the scheduler is lost.
+    Twice as many as there are workers are under way; one with which workers died is tried once more, alone.
+    Raises WorkerError where the scheduler is lost.
     """
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
-    waiting, names_of, names = as_completed(), {}, iter(names)
+    waiting, names_of, names, suspects, alone = as_completed(), {}, iter(names), [], False
     try:
         while True:
-            while (
-                len(names_of) < 2 * max(1, sum(client.nthreads().values())) and (name := next(names, None)) is not None
-            ):
+            room = 1 if alone else 2 * max(1, sum(client.nthreads().values()))
+            while len(names_of) < room and (name := next(names, None)) is not None:
                 try:
                     future = client.submit(function, *arguments(name), pure=False)
                 except RoadsegError as error:
@@ -133,11 +133,17 @@ def results(
                 names_of[future] = name
                 waiting.add(future)
             if not names_of:
-                return
+                if alone or not suspects:
+                    return
+                names, alone = iter(suspects), True
+                continue
             future = next(waiting)
-            yield names_of.pop(future), future.exception() or future.result()
+            name, outcome = names_of.pop(future), future.exception() or future.result()
             del future  # or else the worker keeps the result
+            if isinstance(outcome, KilledWorker) and not alone:
+                suspects.append(name)  # Dask also blames what was only waiting where another task killed its worker
+            else:
+                yield name, outcome
     except (CancelledError, OSError) as error:
-        raise WorkerError(
-            "the scheduler or its workers are gone; what was done stays, the same command does the rest."
-        ) from error
+        gone = "the scheduler or its workers are gone; what was done stays, the same command does the rest"
+        raise WorkerError(f"{gone}.") from error
