@@ -12,6 +12,7 @@ metrics       confusion counts, F1, IoU, MaxF, average precision
 baselines     four predictors that know no shape
 training      the two steps, and the loop over epochs
 runs          what a training run leaves on disk
+workers       work for other processes and machines, by Dask
 plots         arrays in, figure out
 backend       TensorFlow, loaded quietly; devices and precision
 storage       where files are; files that are either whole or not there
@@ -46,7 +47,7 @@ _HOME = {
 }
 _PARTS = (
     *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines"),
-    *("training", "runs", "plots", "backend", "storage", "errors"),
+    *("training", "runs", "workers", "plots", "backend", "storage", "errors"),
     *("download", "scenes", "street", "checks", "widgets", "workbook", "report", "course", "cli"),
 )
 

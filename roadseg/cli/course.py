@@ -6,13 +6,14 @@ example:
 
 import argparse
 import os
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import roadseg
 from roadseg.cli.start import open_jupyterlab
 from roadseg.course import workflow
-from roadseg.errors import OptionError
+from roadseg.errors import OptionError, interruptible
 from roadseg.storage import project_root
 from roadseg.workbook import questions
 
@@ -41,7 +42,10 @@ def add_options(parser: ArgumentParser) -> None:
     grading.add_argument(
         "--item", action="append", default=[], metavar="NAME", help="only this item again, of everybody"
     )
-    grading.add_argument("--jobs", type=int, metavar="N", default=1, help="submissions at a time, two cores each (1)")
+    text = "processes here that grade, two cores each (default 1)"
+    grading.add_argument("--workers", type=int, metavar="N", default=1, help=text)
+    text = "Dask's, whose workers grade instead, on any machines: tcp://HOST:8786"
+    grading.add_argument("--scheduler", metavar="ADDRESS", help=text)
     text = "that an answer may take (default: measured with the reference answers)"
     grading.add_argument("--seconds", type=float, metavar="N", help=text)
 
@@ -93,27 +97,43 @@ def collect(options: Namespace) -> int:
 
 def grade(options: Namespace) -> int:
     """Grade code, numbers and choices of everything new or changed."""
-    from roadseg.course import collect, sandbox
-
-    if options.jobs < 1 or (options.seconds is not None and options.seconds <= 0):
+    if options.workers < 1 or (options.seconds is not None and options.seconds <= 0):
         raise OptionError(
-            f"--jobs {options.jobs} --seconds {options.seconds}: expected at least 1 job and some seconds."
+            f"--workers {options.workers} --seconds {options.seconds}: expected at least 1 worker and some seconds."
         )
     only = frozenset(questions.item(name).id for name in options.item)
     course = _folder(options)
     students = workflow.students_to_grade(course, options.students, everybody=options.all or bool(only))
     if students:
-        roadseg.load(log=print)  # answers may read the images, and nobody waits for them to be resized
-        print(f"Student code runs behind {sandbox.WALLS[sandbox.walls()]}.")
-        seconds = options.seconds or workflow.seconds_for_an_answer(course)
-        print(f"An answer may take {seconds:.0f} s.", flush=True)
-        grading = {"seconds": seconds, "jobs": options.jobs, "only": only}
-        for student, remarks in workflow.grade_submissions(students, course, **grading):
-            points = _summary(workflow.read_points(course).get(student, {}))
-            print("\n  ".join([f"{student}: {points}", *collect.remarks(course, student), *remarks]), flush=True)
+        kept = "what was recorded stays; the same command grades the rest."
+        with interruptible(kept), workflow.one_grader(course):
+            _grade(students, course, options, only)
     ungraded = workflow.students_to_grade(course, [])
     print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")
     return int(not set(students).isdisjoint(ungraded))
+
+
+def _grade(students: list[str], course: Path, options: Namespace, only: frozenset[str]) -> None:
+    """Let workers grade these students, and print a line for each."""
+    from tqdm import tqdm
+
+    from roadseg import workers
+    from roadseg.course import collect, sandbox
+
+    with workers.connect(options.scheduler, count=options.workers) as client:
+        if page := workers.dashboard(client):
+            print(f"Dask's dashboard: {page}")
+        roadseg.load(log=print)  # where scenes have to be rendered, this says so
+        weakest = max(workers.everywhere(client, workflow.get_ready), key=list(sandbox.WALLS).index)
+        print(f"Student code runs behind {sandbox.WALLS[weakest]}.")
+        seconds = options.seconds or workflow.seconds_for_an_answer(course, client)
+        print(f"An answer may take {seconds:.0f} s.", flush=True)
+        done = workflow.grade_submissions(students, course, client, seconds=seconds, only=only)
+        for student, remarks in tqdm(done, "Graded", len(students), disable=None, smoothing=0, unit=""):
+            points = _summary(workflow.read_points(course, student).get(student, {}))
+            lines = [f"{student}: {points}", *collect.remarks(course, student), *remarks]
+            tqdm.write("\n  ".join(lines), file=sys.stdout)
+            sys.stdout.flush()
 
 
 def _summary(points: dict) -> str:

@@ -12,7 +12,10 @@
 Needs the extra `course`.
 """
 
+from __future__ import annotations
+
 import csv
+import errno
 import hashlib
 import importlib.util
 import io
@@ -21,32 +24,48 @@ import multiprocessing
 import os
 import secrets
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from roadseg.errors import OptionError, RoadsegError
+import roadseg
+from roadseg import workers
+from roadseg.errors import OptionError, RoadsegError, explained, one_line
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 ASSIGNMENT = "road_segmentation"
 ARCHIVE = f"{ASSIGNMENT}_student.zip"
 NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those that carry points
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
+ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
 PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
 
 
 class CourseError(RoadsegError):
     """A course folder, or what a course needs, is missing or not as expected."""
+
+
+class RecordError(RoadsegError):
+    """Nothing more can be recorded, such as on a full disk; what was recorded before stays."""
 
 
 def set_up_course(course: Path) -> list[str]:
@@ -122,7 +141,7 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
     CourseError : nothing has been collected, or not from all of those named.
     """
     require_course(course)
-    collected = sorted(path.parent.name for path in course.glob(f"submitted/*/{ASSIGNMENT}"))
+    collected = sorted(path.name for path in course.glob("submitted/[!.]*") if path.is_dir())
     missing = sorted(set(named) - set(collected))
     if missing or not collected:
         whom = ", ".join(missing) or "anybody"
@@ -133,61 +152,147 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
 def _is_graded(course: Path, student: str) -> bool:
     """Whether nbgrader has graded what was collected last: it copies the submission's digest."""
     stamps = [course / stage / student / ASSIGNMENT / "digest.txt" for stage in ("submitted", "autograded")]
-    return all(path.is_file() for path in stamps) and stamps[0].read_bytes() == stamps[1].read_bytes()
+    try:
+        return stamps[0].read_bytes() == stamps[1].read_bytes()
+    except OSError:
+        return False
+
+
+@contextmanager
+def one_grader(course: Path) -> Iterator[None]:
+    """Keep others from grading a course in this block; CourseError where somebody does."""
+    try:
+        with FileLock(course / ".grading.lock", 0):
+            yield
+    except Timeout as error:
+        raise CourseError(f"somebody is grading {course} just now: wait until that has ended.") from error
+
+
+def judge_in_worker(notebooks: dict, handed_out: dict, seconds: float, only: frozenset[str]) -> dict:
+    """What `judging.grade` finds, as JSON has it. Only workers call this: TensorFlow is loaded there alone."""
+    from roadseg.course import judging
+
+    found = judging.grade(notebooks, handed_out, seed=secrets.randbits(64), seconds=seconds, only=only)
+    return json.loads(json.dumps(found))
 
 
 def grade_submissions(
-    students: list[str], course: Path, *, seconds: float, jobs: int = 1, only: frozenset[str] = frozenset()
+    students: list[str],
+    course: Path,
+    client: Client,
+    *,
+    seconds: float,
+    only: frozenset[str] = frozenset(),
+    judge: Callable[..., dict] = judge_in_worker,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Grade submissions, each in a process that holds nothing (`judging`), and record one after the other.
+    """Let workers grade submissions (`judging`), and record each here as soon as it is graded.
 
+    client : of the workers, from `workers.connect`.
     only : the ids of the items to grade again, in submissions that have been graded; all if empty.
 
     Yields
     ------
     A student, and remarks for the teacher, a line each, as soon as they are recorded.
-    """
-    from roadseg.course import judging
 
-    back_up_gradebook(course)
+    Raises
+    ------
+    RecordError : nothing more can be recorded, such as on a full disk. What was recorded stays.
+    WorkerError : the scheduler is lost.
+    """
+    with _recordable(course):
+        back_up_gradebook(course)
     handed_out = _notebooks(course / "release" / ASSIGNMENT)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: dict[str, Future] = {}
-        for student in [*students, *[None] * 2 * jobs]:  # a few at a time, as their notebooks are held in memory
-            if student:
-                books, seed = _notebooks(course / "submitted" / student / ASSIGNMENT), secrets.randbits(64)
-                options = {"seed": seed, "seconds": seconds, "only": only if _is_graded(course, student) else ()}
-                waiting[student] = pool.submit(judging.grade, books, handed_out, **options)
-            if waiting and (student is None or len(waiting) > 2 * jobs):
-                first = next(iter(waiting))
+
+    def task(student: str) -> tuple:
+        again = only if _is_graded(course, student) else frozenset()
+        return _notebooks(course / "submitted" / student / ASSIGNMENT), handed_out, seconds, again
+
+    spawn = {"mp_context": multiprocessing.get_context("spawn")}
+    with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        autograde, remarks = partial(pool.submit, _autograde), []
+        for student, found in workers.results(client, judge, students, task):
+            if isinstance(found, dict):
                 try:
-                    found = json.loads(json.dumps(waiting.pop(first).result()))
-                    remarks = record(course, first, found, again=bool(only) and _is_graded(course, first))
-                except (RoadsegError, ValueError) as error:  # one submission stops no other
-                    remarks = [f"not graded: {error}"]
-                yield first, remarks
+                    with _recordable(course):
+                        again = bool(only) and _is_graded(course, student)
+                        remarks = record(course, student, found, again=again, autograde=autograde)
+                except CourseError as error:
+                    found = error
+            if isinstance(found, Exception):  # one submission stops no other
+                kind = "" if isinstance(found, RoadsegError) else f"{type(found).__name__}: "
+                remarks = [f"not graded: {kind}{one_line(found)}"]
+            yield student, remarks
+
+
+@contextmanager
+def _recordable(course: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error, BrokenProcessPool) as error:
+        kept = "what was recorded stays: free space or mend the folder, and grade the rest"
+        raise RecordError(f"nothing more can be recorded in {course} ({one_line(error)}); {kept}.") from error
 
 
 def _notebooks(folder: Path) -> dict[str, bytes]:
-    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.ipynb")) if path.stem in NOTEBOOKS}
+    with explained(CourseError, folder, "make it readable, or collect it again"):
+        paths = [path for path in sorted(folder.iterdir()) if path.suffix == ".ipynb" and path.stem in NOTEBOOKS]
+        return {path.stem: path.read_bytes() for path in paths}
 
 
-def record(course: Path, student: str, found: dict, *, again: bool) -> list[str]:
-    """Let nbgrader record what was found for a student; return the remarks. again : only for some items; the others
-    stay as they were found before."""
+def _autograde(course: Path, student: str, arguments: list[str]) -> int:
+    """The status of nbgrader's autograding. Its process stays, as to load it takes longer than the work."""
+    from nbgrader.apps import AutogradeApp
+
+    os.chdir(course)
+    os.environ.update(nbgrader_environment())
+    with open(course / "logs" / f"{student}.txt", "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        app = AutogradeApp()
+        app.initialize(arguments)
+        app.start()
+        return 0
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        return 1
+
+
+def record(
+    course: Path, student: str, found: dict, *, again: bool, autograde: Callable[[Path, str, list[str]], Future[int]]
+) -> list[str]:
+    """Let nbgrader record what was found for a student, all of it or nothing; return the remarks.
+
+    again : only for some items; the others stay as they were found before. autograde : starts nbgrader's autograding in
+    the course folder, for a student and with arguments; its exit status comes."""
     path = course / "outcomes" / f"{student}.json"
     if again:
         before = json.loads(path.read_text("utf-8"))
         found["items"] = {**before["items"], **found["items"]}
         found["errors"] = {name: {**before["errors"].get(name, {}), **new} for name, new in found["errors"].items()}
-    found["graded_before"] = _graded_sources(course / "autograded" / student / ASSIGNMENT)
+    graded = course / "autograded" / student / ASSIGNMENT
+    found["graded_before"] = _graded_sources(graded)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(found, indent=1).encode())
-    options = [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
-    with _new_gradebook(course) as gradebook:
-        options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
-        _run_nbgrader(course, "autograde", ASSIGNMENT, "--force", f"--student={student}", *options, log=student)
+    options = [ASSIGNMENT, "--force", f"--student={student}"]
+    options += [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
+    with tempfile.TemporaryDirectory(prefix=".autograded.part.", dir=course) as part:
+        with _new_gradebook(course) as gradebook:
+            if shutil.disk_usage(course).free < ROOM + gradebook.stat().st_size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
+            options += [f"--CourseDirectory.autograded_directory={Path(part).name}"]
+            running = autograde(course, student, options)
+            try:
+                status = running.result()
+            finally:
+                wait([running])  # after an interrupt, nothing writes any more
+            if status:
+                raise CourseError(f"nbgrader autograde failed: see {course / 'logs' / student}.txt")
+        shutil.rmtree(graded, ignore_errors=True)
+        graded.parent.mkdir(parents=True, exist_ok=True)
+        replace(Path(part) / student / ASSIGNMENT, graded)  # last of all: its digest says that it is graded
     return [f"{name}: {line}" for name, lines in found["remarks"].items() for line in lines]
 
 
@@ -244,21 +349,29 @@ def back_up_gradebook(course: Path) -> None:
         path.unlink()
 
 
-def seconds_for_an_answer(course: Path) -> float:
-    """The limit for an answer on this machine: five times what the slowest reference answer takes, and 15 s at least.
+def get_ready() -> str:
+    """On a worker: read the road images, so that nobody's answer waits for them; return its wall (`sandbox.walls`)."""
+    from roadseg.course import sandbox
 
-    Raises CourseError where a reference answer does not earn its points here, as then nobody's would.
+    roadseg.load()
+    return sandbox.walls()
+
+
+def seconds_for_an_answer(course: Path, client: Client) -> float:
+    """The limit for an answer: five times what the slowest reference answer takes on the slowest worker, when all of
+    them work, and 15 s at least.
+
+    Raises CourseError where a reference answer does not earn its points, as then nobody's would.
     """
-    from roadseg.course import judging
-
     books = [_notebooks(course / stage / ASSIGNMENT) for stage in ("source", "release")]
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(judging.grade, *books, seed=secrets.randbits(64), seconds=10 * SECONDS).result()
-    for item in questions.ITEMS:
-        entry = found["items"].get(item.id)
-        if entry and entry["points"] != item.points:
-            raise CourseError(f"the reference answer of {item.id} earns {entry['points']} here: {entry['why']}.")
-    return max(SECONDS, 5 * max(entry["seconds"] for entry in found["items"].values()))
+    slowest = 0.0
+    for found in workers.everywhere(client, judge_in_worker, *books, 10 * SECONDS, frozenset()):
+        for item in questions.ITEMS:
+            entry = found["items"].get(item.id)
+            if entry and entry["points"] != item.points:
+                raise CourseError(f"the reference answer of {item.id} earns {entry['points']} here: {entry['why']}.")
+        slowest = max(slowest, *(entry["seconds"] for entry in found["items"].values()))
+    return max(SECONDS, 5 * slowest)
 
 
 def make_feedback(course: Path) -> list[Path]:
@@ -280,15 +393,17 @@ def make_feedback(course: Path) -> list[Path]:
     return pages
 
 
-def read_points(course: Path) -> dict[str, dict[questions.Item, float | None]]:
-    """The points of each student for each item, in the order of the questions; None while an answer is ungraded."""
+def read_points(course: Path, student: str | None = None) -> dict[str, dict[questions.Item, float | None]]:
+    """The points of each student, or of one, for each item, in the order of the questions; None while an answer is
+    ungraded."""
     require_course(course)
     from nbgrader.api import Gradebook
 
     names = {item: item.id if item.kind == "text" else f"check-{item.id}" for item in questions.ITEMS}
     points = {}
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
-        for submission in gradebook.assignment_submissions(ASSIGNMENT):
+        found = gradebook.assignment_submissions(ASSIGNMENT)
+        for submission in (one for one in found if student in (None, one.student_id)):
             grades = {grade.name: _points(grade) for notebook in submission.notebooks for grade in notebook.grades}
             points[submission.student.id] = {item: grades.get(name) for item, name in names.items()}
     return dict(sorted(points.items()))

@@ -143,14 +143,14 @@ def _results(found: Trained) -> Iterator[dict]:
         last = found.runs[model].curves
         ends = f"loss {last['val_loss'][-1]:.3f} and accuracy {last['val_accuracy'][-1]:.3f}"
         words = f"{MODELS[model]}: loss and accuracy by epoch. On the validation images they end at {ends}."
-        yield figure(*plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
+        yield figure(plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
     yield heading(2, "Predictions")
     rows = np.unique(found.roads.categories[found.validation], return_index=True)[1]
     names = [found.roads.names[found.validation[row]] for row in rows]
     for number, (model, run) in enumerate(found.runs.items(), start=len(found.runs) + 1):
         drawn = plots.comparison(found.roads, names, run.prediction()[rows])
         words = f"{MODELS[model]}: a validation image of each category, and where the network is wrong."
-        yield figure(*plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
+        yield figure(plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
 
 
 def _by_model(columns: Mapping[str, Mapping[str, str]], *, align: str) -> dict:

@@ -115,9 +115,9 @@ def image(data: bytes, media_type: str, alt: str) -> dict:
     return {"t": "Image", "c": [NO_ATTRIBUTES, text(alt), [address, ""]]}
 
 
-def figure(kind: str, data: bytes, alt: str, caption: str) -> dict:
-    """An image file, "png" or "jpeg", with its caption."""
-    shown, below = image(data, f"image/{kind}", alt), [None, [{"t": "Plain", "c": text(caption)}]]
+def figure(data: bytes, alt: str, caption: str) -> dict:
+    """A PNG file with its caption."""
+    shown, below = image(data, "image/png", alt), [None, [{"t": "Plain", "c": text(caption)}]]
     return {"t": "Figure", "c": [NO_ATTRIBUTES, below, [{"t": "Plain", "c": [shown]}]]}
 
 

@@ -12,13 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from roadseg import data, download, kitti, models, recipes, runs, training
 from roadseg.cli import COMMANDS, main
 from roadseg.cli.evaluate import LABELS, SCORES, score_table
 from roadseg.cli.start import open_jupyterlab
-from roadseg.cli.train import MODELS, RECIPES
+from roadseg.cli.train import MODELS, RECIPES, parse_seeds
 from roadseg.download import archive
 from roadseg.scenes import folder
 
@@ -91,6 +92,8 @@ def test_wrong_usage_ends_with_status_2(arguments):
         (["data", "--verify", "nowhere"], "nowhere"),
         (["data", "--render", "x", "--seed", "-1"], "seed"),
         (["train", "simple", "--data", "nowhere"], "nowhere"),
+        *((["train", "simple", "--seeds", text], text) for text in ("x", "9-0", "1-", "1,,2", "0-9999", "")),
+        (["train", "simple", "--scheduler", "tcp://127.0.0.1:9"], "--seeds"),
         (["evaluate", "no-run"], "runs/no-run"),
         (["predict", "no-run", "photo.jpg"], "runs/no-run"),
         (["submit", "no-run", "--data", "nowhere"], "runs/no-run"),
@@ -231,6 +234,29 @@ def test_train_passes_every_option_on(trained, road_folder, monkeypatch):
     expected = {"recipe": "fast", "seed": 7, "epochs": 5, "out": "there", "split": "blocks"}
     expected |= {"strategy": "mirrored", "mixed_precision": True}
     assert received == {**expected, "model": "unet", "count": 24}
+
+
+@pytest.mark.slow
+def test_seeds_become_runs_a_table_and_a_figure_and_finished_ones_are_reused(trained, road_folder, tmp_path, capsys):
+    run = trained[0]
+    shutil.copytree(run.path, tmp_path / run.path.name)
+    options = ["--data", str(road_folder), "--epochs", "2", "--out", str(tmp_path)]
+    assert main(["train", "simple", "--seeds", "3,1", *options]) == 0
+    last = float(run.curves["val_loss"][-1])
+    rows = {line[:18].strip(): line[18:].split() for line in capsys.readouterr().out.splitlines()}
+    assert rows["3"][0] == f"{last:.4f}" and float(rows["3"][-1]) == run.finished["seconds"]  # not trained again
+    one, three = (np.array(rows[seed], float) for seed in "13")
+    for name, expected in (("mean", (one + three) / 2), ("standard deviation", abs(one - three) / 2**0.5)):
+        np.testing.assert_allclose(np.array(rows[name], float), expected, atol=0.06)
+    for name, expected in (("lowest", np.minimum(one, three)), ("highest", np.maximum(one, three))):
+        np.testing.assert_array_equal(np.array(rows[name], float), expected)
+    assert [path.name for path in tmp_path.glob("*.png")] == ["simple-reported-seeds-3,1.png"]
+
+
+def test_numbers_and_ranges_of_seeds():
+    assert parse_seeds("0-9") == list(range(10))
+    assert parse_seeds("5,0,2,2-3") == [0, 2, 3, 5]
+    assert parse_seeds("3") == [3]
 
 
 def test_models_and_recipes_are_those_that_there_are():

@@ -6,8 +6,8 @@ import io
 import json
 import re
 import sqlite3
-import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import nbformat
@@ -31,7 +31,7 @@ from handed_in import (
     worked,
 )
 
-from roadseg import workbook
+from roadseg import workbook, workers
 from roadseg.course import workflow
 from roadseg.course.workflow import ASSIGNMENT, CourseError
 from roadseg.errors import OptionError
@@ -83,7 +83,7 @@ def test_every_step_requires_a_course(step, tmp_path):
         (["collect", "nowhere"], CourseError, "nowhere"),
         (["grade"], CourseError, "course collect"),
         (["grade", "ada", "bob"], CourseError, "ada, bob"),
-        (["grade", "--jobs", "0"], OptionError, "--jobs 0"),
+        (["grade", "--workers", "0"], OptionError, "--workers 0"),
         (["grade", "--seconds", "0"], OptionError, "--seconds 0"),
         (["grade", "--item", "answer-99"], OptionError, "answer-99"),
         (["feedback"], CourseError, "course grade"),
@@ -312,7 +312,9 @@ def test_one_item_is_graded_again_of_everybody_and_the_rest_stays(graded, road_f
         "val_step": {**before["val_step"], "points": 5},
     }
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "items": mended}))
-    assert list(workflow.grade_submissions(["8103"], course, seconds=60, only=frozenset({"answer-4"})))
+    with workers.connect() as client:
+        options = {"seconds": 60, "only": frozenset({"answer-4"})}
+        assert list(workflow.grade_submissions(["8103"], course, client, **options)) == [("8103", [])]
     after = json.loads(path.read_text("utf-8"))["items"]
     assert after["answer-4"]["points"] == 0 and after["val_step"] == mended["val_step"]
     points = {item.id: value for item, value in workflow.read_points(course)["8103"].items()}
@@ -337,18 +339,21 @@ def test_setup_keeps_what_a_teacher_has_changed_and_says_what_differs(graded, ro
         workflow.set_due_date(course, "soon")
 
 
-def test_marks_given_while_a_submission_is_recorded_are_not_lost(course, monkeypatch):
+def test_marks_given_while_a_submission_is_recorded_are_not_lost(course):
     path = course / "gradebook.db"
     with sqlite3.connect(path) as gradebook:
         gradebook.execute("create table marks (points)")
 
-    def mark_meanwhile(*arguments, **options):
+    def mark_meanwhile(*arguments) -> Future:
         with sqlite3.connect(path) as gradebook:
             gradebook.execute("insert into marks values (4)")
+        done = Future()
+        done.set_result(0)
+        return done
 
-    monkeypatch.setattr(subprocess, "run", mark_meanwhile)
+    found = {"items": {}, "errors": {}, "remarks": {}}
     with pytest.raises(CourseError):
-        workflow.record(course, "ada", {"items": {}, "errors": {}, "remarks": {}}, again=False)
+        workflow.record(course, "ada", found, again=False, autograde=mark_meanwhile)
     with sqlite3.connect(path) as gradebook:
         assert gradebook.execute("select * from marks").fetchall() == [(4,)]
     assert not list(course.glob(".*.part.db"))

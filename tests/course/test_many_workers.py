@@ -1,0 +1,225 @@
+"""Grading by Dask's workers: killed, interrupted, of other versions, not there; two graders, a full disk."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from handed_in import TEXTS, blank, command, hand_in, set_own_jupyter
+
+from roadseg import workers
+from roadseg.course import workflow
+from roadseg.course.workflow import ASSIGNMENT, CourseError, RecordError
+from roadseg.workbook import questions
+from roadseg.workers import WorkerError
+
+pytest.importorskip("nbgrader")
+distributed = pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that are closed later
+
+STUDENTS = ["ada", "bob", "cy", "di"]
+NOT_WRITTEN = {"points": 0, "why": "not written", "aspects": []}
+FOUND = {"items": {i.id: NOT_WRITTEN for i in questions.ITEMS if i.id not in TEXTS}, "errors": {}, "remarks": {}}
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> Path:
+    """A course with four blank submissions that nobody has graded; not to be changed."""
+    folder = tmp_path_factory.mktemp("many")
+    with pytest.MonkeyPatch.context() as patch:
+        set_own_jupyter(patch, folder)
+        patch.setenv("ROADSEG_HOME", str(folder))
+        for student in STUDENTS:
+            hand_in(folder / "in" / f"{student}.zip", blank())
+        command("setup", folder / "course")
+        command("collect", folder / "in", "--course", folder / "course")
+    return folder / "course"
+
+
+@pytest.fixture
+def course(collected, tmp_path, monkeypatch) -> Path:
+    """A copy of it, in which `recorded` counts what is recorded of whom."""
+    set_own_jupyter(monkeypatch, tmp_path)
+    return Path(shutil.copytree(collected, tmp_path / "course"))
+
+
+@pytest.fixture
+def recorded(monkeypatch) -> list[str]:
+    """Whose submission has been recorded, as often as it has."""
+    names, record = [], workflow.record
+
+    def counted(course, student, found, **options):
+        remarks = record(course, student, found, **options)
+        names.append(student)
+        return remarks
+
+    monkeypatch.setattr(workflow, "record", counted)
+    return names
+
+
+def grade(course: Path, client, judge, students=tuple(STUDENTS)) -> dict[str, list[str]]:
+    return dict(workflow.grade_submissions(list(students), course, client, seconds=1, judge=judge))
+
+
+@pytest.mark.slow
+def test_a_killed_workers_submission_runs_again_and_none_is_lost_or_recorded_twice(course, recorded, tmp_path):
+    mark = str(tmp_path / "killed")
+
+    def judge(*_) -> dict:
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return FOUND
+
+    with workers.connect(count=2) as client:
+        assert grade(course, client, judge) == {student: [] for student in STUDENTS}
+    assert os.path.exists(mark) and sorted(recorded) == STUDENTS
+    assert list(workflow.read_points(course)) == STUDENTS and workflow.students_to_grade(course, []) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [3, 4])  # before the second student's gradebook takes its place, and after that
+def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, course, recorded, monkeypatch):
+    moments, replace = [], workflow.replace
+
+    def interrupted(source, target) -> None:
+        moments.append(target)
+        if len(moments) == moment:
+            signal.raise_signal(signal.SIGINT)
+        replace(source, target)
+
+    monkeypatch.setattr(workflow, "replace", interrupted)
+    with workers.connect() as client:
+        with pytest.raises(KeyboardInterrupt):
+            grade(course, client, lambda *_: FOUND)
+        assert len(recorded) == 1 and not list(course.glob(".*.part*"))
+        rest = workflow.students_to_grade(course, [])
+        assert sorted(recorded + rest) == STUDENTS
+        grade(course, client, lambda *_: FOUND, rest)
+    assert sorted(recorded) == list(workflow.read_points(course)) == STUDENTS
+    assert workflow.students_to_grade(course, []) == []
+
+
+@pytest.mark.slow
+def test_what_stops_one_submission_stops_no_other(course, recorded):
+    """One has a loop of links for a folder; one breaks whatever grades it; one kills every worker that it gets."""
+    folder = course / "submitted" / "ada" / ASSIGNMENT
+    shutil.rmtree(folder)
+    folder.symlink_to(folder)
+    for student in ("bob", "cy"):
+        (course / "submitted" / student / ASSIGNMENT / "02_unet.ipynb").write_text(student)
+
+    def judge(books, *_) -> dict:
+        if books["02_unet"] == b"bob":
+            raise ZeroDivisionError("a bug")
+        if books["02_unet"] == b"cy":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return FOUND
+
+    assert workflow.students_to_grade(course, []) == STUDENTS
+    with workers.connect() as client:
+        remarks = grade(course, client, judge)
+    assert remarks.pop("di") == [] and all(len(lines) == 1 for lines in remarks.values())
+    assert str(folder) in remarks["ada"][0] and "ZeroDivisionError: a bug" in remarks["bob"][0]
+    assert recorded == ["di"] and workflow.students_to_grade(course, []) == ["ada", "bob", "cy"]
+
+
+@pytest.mark.slow
+def test_on_a_full_disk_grading_ends_and_what_was_recorded_stays(course, recorded):
+    with workers.connect() as client:
+        grade(course, client, lambda *_: FOUND, ["ada"])
+        before = (course / "gradebook.db").read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, resource.RLIM_INFINITY))
+        try:
+            with pytest.raises(RecordError):
+                grade(course, client, lambda *_: FOUND)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert (course / "gradebook.db").read_bytes() == before and recorded == ["ada"]
+        assert workflow.students_to_grade(course, []) == ["bob", "cy", "di"]
+
+
+def test_where_space_is_short_nothing_is_written(course, monkeypatch):
+    before = (course / "gradebook.db").read_bytes()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(OSError, match="space"):
+        workflow.record(course, "ada", dict(FOUND), again=False, autograde=None)
+    assert (course / "gradebook.db").read_bytes() == before and not list(course.glob(".*.part.db"))
+
+
+def test_two_teachers_do_not_grade_at_once(collected):
+    with workflow.one_grader(collected), pytest.raises(CourseError), workflow.one_grader(collected):
+        pass
+    with workflow.one_grader(collected):
+        pass
+
+
+# --- schedulers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "http://127.0.0.1:9"])
+def test_a_scheduler_that_is_not_there(address, collected, monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", 1)
+    with pytest.raises(WorkerError, match=address):
+        command("grade", "--scheduler", address, "--course", collected)
+
+
+def test_without_dask_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    with pytest.raises(WorkerError, match="pip install"), workers.connect():
+        pass
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """Starts `dask scheduler`, and `dask worker` with options; returns the address, and the scheduler's process."""
+    started, file = [], tmp_path / "scheduler.json"
+
+    def start(*arguments: str) -> subprocess.Popen:
+        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+        paths = os.pathsep.join([str(tmp_path), str(Path(workers.__file__).parents[1])])
+        environment = {**os.environ, "PYTHONPATH": paths}
+        started.append(subprocess.Popen([sys.executable, "-m", "dask", *arguments], **options, env=environment))
+        return started[-1]
+
+    def pair(*options: str) -> tuple[str, subprocess.Popen]:
+        first = start(
+            *("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+        )
+        start("worker", "--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard", *options)
+        with distributed.Client(scheduler_file=str(file), timeout=120) as client:
+            client.wait_for_workers(1, timeout=120)
+            return client.scheduler.address, first
+
+    yield pair
+    for process in reversed(started):
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("threads", "version"), [("2", ""), ("1", "0.0.7")])
+def test_workers_of_another_kind_are_named_before_any_submission(threads, version, scheduler, tmp_path):
+    if version:
+        other = f"m.version = lambda name, own=m.version: {version!r} if name == 'keras' else own(name)"
+        (tmp_path / "sitecustomize.py").write_text(f"import importlib.metadata as m\n{other}")
+    address, _ = scheduler("--nthreads", threads)
+    with pytest.raises(WorkerError, match=version or "2 threads"), workers.connect(address):
+        pass
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_ends_grading_and_what_was_recorded_stays(scheduler, course, recorded):
+    address, process = scheduler("--nthreads", "1")
+    with workers.connect(address) as client:
+        grading = workflow.grade_submissions(STUDENTS, course, client, seconds=1, judge=lambda *_: FOUND)
+        next(grading)
+        process.kill()
+        with pytest.raises(WorkerError):
+            list(grading)
+    assert sorted(recorded + workflow.students_to_grade(course, [])) == STUDENTS
