@@ -17,10 +17,10 @@ import jinja2
 
 from roadseg import workbook
 from roadseg.checks.result import NOT_WRITTEN
-from roadseg.workbook.needs import parsed
 from roadseg.course.reading import ideas_given
 from roadseg.course.workflow import ASSIGNMENT, read_points, require_gradebook
 from roadseg.storage import atomic_write
+from roadseg.workbook.needs import parsed
 from roadseg.workbook.progress import Entry
 from roadseg.workbook.questions import Item, rubrics
 
