@@ -141,10 +141,33 @@ def test_every_size_and_folder_has_its_own_cache(folder, tmp_path):
 def test_a_damaged_cache_is_made_again(folder):
     first = data.load(folder, size=(16, 16))
     (path,) = caches()
-    np.savez(path, images=first.images, names=first.names, fingerprint=first.fingerprint)  # without labels
+    np.save(path, first.images)  # without labels
     with pytest.warns(UserWarning, match="cache is damaged"):
         assert_equal(data.load(folder, size=(16, 16)), first)
     assert_equal(data.load(folder, size=(16, 16)), first)  # and does not warn again
+
+
+def test_processes_share_the_cache_and_keep_what_they_change_to_themselves(folder):
+    first, second = data.load(folder, size=(16, 16)), data.load(folder, size=(16, 16))
+    second.images[0, 0, 0] = 255 - second.images[0, 0, 0]
+    assert_equal(data.load(folder, size=(16, 16)), first)
+    images, masks, valid = second._tensors  # aligned, so not copied
+    assert (images[0, 0, 0].numpy() == second.images[0, 0, 0]).all()
+    second.images[0, 0, 0] = 7
+    assert (images[0, 0, 0].numpy() == 7).all()
+    assert (masks.numpy() == second.masks).all() and (valid.numpy() == second.valid).all()
+
+
+def test_what_a_read_only_cache_lacks_is_kept_at_home(folder, tmp_path, monkeypatch):
+    shared, own, lines = tmp_path / "cache", tmp_path / "data" / "cache", []
+    first = data.load(folder, size=(16, 16), log=lines.append)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != shared)  # root may write everywhere
+    assert_equal(data.load(folder, size=(16, 16), log=lines.append), first)
+    assert not own.exists() and not lines
+    for _ in range(2):
+        data.load(folder, size=(8, 8), log=lines.append)
+    assert len(lines) == 1 and str(shared) in lines[0] and str(own) in lines[0]
+    assert len(list(own.iterdir())) == len(caches()) == 1
 
 
 @pytest.mark.parametrize("record", [False, True], ids=["images", "scenes"])
