@@ -14,6 +14,9 @@ if [ "$(id -u)" -eq 0 ]; then
         fi
         useradd --create-home --key HOME_MODE=0700 --shell /bin/bash "$name"
     done
+    if runuser -u demo-student-1 -- test -r "$deploy/../notebooks/01_simple_model.ipynb"; then
+        echo "Students can read the worked notebooks in $(dirname "$deploy"): chmod o-rx $(dirname "$deploy") prevents it."
+    fi
 else
     echo "Not root, so all demonstration users share your account: their homes are apart, but NOT safe from each other."
 fi

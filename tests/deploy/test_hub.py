@@ -369,10 +369,8 @@ def test_a_full_home_loses_nothing(students):
     assert not student.save("00_road_data", notebook)
     assert (home / "road_segmentation/00_road_data.ipynb").read_bytes() == before
     train = "training.train('simple', 'reported', roads, seed=2)"
-    assert student.value(f"""try:
-        {train}
-    except errors.RunError as error:
-        print(str(error).count(chr(10)), "No space" in str(error))""") == "0 True"
+    caught = f"try: {train}\nexcept errors.RunError as error: print(str(error).count(chr(10)), 'No space' in str(error))"
+    assert student.value(caught) == "0 True"
     (home / "filler").unlink()
     assert student.save("00_road_data", notebook)
     student.run(train)
