@@ -310,9 +310,9 @@ def test_the_time_of_handing_in_is_nbgraders_time_stamp(course, tmp_path, full, 
 
 def test_nbgraders_exchange_can_be_collected_from(course, tmp_path, capsys, full):
     folder, outside = tmp_path / "inbound", loose(tmp_path / "worked" / f"{THIRD}.ipynb", answer(full, 1)[THIRD])
-    for time, value in (("2026-11-30 08:00:02.5 UTC", 71), ("2026-11-29 09:00:00.0 UTC", 70)):
-        loose(folder / f"ada-1+{ASSIGNMENT}+{time}+Zm9v" / f"{THIRD}.ipynb", answer(full, value)[THIRD])
-    place = loose(folder / f"bob+{ASSIGNMENT}+{time}+YmFy" / f"{SECOND}.ipynb", full[SECOND]).parent
+    for day, value in (("2026-11-30 08:00:02.5 UTC", 71), ("2026-11-29 09:00:00.0 UTC", 70)):
+        loose(folder / f"ada-1+{ASSIGNMENT}+{day}+Zm9v" / f"{THIRD}.ipynb", answer(full, value)[THIRD])
+    place = loose(folder / f"bob+{ASSIGNMENT}+{day}+YmFy" / f"{SECOND}.ipynb", full[SECOND]).parent
     (place / f"{THIRD}.ipynb").symlink_to(outside)
     forged = folder / f"ada-1+{ASSIGNMENT}+2026-12-01 08:00:02.5 UTC+Zm9v"
     if os.geteuid() == 0:
