@@ -231,7 +231,7 @@ def _read_cache(path: Path, names: tuple[str, ...], size: tuple[int, int], sourc
 
 
 def _write_cache(path: Path, data: RoadData) -> None:
-    """One array, uint8 (5, N * H * W): three planes are the images, two the masks and valid. The fingerprint follows."""
+    """One array, uint8 (5, N * H * W): three planes are images, two masks and valid; the fingerprint follows."""
     planes = np.concatenate([part.ravel().view(np.uint8) for part in (data.images, data.masks, data.valid)])
     remedy = "make the cache's folder writable, set ROADSEG_CACHE to a folder that is, or load with cache=False"
     with explained(DataError, path, remedy):
