@@ -18,7 +18,7 @@ hub=$1
 teacher=$2
 as_teacher=
 [ "$(id -u)" -ne 0 ] || as_teacher="runuser -u $teacher -- env HOME=$hub/teacher"
-mkdir -p "$hub/data" "$hub/cache" "$hub/runs" "$hub/teacher/project" "$hub/exchange"
+mkdir -p "$hub/data" "$hub/cache" "$hub/runs" "$hub/teacher" "$hub/exchange"
 chmod 1777 "$hub/exchange"
 
 echo "1 of 5: the student archive"
@@ -36,6 +36,7 @@ $as_teacher "$hub/python/bin/python" -c "" || {
 }
 cd "$hub/workbook"
 "$hub/python/bin/pip" install -q --disable-pip-version-check -r requirements.txt -e ".[hub]"
+"$hub/python/bin/python" -m compileall -q roadseg  # students cannot write here
 cp "$project/deploy/nbgrader_config.py" "$hub/python/etc/jupyter/"
 "$hub/python/bin/jupyter" labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
 
@@ -49,13 +50,15 @@ export ROADSEG_DATA="${ROADSEG_DATA:-$hub/data/scenes}" ROADSEG_CACHE="$hub/cach
 
 echo "5 of 5: the course"
 cd "$project"
+rm -rf "$hub/teacher/project"
+mkdir "$hub/teacher/project"
 tar -c --exclude=__pycache__ .github LICENSE Makefile README.md data/README.md notebooks pyproject.toml \
     requirements.txt roadseg | tar -x --no-same-owner -C "$hub/teacher/project"
 [ -z "$as_teacher" ] || chown -R "$teacher" "$hub/teacher" "$hub/runs"
 chmod 700 "$hub/teacher"
 cd "$hub/teacher"
 export PYTHONPATH="$hub/teacher/project" PATH="$hub/python/bin:$PATH" ROADSEG_HUB="$hub"
-$as_teacher python -m roadseg course setup "$hub/teacher/course" >/dev/null
+$as_teacher python -m roadseg course setup "$hub/teacher/course"
 cd course
 $as_teacher cp -n "$hub"/workbook/notebooks/*.ipynb release/road_segmentation/  # also those that carry no points
 $as_teacher nbgrader release_assignment road_segmentation --force
