@@ -10,3 +10,6 @@ if os.access(course, os.R_OK):
     load_subconfig(str(course))  # noqa: F821
 c.Exchange.root = str(hub / "exchange")
 c.CourseDirectory.course_id = "course"
+student = os.environ.get("JUPYTERHUB_USER", "")
+if student.startswith("demo-student-"):  # who may all have one account
+    c.CourseDirectory.student_id = student
