@@ -70,7 +70,9 @@ class RoadData:
         from roadseg.backend import tf
 
         def tensor(array: np.ndarray) -> tf.Tensor:
-            if array.ctypes.data % ALIGNMENT == 0:  # the mapped cache: no copy, so kernels share it
+            if (
+                array.flags.carray and array.ctypes.data % ALIGNMENT == 0
+            ):  # the mapped cache: no copy, so kernels share it
                 return tf.experimental.dlpack.from_dlpack(array.view(np.uint8).__dlpack__())
             return tf.constant(array)
 
