@@ -70,9 +70,8 @@ class RoadData:
         from roadseg.backend import tf
 
         def tensor(array: np.ndarray) -> tf.Tensor:
-            if (
-                array.flags.carray and array.ctypes.data % ALIGNMENT == 0
-            ):  # the mapped cache: no copy, so kernels share it
+            # The mapped cache is not copied, so that kernels share it.
+            if array.flags.carray and array.ctypes.data % ALIGNMENT == 0:
                 return tf.experimental.dlpack.from_dlpack(array.view(np.uint8).__dlpack__())
             return tf.constant(array)
 
