@@ -93,6 +93,7 @@ class Browser:
     def __init__(self, hub: Hub, name: str):
         self.hub, self.name, self.session = hub, name, requests.Session()
         self.address, self.socket = f"{hub.address}/user/{name}", None
+        self.kernel = None
 
     def log_in(self) -> None:
         page = f"{self.hub.address}/hub/login"
@@ -127,6 +128,9 @@ class Browser:
         return self.call("PUT", path, type="notebook", format="json", content=notebook).ok
 
     def start_kernel(self, name: str) -> None:
+        """A new kernel for a notebook, in place of the one that there is."""
+        if self.kernel:
+            self.call("DELETE", f"api/kernels/{self.kernel}")
         path = f"road_segmentation/{name}.ipynb"
         session = self.call("POST", "api/sessions", path=path, type="notebook", name="", kernel={"name": "python3"})
         self.kernel = session.json()["kernel"]["id"]
@@ -288,7 +292,6 @@ def test_a_class_works_and_nothing_is_lost_when_the_hub_is_killed(hub, students)
     def work(student: Browser) -> dict[str, float]:
         student.connect()
         assert student.value("print(kept)") == "4711"
-        student.call("DELETE", f"api/kernels/{student.kernel}")
         student.start_kernel("01_simple_model")
         notebook = student.notebook("01_simple_model")
         cell_of(notebook, "train_step")["source"] = answer
@@ -314,7 +317,7 @@ def test_a_class_works_and_nothing_is_lost_when_the_hub_is_killed(hub, students)
 def test_a_training_run_whose_kernel_was_killed_resumes(students):
     student, source = students[0], "run = training.train('unet', 'fast', roads, seed=1)"
     prepare = "import os; os.environ['ROADSEG_EPOCHS'] = '2'; from roadseg import data, training; roads = data.load()"
-    student.start_kernel("01_simple_model")  # which may have been shut down
+    student.start_kernel("01_simple_model")
     student.run(prepare)
     student.send(source)
     (run,) = wait_for(lambda: list(Path(f"/home/{student.name}/runs").glob("unet-fast-seed1-*")))
@@ -340,7 +343,7 @@ def test_nobody_reads_what_is_not_theirs(hub, students):
         f"{EXCHANGE}/inbound",
     ]
     assert all(Path(path).exists() for path in secret)
-    student.start_kernel("01_simple_model")  # which may have been shut down
+    student.start_kernel("01_simple_model")
     student.run("import os, pathlib, roadseg")
     for path in secret:
         assert student.value(f"print(os.access({path!r}, os.R_OK))") == "False"
@@ -366,7 +369,7 @@ def test_a_full_home_loses_nothing(students):
     before = (home / "road_segmentation/00_road_data.ipynb").read_bytes()
     notebook = student.notebook("00_road_data")
     notebook["cells"][0]["source"] = "x" * MEBIBYTE
-    student.start_kernel("01_simple_model")  # which may have been shut down
+    student.start_kernel("01_simple_model")
     student.run("import pathlib; from roadseg import data, errors, training; roads = data.load()")
     student.run(f"""with pathlib.Path.home().joinpath("filler").open("wb", buffering=0) as file:
         try:
