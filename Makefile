@@ -10,10 +10,11 @@ OWN := $(CURDIR)/$(TEST)
 TEST_ENVIRONMENT := env -u ROADSEG_DATA -u ROADSEG_RUNS -u ROADSEG_CACHE ROADSEG_HOME="$(OWN)" \
 	IPYTHONDIR="$(OWN)/ipython" JUPYTER_CONFIG_DIR="$(OWN)/jupyter" JUPYTER_DATA_DIR="$(OWN)/jupyter" \
 	MPLCONFIGDIR="$(OWN)/matplotlib" JUPYTER_PLATFORM_DIRS=1
+HUB := $(if $(filter 0,$(shell id -u)),/srv/roadseg,$(CURDIR)/build/hub)
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 1800
 
-.PHONY: help lab check test test-slow report bench e2e course clean
+.PHONY: help lab check test test-slow report bench e2e course hub clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -52,6 +53,9 @@ e2e: $(READY) $(VENV)/.e2e  ## the notebooks in a real browser (needs Chromium),
 
 course: $(READY) $(VENV)/.course  ## for teachers: a course to grade, and the archive to hand out
 	$(PYTHON) -m roadseg course setup $(OPTIONS)
+
+hub:  ## a JupyterHub for a class, to try on this machine (ACCOUNTS=yes as root; needs npm)
+	deploy/demonstration.sh "$(HUB)" "$(ACCOUNTS)"
 
 clean:  ## remove what tests and benchmarks made; data, runs and .venv stay
 	rm -rf build

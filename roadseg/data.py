@@ -24,7 +24,7 @@ from PIL import Image
 
 from roadseg import kitti
 from roadseg.errors import DataError, OptionError, explained, interruptible, printable
-from roadseg.storage import atomic_write, cache_folder, project_root, read_arrays
+from roadseg.storage import DAMAGED, atomic_write, cache_folder, project_root
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 COURSE_IMAGES = 287  # the course's list ends before uu_000096 and uu_000097
 COURSE_VALIDATION = 15
 COURSE_SEED = 123
-CACHE_VERSION = 1  # part of every cache's key: raise it when reading or resizing changes
+CACHE_VERSION = 2  # part of every cache's key: raise it when reading or resizing changes
+ALIGNMENT = 64  # bytes; what TensorFlow's vector instructions expect of an array
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +69,14 @@ class RoadData:
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         from roadseg.backend import tf
 
+        def tensor(array: np.ndarray) -> tf.Tensor:
+            # The mapped cache is not copied, so that kernels share it.
+            if array.flags.carray and array.ctypes.data % ALIGNMENT == 0:
+                return tf.experimental.dlpack.from_dlpack(array.view(np.uint8).__dlpack__())
+            return tf.constant(array)
+
         with tf.device("CPU"):
-            return tf.constant(self.images), tf.constant(self.masks), tf.constant(self.valid)
+            return tensor(self.images), tensor(self.masks), tensor(self.valid)
 
 
 class Split(NamedTuple):
@@ -96,9 +103,12 @@ def load(
     ----------
     root : folder in KITTI's layout. None: real KITTI where there is some, else scenes, rendered when first needed.
     size : (height, width) in pixels.
-    cache : True keeps the arrays in `data/cache` (or ROADSEG_CACHE), a path keeps them there, False keeps nothing.
+    cache : True keeps the arrays in `data/cache` (or ROADSEG_CACHE, which may be shared and read-only: what it lacks is
+        kept in `data/cache`), a path keeps them there, False keeps nothing. What is kept is mapped into memory, and so
+        shared by all processes that load it.
     workers : threads that decode; None is one for each core.
-    log : called with a line at a time while the scenes have to be rendered first, which takes a while.
+    log : called with a line at a time while the scenes have to be rendered first, which takes a while, and with one
+        where a read-only cache lacks these images.
 
     Raises
     ------
@@ -116,12 +126,16 @@ def load(
             root, source = Path(root), f"Road images from {printable(Path(root).name)}."
         with _scenes_remedy(root):
             frames = kitti.list_frames(root)
-        if cache is False:
-            path = data = None
-        else:
-            folder = cache_folder() if cache is True else Path(cache)
-            path = folder / f"{_cache_key(root, frames, size)}.npz"
-            data = _read_cache(path, source)
+        names = tuple(frame.name for frame in frames)
+        path = data = None
+        if cache is not False:
+            path = (cache_folder() if cache is True else Path(cache)) / f"{_cache_key(root, frames, size)}.npy"
+            data = _read_cache(path, names, size, source)
+            if data is None and cache is True and path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+                shared, path = path.parent, project_root() / "data" / "cache" / path.name
+                data = _read_cache(path, names, size, source)
+                if data is None:
+                    log(f"The cache {shared} is read-only and lacks these images: {path.parent} keeps them.")
         if data is None:
             with _scenes_remedy(root):
                 data = _decode(frames, size, workers, source)
@@ -175,10 +189,14 @@ def _decode(frames: list[kitti.Frame], size: tuple[int, int], workers: int | Non
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         list(pool.map(read, range(len(frames))))  # the list raises what a thread has raised
     names = tuple(frame.name for frame in frames)
+    return RoadData(images, masks, valid, names, source, _fingerprint(names, images, masks, valid))
+
+
+def _fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(names).encode())
-    for part in (images, masks, valid):
-        digest.update(part)
-    return RoadData(images, masks, valid, names, source, digest.hexdigest()[:16])
+    for array in arrays:
+        digest.update(array)
+    return digest.hexdigest()[:16]
 
 
 def resize(image: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
@@ -193,27 +211,35 @@ def _cache_key(root: Path, frames: list[kitti.Frame], size: tuple[int, int]) -> 
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _read_cache(path: Path, source: str) -> RoadData | None:
-    """The cached arrays; None where there are none, or damaged ones (a warning says so, and the caller mends them)."""
+def _read_cache(path: Path, names: tuple[str, ...], size: tuple[int, int], source: str) -> RoadData | None:
+    """The cached arrays, mapped into memory; None where there are none, or damaged ones (a warning says so, and the
+    caller mends them)."""
+    shape = (len(names), *size)
     try:
-        kept = read_arrays(path)
-        masks, valid = kept["label"] & 1 > 0, kept["label"] & 2 > 0
-        names, fingerprint = tuple(kept["names"].tolist()), str(kept["fingerprint"])
-        return RoadData(kept["images"], masks, valid, names, source, fingerprint)
+        with open(path, "rb") as file:
+            file.seek(-len(_fingerprint(names)), os.SEEK_END)
+            fingerprint = file.read().decode()
+        planes = np.asarray(np.load(path, mmap_mode="c")).reshape(5, -1)
+        images, masks, valid = planes[:3].reshape(*shape, 3), *planes[3:].view(bool).reshape(2, *shape)
+        if _fingerprint(names, images, masks, valid) != fingerprint:
+            raise ValueError("it has another digest")
+        return RoadData(images, masks, valid, names, source, fingerprint)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError) as error:
+    except DAMAGED as error:
         warnings.warn(f"The cache is damaged ({error}): it is made again from the images.", stacklevel=3)
         return None
 
 
 def _write_cache(path: Path, data: RoadData) -> None:
-    label = data.masks + 2 * data.valid.astype(np.uint8)
+    """One array, uint8 (5, N * H * W): three planes are images, two masks and valid; the fingerprint follows."""
+    planes = np.concatenate([part.ravel().view(np.uint8) for part in (data.images, data.masks, data.valid)])
     remedy = "make the cache's folder writable, set ROADSEG_CACHE to a folder that is, or load with cache=False"
     with explained(DataError, path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            np.savez(file, images=data.images, label=label, names=np.array(data.names), fingerprint=data.fingerprint)
+            np.save(file, planes.reshape(5, -1))
+            file.write(data.fingerprint.encode())
 
 
 # --- training and validation set -------------------------------------------------------------------------------------

@@ -171,10 +171,13 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
 
 
 def find(settings: dict, *, out: str | Path | None = None) -> Run | None:
-    """The newest finished run with these settings, whoever wrote its step: None where there is none."""
+    """The newest finished run with these settings, whoever wrote its step, else one that ROADSEG_SHARED_RUNS holds:
+    None where there is none."""
     wanted = {name: settings[name] for name in KEY if name != "step"}
-    found = find_all(wanted, f"{_readable(settings)}*", out=out)
-    return max(found, key=lambda run: run.finished["ended"], default=None)
+    for folder in (runs_folder(out), *filter(None, [os.environ.get("ROADSEG_SHARED_RUNS")])):
+        if found := list(find_all(wanted, f"{_readable(settings)}*", out=folder)):
+            return max(found, key=lambda run: run.finished["ended"])
+    return None
 
 
 def find_all(wanted: dict, pattern: str, *, out: str | Path | None = None) -> Iterator[Run]:

@@ -3,10 +3,11 @@
 Environment variables:
 
     ROADSEG_HOME    the project: by default the nearest folder upwards that looks like one
-    ROADSEG_DATA    road images in KITTI's layout: by default what `roadseg.download.locate` finds in HOME/data
-    ROADSEG_CACHE   resized images: by default HOME/data/cache
-    ROADSEG_RUNS    training runs: by default HOME/runs
-    ROADSEG_EPOCHS  the most epochs of a training run: by default no limit
+    ROADSEG_DATA         road images in KITTI's layout: by default what `roadseg.download.locate` finds in HOME/data
+    ROADSEG_CACHE        resized images: by default HOME/data/cache; where that is read-only, HOME/data/cache as well
+    ROADSEG_RUNS         training runs: by default HOME/runs
+    ROADSEG_SHARED_RUNS  finished runs to reuse, such as those that a teacher shares: by default none; only read
+    ROADSEG_EPOCHS       the most epochs of a training run: by default no limit
 """
 
 from __future__ import annotations

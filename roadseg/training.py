@@ -29,7 +29,7 @@ from roadseg.data import RoadData, Split
 from roadseg.errors import OptionError, RunError, explained, interruptible
 from roadseg.optimization import RoadLoss, build_optimizer, scale_gradient
 from roadseg.recipes import Recipe, get_recipe
-from roadseg.storage import atomic_write, max_epochs
+from roadseg.storage import atomic_write, max_epochs, runs_folder
 
 VALIDATION_BATCH = 8  # the course's
 HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them
@@ -190,7 +190,8 @@ def train(
     if run.how == "reused":
         callback(_progress(run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
     minutes, seconds = divmod(int(run.finished["seconds"]), 60)
-    log(f"{run.how.capitalize()}: {run.title}, {minutes}:{seconds:02d} minutes of training ({run.path.name}).")
+    place = run.path.name if run.path.parent == runs_folder(out) else run.path  # a shared one
+    log(f"{run.how.capitalize()}: {run.title}, {minutes}:{seconds:02d} minutes of training ({place}).")
     return run
 
 

@@ -39,7 +39,7 @@ def first_of_each(cases: dict[str, tuple], kind: Callable[[str], str]) -> list:
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
     """No test reads or writes the project's data, cache or runs."""
-    for name in ("ROADSEG_DATA", "ROADSEG_EPOCHS"):
+    for name in ("ROADSEG_DATA", "ROADSEG_EPOCHS", "ROADSEG_SHARED_RUNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ROADSEG_HOME", str(tmp_path))
     monkeypatch.setenv("ROADSEG_RUNS", str(tmp_path / "runs"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import re
 import zipfile
 import zlib
@@ -18,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from roadseg.course.roster import Owner, plain, recognized
-from roadseg.course.workflow import NOTEBOOKS
+from roadseg.course.workflow import NOTEBOOKS, CourseError
 
 LARGEST_ZIP = 200 * 2**20  # bytes of a zip in a zip, and of what is read of one student; a report's zip has 20 MiB
 DEEPEST = 3  # zips in zips: of a class, of a student, of a report
@@ -104,14 +105,25 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
 
     A file belongs to whom the platform, or the roster, has named one of its folders or zips after; else to the student
     after whom a zip of a class has named a folder; else to the student after whom the zip is named.
+
+    Raises CourseError where the folder cannot be read.
     """
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    try:
+        refused = {path: problem for path in folder.iterdir() if (problem := _refusal(path))}
+    except OSError as error:
+        raise CourseError(f"{folder} cannot be read ({error.strerror}): name a folder that is yours.") from error
+    inside, below = folder.resolve(), set(refused)
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and below.isdisjoint(path.parents)]
+    paths = [path for path in paths if path.resolve().is_relative_to(inside)]  # links may lead to the solutions
     loose = [File(path) for path in paths if not File(path).is_zip]
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
     alike: dict[str, list[Path]] = {}  # zips of one name
     for path in zips:
         alike.setdefault(path.stem.casefold(), []).append(path.relative_to(folder))
-    owners: dict[File, Owner | None] = {}
+    owners: dict[File, Owner | None] = {
+        File(path, problem=problem): _named((path.name,), roster) or Owner(path.name)
+        for path, problem in refused.items()
+    }
     for path, files in [(None, loose), *zips.items()]:
         places = {file: file.parts if path else file.path.relative_to(folder).parts for file in files}
         depth = _depth_of_students(list(places.values()))
@@ -124,6 +136,21 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
                 owner = Owner("-".join([*_first_difference(path.relative_to(folder), alike), path.stem]))
             owners[file] = owner
     return owners
+
+
+def _refusal(path: Path) -> str:
+    """Why nothing in a folder is taken over: it cannot be read, or another account has put it into nbgrader's exchange
+    than the one that it is named after. Empty where it is."""
+    if not path.is_dir():
+        return ""
+    if not os.access(path, os.R_OK | os.X_OK):
+        return f"{path.name} cannot be read (no permission)"
+    found = recognized(path.name)
+    if found and found.key.startswith("nbgrader"):
+        with suppress(KeyError, OSError, NotImplementedError):  # accounts of another machine, or Windows
+            if (account := path.owner()) != found.name and path.stat().st_uid != os.getuid():
+                return f"{path.name} belongs to the account {account}, not to {found.name}"
+    return ""
 
 
 def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:

@@ -24,9 +24,11 @@ PLATFORMS = {  # what they call a student's file or folder
     "Sakai": r"(?P<name>[^()]+, [^()]*\S)\((?P<key>[^()]+)\)",
     "Blackboard": r".+?_(?P<key>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_.*)?",
     "Canvas": r"(?P<name>.+?)_(?P<late>LATE_)?(?P<key>\d{3,})_(?P<number>\d{3,})_.+",
+    "nbgrader": r"(?P<key>[^+]+)\+road_segmentation\+(?P<time>[^+]+)(?:\+.*)?",  # in its exchange
     "Brightspace": r"(?P<key>\d+-\d+) - (?P<name>.+?) - (?P<time>\w+ \w+, \d{4} \d+ [AP]M)(?: - .*)?",
 }
 TIMES = ("%Y-%m-%d-%H-%M-%S", "%b %d, %Y %I%M %p", "%B %d, %Y %I%M %p", "%d %B, %Y %I%M %p")
+TIMES += ("%Y-%m-%d %H:%M:%S.%f %z",)
 ILIAS = r"(?P<name>.+)_(?P<login>[^_]+)_(?P<key>\d{3,})"  # looks like many other names: only for a student's folder
 
 
@@ -78,7 +80,8 @@ def _time(written: str) -> str:
     """The time in a name, in ISO 8601; empty where there is none."""
     for form in TIMES:
         try:
-            return datetime.strptime(re.sub(r" (\d{3} [AP]M)", r" 0\1", written), form).isoformat()
+            time = datetime.strptime(re.sub(r" (\d{3} [AP]M)", r" 0\1", written).replace("UTC", "+0000"), form)
+            return (time.astimezone().replace(tzinfo=None) if time.tzinfo else time).isoformat()
         except ValueError:
             continue
     return ""

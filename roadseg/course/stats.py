@@ -20,8 +20,7 @@ from roadseg.checks.result import NOT_WRITTEN
 from roadseg.course.reading import ideas_given
 from roadseg.course.workflow import ASSIGNMENT, read_points, require_gradebook
 from roadseg.storage import atomic_write
-from roadseg.workbook.needs import parsed
-from roadseg.workbook.progress import Entry
+from roadseg.workbook.progress import Entry, parsed
 from roadseg.workbook.questions import Item, rubrics
 
 LOW, RARE = 0.6, 0.25  # at a glance: a mean below this fraction of the points, an idea in fewer of the texts than this
@@ -81,27 +80,26 @@ def ideas_by_item(course: Path, points: dict[str, dict[Item, float | None]]) -> 
 
 def without_names(source: str) -> str:
     """Code without what a copyist changes: its own names, comments, docstrings, layout. Empty where it is no Python."""
+    if (tree := parsed(source)) is None:
+        return ""
+    nodes = list(ast.walk(tree))
+    fields = {ast.Name: "id", ast.arg: "arg", ast.FunctionDef: "name"}
+    named = [(node, fields[type(node)]) for node in nodes if type(node) in fields]
+    own = {getattr(node, field) for node, field in named if not isinstance(getattr(node, "ctx", None), ast.Load)}
+    numbers = {name: f"_{i}" for i, name in enumerate(dict.fromkeys(getattr(*pair) for pair in named)) if name in own}
+    for node, field in named:
+        setattr(node, field, numbers.get(getattr(node, field), getattr(node, field)))
+    for node in nodes:
+        node.annotation = node.returns = None
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [
+                part
+                for part in node.body
+                if not isinstance(getattr(part, "value", None), ast.Constant) or not isinstance(part, ast.Expr)
+            ]
     try:
-        tree = ast.Module(parsed(source), [])
-        nodes = list(ast.walk(tree))
-        fields = {ast.Name: "id", ast.arg: "arg", ast.FunctionDef: "name"}
-        named = [(node, fields[type(node)]) for node in nodes if type(node) in fields]
-        own = {getattr(node, field) for node, field in named if not isinstance(getattr(node, "ctx", None), ast.Load)}
-        numbers = {
-            name: f"_{i}" for i, name in enumerate(dict.fromkeys(getattr(*pair) for pair in named)) if name in own
-        }
-        for node, field in named:
-            setattr(node, field, numbers.get(getattr(node, field), getattr(node, field)))
-        for node in nodes:
-            node.annotation = node.returns = None
-            if isinstance(getattr(node, "body", None), list):
-                node.body = [
-                    part
-                    for part in node.body
-                    if not isinstance(getattr(part, "value", None), ast.Constant) or not isinstance(part, ast.Expr)
-                ]
         return ast.dump(tree)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except RecursionError:  # brackets in brackets
         return ""
 
 

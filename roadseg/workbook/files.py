@@ -30,8 +30,9 @@ class NotebookError(RoadsegError):
 
 
 def default_folder() -> Path:
-    """Where a student's own notebooks are: `my_workbook` in the project."""
-    return project_root() / "my_workbook"
+    """Where a student's own notebooks are: `my_workbook` in the project, or, on a hub, what nbgrader has fetched."""
+    fetched = project_root() / "road_segmentation"
+    return fetched if any(fetched.glob("[0-9][0-9]_*.ipynb")) else project_root() / "my_workbook"
 
 
 def worked_folder() -> Path:

@@ -141,10 +141,34 @@ def test_every_size_and_folder_has_its_own_cache(folder, tmp_path):
 def test_a_damaged_cache_is_made_again(folder):
     first = data.load(folder, size=(16, 16))
     (path,) = caches()
-    np.savez(path, images=first.images, names=first.names, fingerprint=first.fingerprint)  # without labels
+    np.save(path, first.images)  # without labels
     with pytest.warns(UserWarning, match="cache is damaged"):
         assert_equal(data.load(folder, size=(16, 16)), first)
     assert_equal(data.load(folder, size=(16, 16)), first)  # and does not warn again
+
+
+def test_processes_share_the_cache_and_keep_what_they_change_to_themselves(folder):
+    first, second = data.load(folder, size=(16, 16)), data.load(folder, size=(16, 16))
+    second.images[0, 0, 0] = 255 - second.images[0, 0, 0]
+    assert_equal(data.load(folder, size=(16, 16)), first)
+    part = replace(second, images=second.images[::2], masks=second.masks[::2], valid=second.valid[::2])
+    for roads in (second, part):  # mapped, and with gaps
+        batch = next(iter(data.dataset(roads, np.arange(3))))
+        assert all((tensor.numpy() == array).all() for tensor, array in zip(batch, data.arrays(roads, np.arange(3))))
+    second.images[0] = 51
+    assert np.allclose(next(iter(data.dataset(second, np.arange(1))))[0], 0.2)  # TensorFlow has made no copy
+
+
+def test_what_a_read_only_cache_lacks_is_kept_at_home(folder, tmp_path, monkeypatch):
+    shared, own, lines = tmp_path / "cache", tmp_path / "data" / "cache", []
+    first = data.load(folder, size=(16, 16), log=lines.append)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != shared)  # root may write everywhere
+    assert_equal(data.load(folder, size=(16, 16), log=lines.append), first)
+    assert not own.exists() and not lines
+    for _ in range(2):
+        data.load(folder, size=(8, 8), log=lines.append)
+    assert len(lines) == 1 and str(shared) in lines[0] and str(own) in lines[0]
+    assert len(list(own.iterdir())) == len(caches()) == 1
 
 
 @pytest.mark.parametrize("record", [False, True], ids=["images", "scenes"])

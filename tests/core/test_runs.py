@@ -220,6 +220,18 @@ def test_find_takes_the_newest_whole_run_whoever_wrote_its_step(path):
     assert [run.path for run in runs.find_all({"split": "course"}, "simple-*", out=out)] == [path]
 
 
+def test_a_shared_run_is_reused_where_there_is_no_own_one(path, roads, tmp_path, monkeypatch):
+    monkeypatch.setenv("ROADSEG_SHARED_RUNS", str(path.parent))
+    recipe, lines, own = recipes.get_recipe("reported", name="small", epochs=2), [], tmp_path / "own"
+    train = partial(training.train, "simple", recipe, roads, seed=3, out=own, log=lines.append)
+    assert train().path == path and not own.exists()
+    assert str(path) in lines[-1]
+    shutil.copytree(path, own / path.name)
+    change(path / "finished.json", ended="9999-12-31T00:00:00+00:00")
+    assert train().path == own / path.name
+    assert str(path.parent) not in lines[-1]
+
+
 def test_the_folder_of_runs(tmp_path, monkeypatch):
     assert runs.make_folder(tmp_path / "deep" / "out").is_dir() and runs.make_folder() == tmp_path / "runs"
     monkeypatch.delenv("ROADSEG_RUNS")

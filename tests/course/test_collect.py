@@ -3,8 +3,10 @@
 import copy
 import io
 import json
+import os
 import shutil
 import stat
+import sys
 import time
 import unicodedata
 import zipfile
@@ -326,6 +328,34 @@ def test_zips_of_one_name_belong_to_the_folders_in_which_they_differ(course, tmp
     assert collected(course, tmp_path / "in") == ["Ada-hand_in", "Bob-hand_in"]
     assert answered(course, "Ada-hand_in").endswith("70") and answered(course, "Bob-hand_in").endswith("71")
     assert any("Version 2" in remark for remark in collect.remarks(course, "Ada-hand_in"))
+
+
+def test_nbgraders_exchange_can_be_collected_from(course, tmp_path, capsys, full):
+    folder, outside = tmp_path / "inbound", loose(tmp_path / "worked" / f"{THIRD}.ipynb", answer(full, 1)[THIRD])
+    for day, value in (("2026-11-30 08:00:02.5 UTC", 71), ("2026-11-29 09:00:00.0 UTC", 70)):
+        loose(folder / f"ada-1+{ASSIGNMENT}+{day}+Zm9v" / f"{THIRD}.ipynb", answer(full, value)[THIRD])
+    place = loose(folder / f"bob+{ASSIGNMENT}+{day}+YmFy" / f"{SECOND}.ipynb", full[SECOND]).parent
+    (place / f"{THIRD}.ipynb").symlink_to(outside)
+    forged = folder / f"ada-1+{ASSIGNMENT}+2026-12-01 08:00:02.5 UTC+Zm9v"
+    if os.geteuid() == 0:
+        loose(forged / f"{THIRD}.ipynb", answer(full, 2)[THIRD])
+        shutil.chown(forged, "nobody")
+    assert collected(course, folder) == ["ada-1", "bob"]
+    assert answered(course, "ada-1").endswith("71") and submitted(course, "bob")[THIRD] == blank()[THIRD]
+    stamp = (course / "submitted" / "ada-1" / ASSIGNMENT / "timestamp.txt").read_text()
+    assert parse_utc(stamp) == datetime(2026, 11, 30, 8, 0, 2)
+    assert (forged.name in outcomes(capsys)["ada-1"]) == forged.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rights as Linux has them")
+def test_a_folder_that_cannot_be_read_is_named_and_stops_no_other(course, tmp_path, capsys, full, monkeypatch):
+    for name in ("ada", "bob"):
+        loose(tmp_path / "in" / f"{name}+{ASSIGNMENT}+x" / f"{THIRD}.ipynb", full[THIRD])
+    monkeypatch.setattr(os, "access", lambda path, mode: not path.name.startswith("bob"))  # root may read everything
+    command("collect", tmp_path / "in", "--course", course)
+    assert [path.name for path in (course / "submitted").iterdir()] == ["ada"] and "bob" in outcomes(capsys)["bob"]
+    with pytest.raises(CourseError, match="nowhere"):
+        command("collect", tmp_path / "nowhere", "--course", course)
 
 
 def test_what_belongs_to_nobody_is_named(course, tmp_path, capsys, full):
