@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import compress, product
@@ -153,7 +153,7 @@ def train(
     steps = step or train_step, validation_step or val_step
     settings = {
         "model": model,
-        "recipe": asdict(recipe) | {"precision": precision},
+        "recipe": recipe.settings() | {"precision": precision},
         "seed": seed,
         "split": split,
         "epochs": allowed,
@@ -244,6 +244,8 @@ class _Training:
             self.package = models.build(
                 settings["model"], size=data.size, initializer=recipe.initializer, standardize=recipe.standardize
             )
+        if recipe.start:
+            models.start_from(self.package, recipe.start)
         self.in_package_order = package_weights(self.model, self.package) if own else list
         self.model = self.model or self.package
         self.optimizer = build_optimizer(
@@ -329,7 +331,9 @@ class _Training:
             batch_size=self.recipe.batch_size,
             shuffle=True,
             random_flip=self.recipe.random_flip,
+            random_crop=self.recipe.random_crop,
             color_jitter=self.recipe.color_jitter,
+            camera_jitter=self.recipe.camera_jitter,
             half_resolution=small,
             seed=self.settings["seed"],
             epoch=epoch,
