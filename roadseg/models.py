@@ -146,14 +146,11 @@ def start_from(model: keras.Model, name: str) -> None:
         kept = read_arrays(path)
     except (OSError, ValueError) as error:
         raise DataError(damaged) from error
-    weights = [kept[weight.path] if weight.path in kept else None for weight in model.weights]
-    if len(kept) != len(weights) or any(
-        array is None or array.shape != weight.shape for array, weight in zip(weights, model.weights)
-    ):
+    if {name: array.shape for name, array in kept.items()} != {each.path: tuple(each.shape) for each in model.weights}:
         raise OptionError(f"the weights {name!r} are those of unet() as it is, with {card['parameters']:,} parameters.")
     if "standardize" not in [layer.name for layer in model.layers]:
         raise OptionError(f"the weights {name!r} need standardize=True.")
-    model.set_weights(weights)
+    model.set_weights([kept[each.path] for each in model.weights])
 
 
 def double_convolution(x, filters: int, *, initializer: str, name: str):

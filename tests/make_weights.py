@@ -3,8 +3,8 @@
     python tests/make_weights.py                           # about an hour on two idle cores
     ROADSEG_KITTI=FOLDER python tests/make_weights.py      # scores them on real images as well
 
-FOLDER holds `half/training`: KITTI road images at half size, which are only scored, never learned from. The U-Net learns
-from 1,800 rendered scenes, no two of one street: half of them KITTI's kind of street, half with `variety`. An
+FOLDER holds `half/training`: KITTI road images at half size, which are only scored, never learned from. The U-Net
+learns from 1,800 rendered scenes, no two of one street: half of them KITTI's kind of street, half with `variety`. An
 interrupted run resumes.
 """
 
@@ -32,9 +32,9 @@ RECIPE = recipes.get_recipe(
     camera_jitter=1.0,
 )
 LIMITS = (
-    "Learned from rendered scenes alone: German streets by day, in dry weather, from a car. On real photos it takes "
-    "paved surfaces beside the road for road more often than networks that have seen real images, and its probabilities "
-    "are too low there: MaxF is reached at the threshold given."
+    "Learned from rendered scenes alone: streets of a German town by day, in dry weather, from a car. On real photos "
+    "it takes paved surfaces beside the road for road more often than networks that have seen real images, and its "
+    "probabilities are too low: MaxF is reached at the threshold given here."
 )
 
 

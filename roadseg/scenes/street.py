@@ -59,7 +59,9 @@ class Street:
     brightness: float  # mean that the camera aims at, 0 to 1
     junction: Junction | None = None
     hatched: tuple[float, float] | None = None  # lateral positions between which stripes keep traffic out
-    tones: Mapping[str, tuple[np.ndarray, float]] = field(default_factory=dict)  # factors of a material: color, contrast
+    tones: Mapping[str, tuple[np.ndarray, float]] = field(
+        default_factory=dict
+    )  # factors of a material: color, contrast
 
 
 def draw_street(category: str, rng) -> Street:
@@ -186,7 +188,10 @@ def vary(street: Street, camera: Camera, rng) -> tuple[Street, Camera]:
     spread = {"road": 0.25, "sidewalk": 0.3, "curb": 0.3, "gutter": 0.3, "parking": 0.25, "twin": 0.25, "gravel": 0.4}
     spread |= {"grass": 0.6, "garden": 0.6, "field": 0.5, "ballast": 0.6}
     tones = {
-        name: (np.float32(np.exp(rng.normal(0, each)) * (1 + rng.normal(0, 0.06, 3))), np.float32(rng.uniform(0.2, 1.4)))
+        name: (
+            np.float32(np.exp(rng.normal(0, each)) * (1 + rng.normal(0, 0.06, 3))),
+            np.float32(rng.uniform(0.2, 1.4)),
+        )
         for name, each in spread.items()
     }
     tones["mouth"] = tones["road"]
