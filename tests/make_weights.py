@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from roadseg import backend, data, kitti, metrics, models, recipes, scenes, storage, training
+from roadseg import backend, data, kitti, metrics, models, recipes, runs, scenes, storage, training
 
 TARGET = Path(__file__).parent.parent / "roadseg" / "weights" / "scenes"
 SIZE, SEED, STREETS, GROUP = (256, 256), 1, 300, 4  # of each category; as many neighbors share a street
-RECIPE = recipes.get_recipe(
+FIRST = recipes.get_recipe(  # most epochs at half the resolution, which takes a third of the time
     "fast",
     name="scenes",
     epochs=12,
@@ -29,6 +29,9 @@ RECIPE = recipes.get_recipe(
     progressive_resizing=5 / 6,
     color_jitter=1.0,
     camera_jitter=0.5,
+)
+SECOND = recipes.get_recipe(  # goes on with what the first has written
+    FIRST, name="scenes-full", start="scenes", epochs=2, progressive_resizing=0.0, learning_rate=6e-3
 )
 LIMITS = (
     "Learned from rendered scenes alone: streets of a German town by day, in dry weather, from a car. On real photos "
@@ -63,38 +66,39 @@ def scores(model, roads: data.RoadData) -> dict[str, float]:
     return rows | {"threshold": round(found["all"]["threshold"], 2), "f1_at_half": round(found["all"]["f1"], 4)}
 
 
-def main() -> None:
-    roads = rendered()
-    fast = backend.fast_precision() is not None
-    run = training.train(
-        "unet",
-        RECIPE,
-        roads,
-        split="blocks",
-        seed=0,
-        mixed_precision=fast,
-        out=storage.project_root() / "build" / "weights",
-    )
+def write(run, real: data.RoadData | None) -> None:
+    """Write the weights of a run and their card."""
     model = run.model()
     TARGET.parent.mkdir(exist_ok=True)
     with storage.atomic_write(TARGET.with_suffix(".npz")) as file:
         np.savez(file, **{weight.path: weight.numpy().astype(np.float16) for weight in model.weights})
     card = {
-        "sha256": hashlib.sha256(TARGET.with_suffix(".npz").read_bytes()).hexdigest(),
+        "sha256": runs.digest(TARGET.with_suffix(".npz")),
         "parameters": model.count_params(),
         "made by": "python tests/make_weights.py",
         "learned from": f"{run.settings['train_count']} rendered scenes, no real image",
-        "recipe": run.settings["recipe"],
+        "last recipe": run.settings["recipe"],
         "versions": run.settings["versions"],
         "limits": LIMITS,
     }
-    storage_path = TARGET.with_suffix(".json")
-    storage_path.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    if folder := os.environ.get("ROADSEG_KITTI"):
-        real = data.load(Path(folder) / "half")
+    runs.write_json(TARGET.with_suffix(".json"), card)
+    if real is not None:
         card["real images"] = {"count": len(real), **scores(models.unet(weights="scenes"), real)}
-        storage_path.write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    print(json.dumps(card, indent=1))
+        runs.write_json(TARGET.with_suffix(".json"), card)
+    print(json.dumps(card, indent=1), flush=True)
+
+
+def main() -> None:
+    roads, folder, mixed = (
+        rendered(),
+        storage.project_root() / "build" / "weights",
+        backend.fast_precision() is not None,
+    )
+    kitti_folder = os.environ.get("ROADSEG_KITTI")
+    real = data.load(Path(kitti_folder) / "half") if kitti_folder else None
+    for recipe in (FIRST, SECOND):
+        run = training.train("unet", recipe, roads, split="blocks", seed=0, mixed_precision=mixed, out=folder)
+        write(run, real)
 
 
 if __name__ == "__main__":
