@@ -15,9 +15,8 @@ trace          what a network computes, as rows of plain data
 architecture   names what differs from the U-Net, by its catalog `unet_mistakes`, which `sketch` reads
 network        judges a network
 answers        numbers and choices
-tasks          the exercises without points: scores, mean mask, loop over epochs
+exercises      the exercises without points
 grading        points
-further        notebook 04's tasks, which carry none
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ if TYPE_CHECKING:
 _HOME = {
     "Result": "result",
     "answer": "answers",
-    "iou_and_f1": "tasks",
-    "mean_mask": "tasks",
-    "own_network": "tasks",
+    "iou_and_f1": "exercises",
+    "mean_mask": "exercises",
+    "own_network": "network",
     "points": "grading",
-    "random_flip": "further",
-    "soft_dice": "further",
-    "warmup_cosine": "further",
+    "random_flip": "exercises",
+    "soft_dice": "exercises",
+    "warmup_cosine": "exercises",
     "train_step": "steps",
-    "training_loop": "tasks",
+    "training_loop": "exercises",
     "val_step": "steps",
     "unet": "network",
 }

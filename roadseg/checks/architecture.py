@@ -233,6 +233,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
     sources = [SIDE if term.source == IMAGE else rows[term.source].size[0] for term in row.terms]
     side = min((size // 2 if term.change == POOLED else size for size, term in zip(sources, row.terms)), default=0)
     known = row.merged in ("", "join", "add") and UNKNOWN not in [term.change for term in row.terms]
+    pooled = [term.change for term in row.terms] == [POOLED] and IMAGE < row.terms[0].source < number - 1
     plain, transposed = row.kind == "convolution", row.kind == "transposed"
     causes = {
         "channels_first": row.channels_first,
@@ -243,6 +244,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
         "dilated_convolution": row.dilated,
         "padded_twice": plain and known and row.stride == (1, 1) and row.size[0] > side,
         "padding_valid": plain and known and row.size[0] < -(-side // row.stride[0]),
+        "pooled_another_level": plain and pooled and rows[number - 1].size < rows[row.terms[0].source].size,
         "strided_convolution": plain and row.stride != (1, 1),
         "head_transposed": transposed and row.channels == 1,
         "transposed_stride": transposed and row.stride != (2, 2),

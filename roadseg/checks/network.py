@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from roadseg import models
+from roadseg import models, training
 from roadseg.backend import keras, tf
 from roadseg.checks.architecture import advice, differences, facts, named, number, right_count, wrong_anywhere
 from roadseg.checks.probe import SEED, Failure, aside, failure
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
 from roadseg.checks.trace import Recorder, Row, noise, randomized
+from roadseg.errors import OptionError
 from roadseg.runs import code_of
 
 NAME, TITLE = "build_unet", "Task 4, the U-Net"
@@ -96,6 +97,21 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     return Result(NAME, TITLE, False, cause, message, look, tuple(words["hints"]), found, models.unet)
 
 
+def own_network(task: Result) -> dict[str, Callable | None]:
+    """The network for `training.train`: the student's own where its check passed, otherwise the reference. Says which.
+
+    A right network is not used either where its layers are in another order than the package's, so that what later
+    notebooks do with its weights would not fit."""
+    own, why = task.passed, task.verdict
+    if own:
+        try:
+            training.package_weights(task.function(), models.unet())
+        except OptionError as error:
+            own, why = False, str(error)
+    print(f"{task.name}: {'your own' if own else f'the reference solution ({why})'}")
+    return {"network": task.function if own else None}
+
+
 def aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]:
     """The verdict on a network, aspect by aspect, and what was seen of it."""
     drawn = random.getstate()  # building draws random numbers
@@ -147,10 +163,8 @@ def _measured(seen: Seen) -> Iterator[str]:
     """What is measured to be wrong, whatever the reason, a sentence each."""
     if seen.output and seen.output != OUTPUT_SHAPE:
         yield f"Its output has shape {(None, *seen.output)}, not {(None, *OUTPUT_SHAPE)}."
-    wanted = right_count()
-    if seen.output and seen.count != wanted:
-        amount = f"{abs(seen.count - wanted):,} too {'many' if seen.count > wanted else 'few'}"
-        yield f"It has {seen.count:,} trainable parameters, {amount}."
+    if seen.output and seen.count != right_count():
+        yield f"It has {seen.count:,} trainable parameters, too {'many' if seen.count > right_count() else 'few'}."
 
 
 # --- observing -------------------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ class Result:
         """Says that the reference solution is used; empty where it is not."""
         if self.passed or self.function is None:
             return ""
-        return f"Until it is right, the reference solution `{self.function.__name__}` is used."
+        return f"Until it is right, a reference solution of `{self.name}` is used."
 
     def _card(self) -> str:
         color, sign = (OPEN, "\u25cb") if self.cause == NOT_WRITTEN else MARKS[self.passed]

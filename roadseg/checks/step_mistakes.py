@@ -177,6 +177,11 @@ TRAINING: dict[str, list[tuple]] = {
     ],
     "update": [
         ("tape_used_up", (GRADIENTS, GRADIENTS + GRADIENTS)),
+        (
+            "tape_used_up",
+            (GRADIENTS, f"    for weight in {WEIGHTS}:\n        gradient = tape.gradient(loss, weight)\n"),
+            (APPLY, "        optimizer.apply_gradients([(gradient, weight)])\n"),
+        ),
         ("tape_arguments_swapped", ("(loss, model.trainable_variables)", "(model.trainable_variables, loss)")),
         ("gradients_of_other_things", ("(loss, model.trainable_variables)", "(loss, image)")),
         ("gradients_of_other_things", ("(loss, model.trainable_variables)", "(loss, model)")),
@@ -206,6 +211,7 @@ TRAINING: dict[str, list[tuple]] = {
         ("gradient_of_no_tensor", (TARGET, "tape.gradient(running_loss.result()")),
         ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
         ("gradients_not_applied", (APPLY, "")),
+        ("returns_early", (LOSS_LINE, LOSS_LINE + "    " + RETURN)),
         ("optimizer_not_used", (APPLY, "    keras.optimizers.SGD(0.1)" + APPLY.removeprefix("    optimizer"))),
         (
             "optimizer_not_used",

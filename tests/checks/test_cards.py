@@ -51,7 +51,7 @@ class Reader(html.parser.HTMLParser):
 def test_what_is_wrong_comes_first_and_what_is_right_last():
     card = result()
     for text in (repr(card), Reader(card._repr_mimebundle_()["text/html"]).text):
-        parts = ("not right yet", "apply_gradients", "the line after", "own_step", "loss")
+        parts = ("not right yet", "apply_gradients", "the line after", "train_step", "loss")
         assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
 
 
@@ -67,7 +67,7 @@ def test_each_verdict_has_its_words_and_its_color(changes, verdict, color):
     card = result(**changes)
     assert (card.verdict, bool(card)) == (verdict, verdict == "right")
     assert f"border-left:4px solid {color}" in card._repr_mimebundle_()["text/html"]
-    assert ("own_step" in repr(card)) == (verdict != "right")
+    assert ("train_step" in repr(card)) == (verdict != "right")
 
 
 def test_the_notebook_keeps_the_verdict_and_hints_open_one_at_a_time():

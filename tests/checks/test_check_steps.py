@@ -138,6 +138,11 @@ WRONG_TRAINING = [
     ("calls_keras_loop", only(TRAIN, "    model.compile(optimizer, loss_fn)\n    model.train_on_batch(image, mask)\n")),
     ("mask_as_image", ("model(image", "model(mask")),
     ("tape_used_up", after(GRADIENTS, GRADIENTS)),
+    (
+        "tape_used_up",
+        (GRADIENTS, "    for each in model.trainable_variables:\n        grad = tape.gradient(loss, each)\n"),
+        (APPLY, "        optimizer.apply_gradients([(grad, each)])\n"),
+    ),
     ("accuracy_needs_both", (CALL_ACCURACY, "update_state(tf.reduce_mean(tf.abs(mask - probability)))")),
     ("raises_error", (CALL_LOSS, "los_fn(mask, probability)")),
     ("raises_error", (APPLY, "    optimizer.minimize(loss, model.trainable_variables)\n")),
@@ -190,6 +195,7 @@ WRONG_TRAINING = [
     ("model_frozen", before(TAPE, "    model.trainable = False\n")),
     ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
     ("gradients_not_applied", (APPLY, "")),
+    ("returns_early", after(LOSS, "        return probability\n")),
     ("optimizer_not_used", before(APPLY, "    optimizer = keras.optimizers.SGD(0.1)\n")),
     (
         "optimizer_not_used",

@@ -22,7 +22,7 @@ REFERENCE_CODE = (  # stays readable
     "roadseg/models.py",
     "roadseg/checks/step_mistakes.py",
     "roadseg/checks/unet_mistakes.py",
-    "roadseg/checks/tasks.py",
+    "roadseg/checks/exercises.py",
 )
 HELP = """
 import sys

@@ -1,0 +1,533 @@
+"""The exercises without points: IoU and F1, the mean mask, the loop over epochs; random flip, soft Dice, warm-up.
+
+Each check runs the student's function on cases with known results. What is wrong is named by imitation: by the first
+wrong version, as students write them, that gives the same. To name another mistake, add it to the exercise's versions.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any
+
+import numpy as np
+
+from roadseg.backend import keras, tf
+from roadseg.checks.probe import attempt
+from roadseg.checks.result import NOT_WRITTEN, Result
+
+Version = tuple[str | None, str, Callable]  # cause, message, function
+
+
+class Unfit(Exception):
+    """What a function returns is not of the kind that the exercise asks for."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """What a function is checked by.
+
+    name, title : of the card; found : what is said of a right function.
+    run : calls a function and gives its results, an array of numbers for each case; all None where nothing is written.
+    versions : the reference solution, whose cause is None, then wrong ones.
+    tolerance : so much numbers may differ.
+    """
+
+    name: str
+    title: str
+    found: str
+    run: Callable[[Callable], list]
+    versions: Sequence[Version]
+    tolerance: float = 1e-5
+
+    def result(self, function: Any, cause: str | None = None, message: str = "") -> Result:
+        """The card for a function, right where there is no cause."""
+        used = self.versions[0][-1] if cause else function
+        return Result(self.name, self.title, cause is None, cause, message or self.found, function=used)
+
+    @np.errstate(all="ignore")
+    def check(self, function: Any) -> Result:
+        """Compare what `run` gives for a function with what it gives for each version."""
+        if not callable(function):
+            message = f"`{self.name}` is not a function: run the cell that defines it."
+            return self.result(function, "not_a_function", message)
+        with redirect_stdout(io.StringIO()):
+            given, failure = attempt(lambda: self.run(function))
+        if failure:
+            unfit = failure.kind == Unfit.__name__
+            message = failure.text if unfit else f"It stops with `{failure}`."
+            return self.result(function, "unfit" if unfit else "raises_error", message)
+        if all(each is None for each in given):
+            return self.result(function, NOT_WRITTEN, "Write it in the cell above, then run both cells.")
+        for cause, message, version in self.versions:
+            if all(map(self._alike, given, self.run(version))):
+                return self.result(function, cause, message)
+        pairs = zip(given, self.run(self.versions[0][-1]))
+        return self.result(function, "differs", _difference(*next(pair for pair in pairs if not self._alike(*pair))))
+
+    def _alike(self, one: Any, two: Any) -> bool:
+        one, two = _numbers(one), _numbers(two)
+        return one is not None and one.shape == two.shape and np.allclose(one, two, rtol=1e-4, atol=self.tolerance)
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """A value as an array; None for lists of unequal lengths, words, None."""
+    return attempt(lambda: np.asarray(value, float))[0]
+
+
+def _difference(found: Any, right: Any) -> str:
+    """The largest difference from what is right, in words."""
+    one, two = _numbers(found), _numbers(right)
+    if one is None:
+        return f"It gives something of type `{type(found).__name__}`; expected {'numbers' if two.ndim else 'a number'}."
+    if one.shape != two.shape:
+        return f"It gives an array of shape {one.shape}; expected {two.shape}."
+    place = (
+        np.unravel_index(np.nanargmax(np.abs(one - two)), two.shape)
+        if np.isfinite(one - two).any()
+        else (0,) * two.ndim
+    )
+    where = f" at {[int(i) for i in place]}" if place else ""
+    return f"It gives {one[place]:.4g}{where}, where {two[place]:.4g} is right."
+
+
+# --- IoU and F1, the mean mask ---------------------------------------------------------------------------------------
+
+
+def iou_and_f1(function: Callable) -> Result:
+    """Check a function of two masks, bool arrays of one shape (predicted, truth), that returns (IoU, F1)."""
+    return SCORES.check(function)
+
+
+def _run_scores(function: Callable) -> list:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((2, 8, 8), bool)
+    truth[0, 4:], truth[1, 6:, 2:5] = True, True  # of unequal size: an average over images is another number
+    pairs = [(truth ^ (rng.random(truth.shape) < 0.2), truth), (truth, truth), (~truth, truth)]
+    return [function(predicted.copy(), true.copy()) for predicted, true in pairs]
+
+
+def _scores(iou: Callable, f1: Callable) -> Callable:
+    """A version that counts, and then divides in its own way."""
+
+    def version(predicted, truth):
+        counts = [(predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()]
+        return iou(*counts), f1(*counts)
+
+    return version
+
+
+def _iou(tp, fp, fn):
+    return tp / (tp + fp + fn)
+
+
+def _f1(tp, fp, fn):
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+SCORES = Exercise(
+    "iou_and_f1",
+    "Exercise, IoU and F1",
+    "Both agree with the counts on three pairs of masks, pixels of all images together.",
+    _run_scores,
+    [
+        (None, "", _scores(_iou, _f1)),
+        ("exchanged", "The two are exchanged: return IoU first, then F1.", _scores(_f1, _iou)),
+        ("accuracy", "The first is accuracy, the fraction of pixels that are equal: IoU leaves the true negatives out.",
+         lambda predicted, truth: ((predicted == truth).mean(), _scores(_iou, _f1)(predicted, truth)[1])),
+        ("union_too_large", "The union counts the intersection twice: it is TP + FP + FN, the pixels that are road in "
+         "one mask or both.", _scores(lambda tp, fp, fn: tp / (2 * tp + fp + fn), _f1)),
+        ("precision", "The first is precision: the missed road, FN, belongs in the union.",
+         _scores(lambda tp, fp, fn: tp / (tp + fp), _f1)),
+        ("recall", "The first is recall: the false road, FP, belongs in the union.",
+         _scores(lambda tp, fp, fn: tp / (tp + fn), _f1)),
+        ("factor_missing", "F1 is half of what it should be: TP stands twice in its numerator, too.",
+         _scores(_iou, lambda tp, fp, fn: tp / (2 * tp + fp + fn))),
+        ("iou_twice", "Both are IoU: in F1, TP counts twice, above and below.", _scores(_iou, _iou)),
+        ("percent", "These are percentages: both scores are fractions, from 0 to 1.",
+         lambda predicted, truth: 100 * np.array(_scores(_iou, _f1)(predicted, truth))),
+        ("mean_over_images", "These are means over the images: count the pixels of all images first, then divide.",
+         lambda predicted, truth: np.mean([_scores(_iou, _f1)(*pair) for pair in zip(predicted, truth)], axis=0)),
+    ],
+)  # fmt: skip
+
+
+def mean_mask(function: Callable) -> Result:
+    """Check a function of training masks, bool (N, H, W), that returns the fraction of road at each pixel, (H, W)."""
+    return MEANS.check(function)
+
+
+MEANS = Exercise(
+    "mean_mask",
+    "Exercise, the mean mask",
+    "It gives the fraction of the masks in which each pixel is road.",
+    lambda function: [function(np.random.default_rng(0).random((5, 4, 6)) < np.linspace(0.1, 0.9, 6))],
+    [
+        (None, "", lambda masks: masks.mean(axis=0)),
+        ("one_number", "This is one number, the fraction of road in all masks: average over the images alone, axis 0.",
+         lambda masks: masks.mean()),
+        ("by_image", "This is one number for each image: average over the images, axis 0, and keep the pixels.",
+         lambda masks: masks.mean(axis=(1, 2))),
+        ("rows_averaged", "This averages over the rows: the images are axis 0.", lambda masks: masks.mean(axis=1)),
+        ("columns_averaged", "This averages over the columns: the images are axis 0.",
+         lambda masks: masks.mean(axis=2)),
+        ("sum", "This is the number of masks with road at each pixel: divide by how many masks there are.",
+         lambda masks: masks.sum(axis=0)),
+        ("rounded", "This is 0 or 1 at each pixel: return the fraction itself, which is a probability.",
+         lambda masks: masks.mean(axis=0) >= 0.5),
+    ],
+)  # fmt: skip
+
+
+# --- the loop over epochs --------------------------------------------------------------------------------------------
+
+EPOCHS, TRAIN_BATCHES, VALIDATION_BATCHES = 3, 3, 2  # of the case for the loop
+HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
+LOOP_DIFFERS = (
+    "Its history, or what it gives to the steps, is not that of the reference loop. Look at the order of the two "
+    "parts, at their batches, and whether both steps get the model, the loss and the optimizer that the loop was given."
+)
+
+
+def training_loop(function: Callable) -> Result:
+    """Check a loop over epochs, called as `train_loop(model, train_batches, val_batches, epochs, train_step=...,
+    val_step=..., loss_fn=..., optimizer=...)`, that returns the history: under each name of HISTORY a list with an
+    entry for each epoch."""
+    result = LOOPS.check(function)
+    return LOOPS.result(function, "differs", LOOP_DIFFERS) if result.cause == "differs" else result
+
+
+def _run_loop(loop: Callable) -> list:
+    """What a loop returns and does, in one row of numbers.
+
+    Batches are numbers. The steps note what they get; the loss of a batch is its number, and grows with every training
+    step, so that each mean tells which batches it is of. The accuracy tells, too."""
+    events = []  # of each step: whether it trains, its batch, whether model, loss and optimizer are those given
+    model, loss, adam = object(), object(), object()
+
+    def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
+        return step(True, model, image, mask, loss_fn, optimizer, running_loss, running_accuracy)
+
+    def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
+        return step(False, model, image, mask, loss_fn, adam, running_loss, running_accuracy)
+
+    def step(training, *given):
+        number = float(np.ravel(given[1])[0])
+        events.append((training, number, given[0] is model and given[3] is loss and given[4] is adam))
+        given[5].update_state(number + 0.1 * sum(event[0] for event in events))
+        given[6].update_state(given[2], np.ones_like(given[2]))
+        return np.ones_like(given[2])
+
+    batches = []
+    for number in range(TRAIN_BATCHES + VALIDATION_BATCHES):  # in its mask, the first pixels are road
+        mask = (np.arange(4) < number).astype(np.float32).reshape(1, 1, 4, 1)
+        batches.append((np.full((1, 1, 4, 3), number, np.float32), mask))
+    steps = {"train_step": train_step, "val_step": val_step, "loss_fn": loss, "optimizer": adam}
+    history = loop(model, batches[:TRAIN_BATCHES], batches[TRAIN_BATCHES:], EPOCHS, **steps)
+    if history is None and not events:
+        return [None]
+    if not isinstance(history, dict) or set(HISTORY) - set(history):
+        raise Unfit(f"It should return a dictionary with the entries {', '.join(HISTORY)}.")
+    rows = [value for name in HISTORY for value in (len(history[name]), *map(float, history[name]))]
+    return [rows + [float(value) for event in events for value in event]]
+
+
+def _loop(wrong: str = "") -> Callable:
+    """The loop, with one thing wrong in it."""
+
+    def train_loop(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
+        running = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
+        history = {name: [] for name in HISTORY}
+
+        def reset():
+            for metric in running.values():
+                metric.reset_state()
+
+        def note(prefix):
+            for name, metric in zip(HISTORY[:2], running.values()):
+                history[prefix + name].append(float(metric.result()))
+
+        def train():
+            for image, mask in train_batches:
+                train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
+                if wrong == "entry_for_each_batch":
+                    note("")
+                if wrong == "first_batch_only":
+                    break
+            if wrong != "entry_for_each_batch":
+                note("")
+
+        def validate():
+            for image, mask in train_batches if wrong == "validates_on_training" else val_batches:
+                if wrong == "learns_in_validation":
+                    train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
+                else:
+                    val_step(model, image, mask, loss_fn=loss_fn, **running)
+            note("val_")
+
+        parts = [train, validate]
+        if wrong == "validates_first":
+            parts.reverse()
+        if wrong == "no_validation":
+            parts.remove(validate)
+        for _ in range({"one_epoch": 1, "one_epoch_missing": epochs - 1}.get(wrong, epochs)):
+            for part in parts:
+                unreset = {"never_reset": parts, "not_before_training": [train], "not_before_validation": [validate]}
+                if part not in unreset.get(wrong, []):
+                    reset()
+                part()
+        return history
+
+    return train_loop
+
+
+LOOPS = Exercise(
+    "train_loop",
+    "Exercise, the loop over epochs",
+    "Every epoch trains on all batches, then validates, and its four means are those of that epoch alone.",
+    _run_loop,
+    [(None, "", _loop()), *((cause, message, _loop(cause)) for cause, message in (
+        ("never_reset", "The metrics are never reset: each entry is the mean of all batches since the start. Call "
+         "`reset_state()` of both before training and before validation."),
+        ("not_before_validation", "Validation continues with the metrics of training: reset both before it, too."),
+        ("not_before_training", "Training continues with the metrics of the last validation: reset both at the start "
+         "of each epoch, too."),
+        ("first_batch_only", "Each epoch trains on the first batch alone: an epoch is all of them."),
+        ("entry_for_each_batch", "The history has an entry for each batch: append after the loop over the batches."),
+        ("validates_first", "Validation comes before training: it should measure what the epoch reached."),
+        ("validates_on_training", "The validation step gets the training batches: it needs those for validation."),
+        ("learns_in_validation", "The validation batches go to the training step: the model learns what it is measured "
+         "on. Use the validation step."),
+        ("no_validation", "Nothing is validated: after training, run the validation step on all validation batches."),
+        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times."),
+        ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times."),
+    ))],
+)  # fmt: skip
+
+
+# --- random flip -----------------------------------------------------------------------------------------------------
+
+SAMPLES = 64  # enough that a fair draw gives fewer than 12 or more than 52 flips once in a million checks
+FAIR = range(12, 53)
+
+
+def flip_together(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirror one sample, image (H, W, 3) and mask (H, W, 1), left to right with probability one half."""
+    flip = tf.random.uniform([]) < 0.5
+    return tuple(tf.where(flip, tf.reverse(part, [1]), part) for part in (image, mask))
+
+
+def random_flip(function: Callable) -> Result:
+    """Check `random_flip(image, mask)`, called on single samples and in `Dataset.map`."""
+    result = FLIPS.check(function)
+    if result.cause == "differs":
+        return FLIPS.result(function, "differs", "A sample becomes neither what it was nor its mirror image.")
+    if result and any(int(SAMPLES * share[5]) not in FAIR for share in _flipped(function)):
+        return FLIPS.result(function, "unfair", "Far more, or far fewer, than one half of the samples are mirrored.")
+    return result
+
+
+def _run_flip(function: Callable) -> list:
+    """Which of the sixteen outcomes occur, called directly and in `Dataset.map`; -1 where only there it is always the
+    same one."""
+    shares = _flipped(function)
+    if shares[0] is None:
+        return shares
+    eager, mapped = ((share > 0).astype(int) for share in shares)
+    return [eager, -np.ones(16) if mapped.sum() == 1 < eager.sum() else mapped]
+
+
+def _flipped(function: Callable) -> list:
+    """The share of each outcome, called directly and in `Dataset.map`, the image's kind before the mask's. The kinds
+    are: the same, mirrored, upside down, something else."""
+    rng = np.random.default_rng(0)
+    images = rng.random((SAMPLES, 4, 6, 3), np.float32)
+    masks = rng.integers(0, 2, (SAMPLES, 4, 6, 1)).astype(np.float32)
+    samples = tf.data.Dataset.from_tensor_slices((images, masks))
+    eager = [function(*sample) for sample in samples]
+    if all(pair is None for pair in eager):
+        return [None]
+    if any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in eager):
+        raise Unfit("It should return two things, the image and the mask.")
+
+    def kind(old: np.ndarray, new: tf.Tensor) -> int:
+        known = (old, old[:, ::-1], old[::-1])
+        return next((i for i, each in enumerate(known) if np.array_equal(each, new)), 3)
+
+    def shares(outcomes: list) -> np.ndarray:
+        kinds = [4 * kind(*one) + kind(*two) for one, two in (zip(*pair) for pair in zip(zip(images, masks), outcomes))]
+        return np.bincount(kinds, minlength=16) / SAMPLES
+
+    return [shares(eager), shares(list(samples.map(function)))]
+
+
+FLIPS = Exercise(
+    "random_flip",
+    "Exercise, random flip",
+    "Image and mask are mirrored together, about every second time, and in `Dataset.map`, too.",
+    _run_flip,
+    [
+        (None, "", flip_together),
+        ("mask_left", "The image is mirrored and its mask is not: the road is then on the wrong side.",
+         lambda image, mask: (flip_together(image, mask)[0], mask)),
+        ("image_left", "The mask is mirrored and its image is not.",
+         lambda image, mask: (image, flip_together(image, mask)[1])),
+        ("two_draws", "Image and mask each have a random draw of their own, so they agree half of the time. Draw once, "
+         "use twice.", lambda image, mask: (flip_together(image, mask)[0], flip_together(image, mask)[1])),
+        ("upside_down", "The sample is turned upside down. Axis 0 is the height, axis 1 the width: mirror a street in "
+         "its width.", lambda *parts: [tf.image.random_flip_up_down(tf.concat(parts, -1))[..., i:j]
+                                       for i, j in ((0, 3), (3, 4))]),
+        ("always", "Every sample is mirrored; it should be about one half of them.",
+         lambda *parts: [tf.reverse(part, [1]) for part in parts]),
+        ("never", "No sample is mirrored; it should be about one half of them.", lambda image, mask: (image, mask)),
+        ("drawn_once", "Called directly it draws anew for each sample, but in `Dataset.map` all samples get the same: "
+         "`map` runs Python code once, while it builds the graph. Draw with `tf.random.uniform`.",
+         lambda *parts: [tf.reverse(part, [1]) for part in parts] if random.random() < 0.5 else parts),
+    ],
+)  # fmt: skip
+
+
+# --- soft Dice -------------------------------------------------------------------------------------------------------
+
+
+def dice_loss(mask: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
+    """1 - 2 sum(mask x probability) / (sum(mask) + sum(probability)), for each image, then the mean: float32 ()."""
+    return tf.reduce_mean(keras.losses.dice(mask, probability, axis=(1, 2, 3)))
+
+
+def soft_dice(function: Callable) -> Result:
+    """Check `soft_dice(mask, probability)`: its value, its gradient, and images without any road."""
+    result = DICE.check(function)
+    if not result:
+        return result
+    mask, probability = _dice_case()
+    with tf.GradientTape() as tape:
+        tape.watch(probability)
+        loss, failure = attempt(lambda: tf.convert_to_tensor(function(mask, probability)))
+    if failure or tape.gradient(loss, probability) is None:
+        message = "The value is right, but has no gradient: compute with `tf` or `keras.ops`."
+        return DICE.result(function, "no_gradient", message)
+    empty, failure = attempt(lambda: float(function(0 * mask, 0 * probability)))
+    if failure or not np.isfinite(empty):
+        message = "Without any road it is 0 / 0, NaN: add a small number to both sums."
+        return DICE.result(function, "empty", message)
+    return result
+
+
+def _dice_case() -> tuple[tf.Tensor, tf.Tensor]:
+    """Three images with little, some and much road, and a prediction."""
+    rng = np.random.default_rng(0)
+    mask = rng.random((3, 48, 48, 1)) < np.array([0.2, 0.5, 0.9]).reshape(3, 1, 1, 1)
+    probability = (0.6 * mask + 0.4 * rng.random(mask.shape)) ** 2
+    return tf.constant(mask, tf.float32), tf.constant(probability, tf.float32)
+
+
+def _run_dice(function: Callable) -> list:
+    value = function(*_dice_case())
+    if np.shape(value) != ():
+        raise Unfit(f"It returns an array of shape {np.shape(value)}: take the mean over images.")
+    return [value]
+
+
+def _sums(mask: tf.Tensor, probability: tf.Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> tuple[tf.Tensor, ...]:
+    return tuple(tf.reduce_sum(part, axes) for part in (mask * probability, mask, probability))
+
+
+def _dice_of(both, one, other):
+    return tf.reduce_mean(1 - 2 * both / (one + other))
+
+
+DICE = Exercise(
+    "soft_dice",
+    "Exercise, soft Dice",
+    "It is 0 for a perfect prediction, has a gradient, and bears images without road.",
+    _run_dice,
+    [
+        (None, "", dice_loss),
+        ("score", "That is the Dice score, which is 1 for a perfect prediction. A loss has to fall: 1 minus the score.",
+         lambda mask, p: 1 - _dice_of(*_sums(mask, p))),
+        ("no_two", "The 2 is missing: a perfect prediction should have the loss 0, and has one half.",
+         lambda mask, p: tf.reduce_mean(1 - (s := _sums(mask, p))[0] / (s[1] + s[2]))),
+        ("iou", "That is the soft IoU (Jaccard) loss: it divides by the union. Dice divides twice the overlap by the "
+         "two sums.", lambda mask, p: tf.reduce_mean(1 - (s := _sums(mask, p))[0] / (s[1] + s[2] - s[0]))),
+        ("squares", "The sums below are of squares, as in V-Net. That is a good loss, too; here it is the plain sums.",
+         lambda mask, p: _dice_of(_sums(mask, p)[0], *_sums(mask**2, p**2)[1:])),
+        ("whole_batch", "The sums run over the whole batch. Sum over each image, axes 1 to 3, then take the mean over "
+         "images.", lambda mask, p: _dice_of(*_sums(mask, p, (0, 1, 2, 3)))),
+        ("mean_of_sums", "The images' losses are summed; take their mean, so that the loss does not depend on the "
+         "batch size.", lambda mask, p: tf.reduce_sum(1 - 2 * (s := _sums(mask, p))[0] / (s[1] + s[2]))),
+        ("thresholded", "The probabilities are compared with a threshold first. That has no gradient: use them as they "
+         "are.", lambda mask, p: _dice_of(*_sums(mask, tf.cast(p >= 0.5, tf.float32)))),
+    ],
+    tolerance=2e-3,  # what a smoothing term of 1 in both sums changes on these images
+)  # fmt: skip
+
+
+# --- warm-up and cosine ----------------------------------------------------------------------------------------------
+
+PEAK, WARMUP, TOTAL = 0.02, 10, 110  # of the schedule that is tried
+
+
+def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
+    """The learning rate: linear from 0 to `peak` in `warmup` steps, then along half a cosine to 0 at `total`."""
+    falling = peak * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
+    return peak * step / warmup if step < warmup else falling
+
+
+def warmup_cosine(function: Callable) -> Result:
+    """Check `warmup_cosine(step, peak, warmup, total)` at every step of a short training run."""
+    return SCHEDULES.check(function)
+
+
+def _run_schedule(function: Callable) -> list:
+    rates = [function(step, PEAK, WARMUP, TOTAL) for step in range(TOTAL)]
+    if rates[0] is None:
+        return [None]
+    if any(np.shape(rate) != () for rate in rates):
+        raise Unfit("It should return one number for each step.")
+    return [rates]
+
+
+def _after_warmup(shape: Callable[[float], float], *, from_start: bool = False) -> Callable:
+    """A schedule with a right warm-up and another shape after it, a function of the fraction of time from 0 to 1."""
+
+    def schedule(step: int, peak: float, warmup: int, total: int) -> float:
+        falling = peak * shape(step / total if from_start else (step - warmup) / (total - warmup))
+        return peak * step / warmup if step < warmup else falling
+
+    return schedule
+
+
+def _from_one(schedule: Callable) -> Callable:
+    """The same schedule by somebody who counts the steps from 1."""
+    return lambda step, *rest: schedule(step + 1, *rest)
+
+
+SCHEDULES = Exercise(
+    "warmup_cosine",
+    "Exercise, warm-up and cosine",
+    "It rises to the peak in a line and falls along half a cosine to zero.",
+    _run_schedule,
+    [(cause, message, version) for cause, message, schedule in (
+        (None, "", cosine_schedule),
+        ("no_warmup", "There is no warm-up: the rate begins at its peak.",
+         lambda step, peak, warmup, total: cosine_schedule(step, peak, 0, total)),
+        ("constant_warmup", "In the warm-up the rate is constant at its peak; it should rise in a line from 0.",
+         lambda step, peak, warmup, total: peak if step < warmup else cosine_schedule(step, peak, warmup, total)),
+        ("jump", "The cosine counts from step 0, so the rate jumps at the end of the warm-up. Count from there.",
+         _after_warmup(lambda t: (1 + cos(pi * t)) / 2, from_start=True)),
+        ("whole_wave", "The rate rises again to its peak: that is a whole wave. Half of one, from 0 to pi, falls only.",
+         _after_warmup(lambda t: (1 + cos(2 * pi * t)) / 2)),
+        ("not_halved", "After the warm-up the rate is twice the peak: 1 + cos runs from 2 to 0, so halve it.",
+         _after_warmup(lambda t: 1 + cos(pi * t))),
+        ("negative", "The rate becomes negative: cos runs from 1 to -1. (1 + cos) / 2 runs from 1 to 0.",
+         _after_warmup(lambda t: cos(pi * t))),
+        ("line", "After the warm-up the rate falls in a line, not along a cosine.", _after_warmup(lambda t: 1 - t)),
+        ("warmup_only", "After the warm-up the rate stays at its peak; it should fall.", _after_warmup(lambda t: 1.0)),
+    ) for version in (schedule, _from_one(schedule))],
+    tolerance=PEAK / 500,
+)  # fmt: skip

@@ -1,0 +1,157 @@
+"""The exercises without points: right versions in several styles, every wrong one named, and what is not a function."""
+
+import math
+
+import numpy as np
+import pytest
+
+from roadseg import checks
+from roadseg.backend import keras, tf
+from roadseg.checks import exercises
+
+EXERCISES = {
+    **{"iou_and_f1": exercises.SCORES, "mean_mask": exercises.MEANS, "training_loop": exercises.LOOPS},
+    **{"random_flip": exercises.FLIPS, "soft_dice": exercises.DICE, "warmup_cosine": exercises.SCHEDULES},
+}
+WRONG = [(name, *version) for name, exercise in EXERCISES.items() for version in exercise.versions if version[0]]
+IMAGE = (1, 2, 3)  # the axes of one image in a batch
+
+
+@pytest.mark.parametrize("name, cause, message, version", WRONG, ids=[f"{name}-{cause}" for name, cause, *_ in WRONG])
+def test_every_wrong_version_is_named(name, cause, message, version):
+    result = getattr(checks, name)(version)
+    assert (result.passed, result.cause, result.message) == (False, cause, message)
+    assert result.function is EXERCISES[name].versions[0][-1]
+
+
+def scores_of_arrays(predicted, truth):
+    both, either = np.logical_and(predicted, truth).sum(), np.logical_or(predicted, truth).sum()
+    return np.array([both / either, 2 * both / (predicted.sum() + truth.sum())])
+
+
+def loop_by_fresh_metrics(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
+    history = {name: np.zeros(epochs) for name in exercises.HISTORY}
+    for epoch in range(epochs):
+        print("epoch", epoch)
+        for prefix, batches in (("", train_batches), ("val_", val_batches)):
+            metrics = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
+            for image, mask in batches:
+                if prefix:
+                    val_step(model, image, mask, loss_fn=loss_fn, **metrics)
+                else:
+                    train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **metrics)
+            history[f"{prefix}loss"][epoch] = metrics["running_loss"].result()
+            history[f"{prefix}accuracy"][epoch] = metrics["running_accuracy"].result()
+    return history
+
+
+def flip_if(draw, image, mask, axis=1):
+    return tuple(tf.where(draw < 0.5, tf.reverse(part, [axis]), part) for part in (image, mask))
+
+
+def flip_by_autograph(image, mask):
+    if tf.random.uniform(()) > 0.5:
+        image, mask = tf.image.flip_left_right(image), tf.image.flip_left_right(mask)
+    return image, mask
+
+
+def flip_by_concatenation(image, mask):
+    both = tf.image.random_flip_left_right(tf.concat([image, mask], axis=-1))
+    return both[..., :3], both[..., 3:]
+
+
+def smoothed_dice(mask, probability):
+    both = tf.reduce_sum(mask * probability, IMAGE)
+    return tf.reduce_mean(1 - (2 * both + 1) / (tf.reduce_sum(mask, IMAGE) + tf.reduce_sum(probability, IMAGE) + 1))
+
+
+def unsmoothed_dice(mask, probability):
+    both, total = (tf.reduce_sum(part, IMAGE) for part in (mask * probability, mask + probability))
+    return tf.reduce_mean(1 - 2 * both / total)
+
+
+def schedule_from_one(step, peak, warmup, total):
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step + 1 - warmup) / (total - warmup)))
+
+
+RIGHT = [
+    ("iou_and_f1", scores_of_arrays),
+    ("mean_mask", lambda masks: sum(mask.astype(float) for mask in masks) / len(masks)),
+    ("training_loop", loop_by_fresh_metrics),
+    ("random_flip", flip_by_autograph),
+    ("random_flip", flip_by_concatenation),
+    ("soft_dice", smoothed_dice),
+    ("warmup_cosine", schedule_from_one),
+    *((name, exercise.versions[0][-1]) for name, exercise in EXERCISES.items()),
+]
+
+
+@pytest.mark.parametrize("name, function", RIGHT)
+def test_right_versions_pass_in_any_style_and_are_used(name, function, capsys):
+    result = getattr(checks, name)(function)
+    assert result.passed and result.function is function and result.message
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize(
+    "function, cause",
+    [
+        (lambda *arguments, **options: None, "not_written"),
+        (lambda *arguments, **options: 1 / 0, "raises_error"),
+        (lambda: None, "raises_error"),
+        (None, "not_a_function"),
+    ],
+)
+def test_what_gives_nothing_or_fails(name, function, cause):
+    result = getattr(checks, name)(function)
+    assert result.cause == cause and result.function is EXERCISES[name].versions[0][-1]
+
+
+def fixed(value):
+    return lambda *arguments, **options: value
+
+
+OTHERS = [
+    ("iou_and_f1", "differs", fixed((0.5, 0.25))),
+    ("iou_and_f1", "differs", fixed("a")),
+    ("mean_mask", "differs", fixed([[1], [2, 3]])),
+    ("training_loop", "unfit", fixed([1, 2])),
+    ("random_flip", "unfit", lambda image, mask: image),
+    ("random_flip", "unfair", lambda *parts: flip_if(tf.random.uniform(()) - 0.44, *parts)),
+    ("random_flip", "differs", lambda image, mask: (1 - image, mask)),
+    ("soft_dice", "unfit", lambda mask, p: keras.losses.dice(mask, p, axis=IMAGE) * tf.ones(3)),
+    ("soft_dice", "no_gradient", lambda mask, p: np.float32(exercises.dice_loss(mask, p).numpy())),
+    ("soft_dice", "empty", unsmoothed_dice),
+    ("soft_dice", "differs", lambda mask, p: keras.ops.mean(keras.losses.binary_crossentropy(mask, p))),
+    ("warmup_cosine", "unfit", lambda step, peak, warmup, total: [peak, step]),
+    ("warmup_cosine", "differs", lambda step, peak, warmup, total: 3 * peak),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, cause, function", OTHERS)
+def test_what_no_version_explains_has_a_card_too(name, cause, function):
+    keras.utils.set_random_seed(0)
+    result = getattr(checks, name)(function)
+    assert (result.passed, result.cause) == (False, cause) and result.message
+
+
+def test_another_optimizer_or_model_is_not_right():
+    def loop(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
+        right = exercises.LOOPS.versions[0][-1]
+        return right(model, train_batches, val_batches, epochs, train_step=train_step, val_step=val_step,
+                     loss_fn=loss_fn, optimizer=object())  # fmt: skip
+
+    result = checks.training_loop(loop)
+    assert (result.cause, result.message) == ("differs", exercises.LOOP_DIFFERS)
+
+
+def test_the_references_are_their_formulas():
+    mask, probability = tf.constant([1.0, 1, 0, 0]), tf.constant([0.5, 1, 0.5, 0])
+    shaped = [tf.reshape(part, (1, 2, 2, 1)) for part in (mask, probability)]
+    assert float(exercises.dice_loss(*shaped)) == pytest.approx(1 - 2 * 1.5 / (2 + 2), abs=1e-6)
+    keras_schedule = keras.optimizers.schedules.CosineDecay(0.0, 100, warmup_target=0.02, warmup_steps=10)
+    ours = [exercises.cosine_schedule(step, 0.02, 10, 110) for step in range(110)]
+    np.testing.assert_allclose(ours, [float(keras_schedule(step)) for step in range(110)], atol=1e-6)
