@@ -16,19 +16,6 @@ def random_flip(image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor, *, draw: t
     return tuple(tf.where(flip, tf.reverse(part, [2]), part) for part in (image, mask, weight))
 
 
-def random_crop(
-    image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor, *, strength: float, draw: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-    """Cut away up to this fraction, in [0, 1), of each sample's height and width, and enlarge the rest to its size."""
-    count, size = tf.shape(image)[0], tf.shape(image)[1:3]
-    side = _uniform(draw, 4, [count, 2], 1 - strength, 1)
-    start = _uniform(draw, 5, [count, 2], 0, 1) * (1 - side)
-    box = tf.concat([start, start + side], axis=1)
-    methods = ("bilinear", "nearest", "nearest")
-    parts = zip((image, mask, weight), methods)
-    return tuple(tf.image.crop_and_resize(part, box, tf.range(count), size, method) for part, method in parts)
-
-
 def color_jitter(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tensor:
     """Change brightness and contrast (each by up to 40 %) and white balance (up to 10 %) of each image.
 

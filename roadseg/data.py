@@ -281,7 +281,6 @@ def dataset(
     batch_size: int = 4,
     shuffle: bool = False,
     random_flip: bool = False,
-    random_crop: float = 0.0,
     color_jitter: float = 0.0,
     camera_jitter: float = 0.0,
     half_resolution: bool = False,
@@ -294,7 +293,6 @@ def dataset(
     ----------
     shuffle : another order every epoch.
     random_flip : mirror each image left to right with probability one half, with its mask and weight.
-    random_crop : largest fraction, in [0, 1), of the height and width that is cut away.
     color_jitter : strength in [0, 1] of random changes of brightness, contrast and white balance.
     camera_jitter : strength in [0, 1] of random changes of gamma, saturation, sharpness, local brightness and noise.
     half_resolution : samples of half the height and width, which must be even: a quarter of the work.
@@ -305,10 +303,9 @@ def dataset(
     from roadseg import augment
     from roadseg.backend import tf
 
-    strengths = {"random_crop": random_crop, "color_jitter": color_jitter, "camera_jitter": camera_jitter}
-    if batch_size < 1 or not all(0 <= strength <= 1 for strength in strengths.values()) or random_crop == 1:
-        found = ", ".join(f"{name} {value}" for name, value in ({"batch_size": batch_size} | strengths).items())
-        raise OptionError(f"{found}: expected a batch size of at least 1, strengths in [0, 1], and a crop below 1.")
+    if batch_size < 1 or not 0 <= color_jitter <= 1 or not 0 <= camera_jitter <= 1:
+        found = f"batch_size {batch_size}, color_jitter {color_jitter}, camera_jitter {camera_jitter}"
+        raise OptionError(f"{found}: expected a batch size of at least 1 and strengths in [0, 1].")
     indices = np.asarray(indices, np.int32)
     order = np.random.default_rng((seed, epoch)).permutation(indices) if shuffle else indices
     images, masks, valid = data._tensors
@@ -321,8 +318,6 @@ def dataset(
         draw = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), tf.cast(index[0], tf.int64)])
         if random_flip:
             image, mask, weight = augment.random_flip(image, mask, weight, draw=draw)
-        if random_crop:
-            image, mask, weight = augment.random_crop(image, mask, weight, strength=random_crop, draw=draw)
         if color_jitter:
             image = augment.color_jitter(image, strength=color_jitter, draw=draw)
         if camera_jitter:

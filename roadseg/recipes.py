@@ -30,7 +30,6 @@ class Recipe:
     dice: float = 0.0  # weight of the soft Dice loss beside cross-entropy
     muon: bool = False  # Muon for the kernels of convolutions, at the learning rate; Adam, at a tenth, for the rest
     progressive_resizing: float = 0.0  # fraction of the epochs, the first ones, at half the resolution, in [0, 1]
-    random_crop: float = 0.0  # the largest fraction of height and width that is cut away, in [0, 1)
     camera_jitter: float = 0.0  # strength of random changes as other cameras and weather make them, in [0, 1]
     start: str = ""  # weights that ship, to start from: "scenes"
 
@@ -45,7 +44,6 @@ class Recipe:
             ("color_jitter", finite, lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"),
             ("dice", finite, lambda weight: 0 <= weight < math.inf, "a weight of at least 0"),
             ("progressive_resizing", finite, lambda part: 0 <= part <= 1, "a fraction of the epochs, from 0 to 1"),
-            ("random_crop", finite, lambda part: 0 <= part < 1, "a fraction from 0 to less than 1"),
             ("camera_jitter", finite, lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"),
         ):
             value = getattr(self, name)
@@ -57,7 +55,7 @@ class Recipe:
     def settings(self) -> dict:
         """The fields as JSON has them. Those that version 0.2 lacked are left out where they are not used, so that its
         runs keep their names."""
-        later = {name: getattr(Recipe, name) for name in ("random_crop", "camera_jitter", "start")}
+        later = {name: getattr(Recipe, name) for name in ("camera_jitter", "start")}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
 

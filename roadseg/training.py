@@ -331,7 +331,6 @@ class _Training:
             batch_size=self.recipe.batch_size,
             shuffle=True,
             random_flip=self.recipe.random_flip,
-            random_crop=self.recipe.random_crop,
             color_jitter=self.recipe.color_jitter,
             camera_jitter=self.recipe.camera_jitter,
             half_resolution=small,

@@ -20,7 +20,6 @@ from roadseg.errors import OptionError
         ("color_jitter", 2),
         ("dice", -0.1),
         ("progressive_resizing", 1.1),
-        ("random_crop", 1),
         ("camera_jitter", -1),
         ("name", "../x"),
         ("learning_rte", 1e-3),  # no field at all
@@ -50,7 +49,7 @@ def test_a_recipe_is_plain_data():
 
 def test_fields_that_came_later_rename_no_run_that_does_without_them():
     without = recipes.FAST.settings()
-    assert len(without) == 13 and not {"random_crop", "camera_jitter", "start"} & without.keys()
+    assert len(without) == 13 and not {"camera_jitter", "start"} & without.keys()
     assert recipes.get_recipe("fast", name="own", start="scenes").settings() == without | {
         "name": "own",
         "start": "scenes",

@@ -258,7 +258,7 @@ def stop_after(epoch: int):
 @pytest.mark.parametrize(
     ("model", "recipe"),
     [
-        ("simple", mixed(random_crop=0.2, camera_jitter=0.5)),
+        ("simple", mixed(camera_jitter=0.5)),
         pytest.param("unet", mixed(), marks=pytest.mark.long),
         pytest.param("unet", mixed(start="scenes"), marks=pytest.mark.long),
     ],
