@@ -22,16 +22,46 @@ def color_jitter(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Te
     strength : in [0, 1], multiplies these limits."""
 
     def factor(kind: int, channels: int, limit: float) -> tf.Tensor:
-        own_draw = draw + tf.constant([0, kind * 1_000_003], tf.int64)  # far from that of any other batch
         spread = limit * strength
-        return tf.random.stateless_uniform([tf.shape(image)[0], 1, 1, channels], own_draw, 1 - spread, 1 + spread)
+        return _uniform(draw, kind, [tf.shape(image)[0], 1, 1, channels], 1 - spread, 1 + spread)
 
     mean = tf.reduce_mean(image, [1, 2], keepdims=True)
     contrasted = (image - mean) * factor(1, 1, 0.4) + mean
     return tf.clip_by_value(contrasted * factor(2, 1, 0.4) * factor(3, 3, 0.1), 0, 1)
 
 
+def camera_jitter(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tensor:
+    """Change what differs between cameras and weathers, for each image: gamma (by a factor of up to 1.6), saturation
+    and sharpness (up to 60 %), colors (up to 20 %), brightness of parts (a factor of up to 1.6), noise (up to 0.04).
+
+    strength : in [0, 1], multiplies these limits."""
+    count, size = tf.shape(image)[0], tf.shape(image)[1:3]
+
+    def change(kind: int, limit: float, *shape: int) -> tf.Tensor:
+        return _uniform(draw, kind, [count, *(shape or (1, 1, 1))], -limit * strength, limit * strength)
+
+    gray = tf.reduce_mean(image, -1, keepdims=True)
+    image = gray + (image - gray) * (1 + change(6, 0.6))
+    near = tf.nn.avg_pool2d(image, 3, 1, "SAME")
+    image = near + (image - near) * (1 + change(7, 0.6))
+    image = tf.pow(tf.clip_by_value(image, 1e-4, 1), tf.exp(change(8, 0.47)))
+    parts = tf.image.resize(change(9, 0.47, 6, 6, 1), size, "bicubic")
+    image *= tf.exp(parts) * (1 + change(10, 0.2, 1, 1, 3))
+    noise = tf.random.stateless_normal(tf.shape(image), _apart(draw, 11))
+    return tf.clip_by_value(image + noise * change(12, 0.04), 0, 1)
+
+
 def half_resolution(image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Half of the height and width, which must be even: means of 2 x 2 pixels of the image, one of each four pixels of
     mask and weight, which stay 0 or 1. The first epochs of progressive resizing train on these."""
     return tf.nn.avg_pool2d(image, 2, 2, "VALID"), mask[:, 1::2, 1::2], weight[:, 1::2, 1::2]
+
+
+def _uniform(draw: tf.Tensor, kind: int, shape: list, low: float, high: float) -> tf.Tensor:
+    """Random numbers for one kind of change."""
+    return tf.random.stateless_uniform(shape, _apart(draw, kind), low, high)
+
+
+def _apart(draw: tf.Tensor, kind: int) -> tf.Tensor:
+    """A draw far from that of any other kind or batch."""
+    return draw + tf.constant([0, kind * 1_000_003], tf.int64)

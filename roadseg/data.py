@@ -308,6 +308,7 @@ def dataset(
     shuffle: bool = False,
     random_flip: bool = False,
     color_jitter: float = 0.0,
+    camera_jitter: float = 0.0,
     half_resolution: bool = False,
     seed: int = 0,
     epoch: int = 0,
@@ -319,6 +320,7 @@ def dataset(
     shuffle : another order every epoch.
     random_flip : mirror each image left to right with probability one half, with its mask and weight.
     color_jitter : strength in [0, 1] of random changes of brightness, contrast and white balance.
+    camera_jitter : strength in [0, 1] of random changes of gamma, saturation, sharpness, local brightness and noise.
     half_resolution : samples of half the height and width, which must be even: a quarter of the work.
 
     All changes come after the cache, so that every epoch draws anew. Raises OptionError for a batch size or strength
@@ -327,9 +329,9 @@ def dataset(
     from roadseg import augment
     from roadseg.backend import tf
 
-    if batch_size < 1 or not 0 <= color_jitter <= 1:
-        found = f"batch_size {batch_size}, color_jitter {color_jitter}"
-        raise OptionError(f"{found}: expected a batch size of at least 1 and a strength in [0, 1].")
+    if batch_size < 1 or not 0 <= color_jitter <= 1 or not 0 <= camera_jitter <= 1:
+        found = f"batch_size {batch_size}, color_jitter {color_jitter}, camera_jitter {camera_jitter}"
+        raise OptionError(f"{found}: expected a batch size of at least 1 and strengths in [0, 1].")
     indices = np.asarray(indices, np.int32)
     order = np.random.default_rng((seed, epoch)).permutation(indices) if shuffle else indices
     images, masks, valid = data._tensors
@@ -344,6 +346,8 @@ def dataset(
             image, mask, weight = augment.random_flip(image, mask, weight, draw=draw)
         if color_jitter:
             image = augment.color_jitter(image, strength=color_jitter, draw=draw)
+        if camera_jitter:
+            image = augment.camera_jitter(image, strength=camera_jitter, draw=draw)
         return image, mask, weight
 
     batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)

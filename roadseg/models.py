@@ -7,16 +7,22 @@ output layer computes in float32, whatever the others do.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from roadseg.backend import keras
-from roadseg.errors import OptionError
+from roadseg.errors import DataError, OptionError
+from roadseg.storage import read_arrays
 
 layers = keras.layers
 
 # Mean and standard deviation of KITTI road images in [0, 1], by channel (measured on 240 of them).
 IMAGE_MEAN = (0.35, 0.38, 0.37)
 IMAGE_DEVIATION = (0.27, 0.30, 0.31)
+
+WEIGHTS = Path(__file__).with_name("weights")  # NAME.npz, and NAME.json: how they were made and what they reach
 
 
 def simple_model(
@@ -64,6 +70,7 @@ def unet(
     skip_connections: bool = True,
     initializer: str = "glorot_uniform",
     standardize: bool = False,
+    weights: str | None = None,
 ) -> keras.Model:
     """The U-Net with an eighth of the published filters (tasks 4 and 5).
 
@@ -81,13 +88,16 @@ def unet(
         transposed convolutions keep their channel count, so that the next convolution has as many inputs as with them.
     initializer : Keras's name of the initialization of all kernels.
     standardize : shift and scale the input to about zero mean and unit variance first (no parameters).
+    weights : None draws them; "scenes" loads those that ship, trained on rendered scenes alone for a standardized
+        input (which it implies).
 
     Raises
     ------
-    OptionError : sizes that the pooling does not divide, or a count below 1.
+    OptionError : sizes that the pooling does not divide, a count below 1, or weights that are unknown or do not fit.
+    DataError : the file of the weights is missing or damaged.
     """
     inputs = _inputs(input_shape, 2 ** (len(filters) - 1), filters, classes)
-    x = _standardized(inputs) if standardize else inputs
+    x = _standardized(inputs) if standardize or weights else inputs
     skips = []
     for level, count in enumerate(filters[:-1], start=1):
         x = double_convolution(x, count, initializer=initializer, name=f"encoder{level}")
@@ -110,7 +120,37 @@ def unet(
     outputs = layers.Conv2D(
         classes, 1, activation=activation, kernel_initializer=initializer, dtype="float32", name="probability"
     )(x)
-    return keras.Model(inputs, outputs, name="unet" if skip_connections else "unet_no_skip")
+    model = keras.Model(inputs, outputs, name="unet" if skip_connections else "unet_no_skip")
+    if weights is not None:
+        start_from(model, weights)
+    return model
+
+
+def read_card(name: str) -> dict:
+    """How the weights that ship under this name were made, what they reach, and their digest.
+
+    Raises OptionError for an unknown name."""
+    names = sorted(path.stem for path in WEIGHTS.glob("*.json"))
+    if name not in names:
+        raise OptionError(f"no weights are called {name!r}: choose {' or '.join(map(repr, names))}.")
+    return json.loads((WEIGHTS / f"{name}.json").read_text("utf-8"))
+
+
+def start_from(model: keras.Model, name: str) -> None:
+    """Give a network the weights that ship under this name; errors as in `unet`."""
+    card, path = read_card(name), WEIGHTS / f"{name}.npz"
+    damaged = f"{path} is missing or damaged: install the package again."
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
+            raise DataError(damaged)
+        kept = read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise DataError(damaged) from error
+    if {name: array.shape for name, array in kept.items()} != {each.path: tuple(each.shape) for each in model.weights}:
+        raise OptionError(f"the weights {name!r} are those of unet() as it is, with {card['parameters']:,} parameters.")
+    if "standardize" not in [layer.name for layer in model.layers]:
+        raise OptionError(f"the weights {name!r} need standardize=True.")
+    model.set_weights([kept[each.path] for each in model.weights])
 
 
 def double_convolution(x, filters: int, *, initializer: str, name: str):

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import compress, product
@@ -156,7 +156,7 @@ def train(
     steps = step or train_step, validation_step or val_step
     settings = {
         "model": model,
-        "recipe": asdict(recipe) | {"precision": precision},
+        "recipe": recipe.settings() | {"precision": precision},
         "seed": seed,
         "split": split,
         "epochs": allowed,
@@ -247,6 +247,8 @@ class _Training:
             self.package = models.build(
                 settings["model"], size=data.size, initializer=recipe.initializer, standardize=recipe.standardize
             )
+        if recipe.start:
+            models.start_from(self.package, recipe.start)
         self.in_package_order = package_weights(self.model, self.package) if own else list
         self.model = self.model or self.package
         self.optimizer = build_optimizer(
@@ -340,6 +342,7 @@ class _Training:
             shuffle=True,
             random_flip=self.recipe.random_flip,
             color_jitter=self.recipe.color_jitter,
+            camera_jitter=self.recipe.camera_jitter,
             half_resolution=small,
             seed=self.settings["seed"],
             epoch=epoch,

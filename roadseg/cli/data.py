@@ -25,6 +25,8 @@ def add_options(parser: ArgumentParser) -> None:
     action.add_argument("--render", metavar="DIR", help="render 289 scenes in KITTI's layout into a new folder")
     text = f"render a drive of {DRIVE_SECONDS} seconds, as .mp4 (needs imageio-ffmpeg) or as .gif of at most 1 MB"
     action.add_argument("--drive", type=Path, metavar="FILE", help=text)
+    text = "with --render: streets, light and cameras that differ more than KITTI's, to learn from"
+    parser.add_argument("--variety", action="store_true", help=text)
     parser.add_argument("--seed", type=int, metavar="N", help="of the scenes: another seed, other streets (default 0)")
 
 
@@ -34,6 +36,8 @@ def run(options: Namespace) -> int:
 
     if options.seed is not None and options.render is None and options.drive is None:
         raise OptionError("--seed belongs to --render and --drive: add one of them, or leave --seed out.")
+    if options.variety and options.render is None:
+        raise OptionError("--variety belongs to --render: add it, or leave --variety out.")
     if options.download:
         folder = download.download(project_root() / "data")
         print(f"{folder} holds KITTI road, and each file is as published.")
@@ -41,7 +45,8 @@ def run(options: Namespace) -> int:
         return _verify(options.verify)
     elif options.render is not None:
         seed = options.seed or 0
-        folder = scenes.write(options.render, seed=seed, progress=_print_count if sys.stderr.isatty() else None)
+        progress = _print_count if sys.stderr.isatty() else None
+        folder = scenes.write(options.render, seed=seed, variety=options.variety, progress=progress)
         print(f"{folder} holds the scenes of seed {seed}. To work with them, set ROADSEG_DATA to this folder.")
     elif options.drive is not None:
         _drive(options.drive, options.seed or 0)

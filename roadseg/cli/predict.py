@@ -3,6 +3,7 @@
 The road is tinted and outlined. Photos may have any size (PNG, JPEG, WebP); videos need imageio-ffmpeg.
 
 examples:
+  python -m roadseg predict scenes photo.jpg       (a U-Net that ships: nothing to train)
   python -m roadseg predict runs/unet-fast-seed0-1a2b3c4d street.jpg another.png --probability
   python -m roadseg predict runs/unet-fast-seed0-1a2b3c4d holidays/ drive.mp4 --out roads
 """
@@ -20,7 +21,7 @@ JPEG_QUALITY = 92
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the network, what it looks at, and where the results go."""
-    text = "folder of a run, its name in the runs folder, or a file of weights"
+    text = "folder of a run, its name in the runs folder, a file of weights, or `scenes`: the weights that ship"
     parser.add_argument("run", metavar="RUN", help=text)
     text = "a photo, a video, or a folder of them"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=text)

@@ -6,7 +6,7 @@ Needs no TensorFlow, which takes longer to load than all the rest to do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -60,7 +60,7 @@ def trained(runs_folder: str | Path | None = None) -> Trained:
     if not any(name.startswith(f"{model}-{RECIPE}") for name in paths for model in MODELS):
         return Trained(dict.fromkeys(MODELS), None)  # so no images are rendered or read in vain
     roads, recipe, by_model = road_data.load(), get_recipe(RECIPE), {}
-    settings = asdict(recipe) | {"precision": "float32"}
+    settings = recipe.settings() | {"precision": "float32"}
     wanted = {"recipe": settings, "seed": 0, "split": "course", "data": roads.fingerprint}
     for model in MODELS:
         found = {**wanted, "model": model, "size": list(roads.size)}

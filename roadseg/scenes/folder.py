@@ -6,7 +6,7 @@ Below the folder that `write` makes, each file (188, 621) pixels large::
     training/gt_image_2/um_road_000000.png   red not road, magenta road, black not valid
     training/classes_2/um_000000.png         indices into CLASSES
     training/calib/um_000000.txt             the camera, for the view from above
-    scenes.json                              seed, counts, renderer's version, digest of all pixels
+    scenes.json                              seed, counts, variety, renderer's version, digest of all pixels
 """
 
 import hashlib
@@ -37,6 +37,7 @@ def write(
     *,
     seed: int = 0,
     counts: Mapping[str, int] | None = None,
+    variety: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -48,6 +49,7 @@ def write(
         version of the renderer made them
     seed : 0 or more
     counts : scenes of each category; COUNTS, KITTI's own, by default
+    variety : as in `render`
     workers : processes; one for each processor by default, 1 renders in this one
     progress : called with the scenes done and the scenes to do after each one
 
@@ -67,6 +69,7 @@ def write(
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     require_whole("workers", workers, least=1)
     record = {"version": VERSION, "seed": int(seed), "counts": {name: int(counts[name]) for name in counts}}
+    record |= {"variety": True} if variety else {}
     if is_written(root, record):
         return root
     try:
@@ -94,7 +97,7 @@ def is_written(root: Path, record: dict) -> bool:
     """
     found = read_record(root) or {}
     version = found.get("version")
-    same = all(found.get(name) == record[name] for name in ("seed", "counts"))
+    same = all(found.get(name) == record.get(name) for name in ("seed", "counts", "variety"))
     if same and version == record["version"]:
         return True
     if same and isinstance(version, int) and version < record["version"]:
@@ -137,7 +140,7 @@ def write_scenes(root: Path, record: dict, workers: int, progress: Callable[[int
             stack.callback(helper.kill)
         for done, (category, index) in enumerate(names):
             report = helpers[done % workers].stdout.readline() if helpers else ""
-            digest.update(bytes.fromhex(report or write_scene(root, category, index, record["seed"])))
+            digest.update(bytes.fromhex(report or write_scene(root, category, index, record)))
             if progress:
                 progress(done + 1, len(names))
     return digest.hexdigest()
@@ -147,12 +150,13 @@ def write_part(root: str, record: str, first: str, step: str) -> None:
     """Write every `step`-th scene from `first` on and print the digest of each: all that a helper process does."""
     record = json.loads(record)
     for category, index in list_scenes(record)[int(first) :: int(step)]:
-        print(write_scene(Path(root), category, index, record["seed"]), flush=True)
+        print(write_scene(Path(root), category, index, record), flush=True)
 
 
-def write_scene(root: Path, category: str, index: int, seed: int) -> str:
+def write_scene(root: Path, category: str, index: int, record: dict) -> str:
     """Write the four files of a scene; return a digest of its pixels."""
-    scene, digest = render(category, index, seed=seed), hashlib.sha256()
+    options = {"seed": record["seed"], "variety": "variety" in record}
+    scene, digest = render(category, index, **options), hashlib.sha256()
     files = {
         f"image_2/{category}_{index:06d}.png": scene.image,
         f"gt_image_2/{category}_road_{index:06d}.png": scene.label,
@@ -162,7 +166,7 @@ def write_scene(root: Path, category: str, index: int, seed: int) -> str:
         Image.fromarray(pixels).save(root / "training" / file)
         digest.update(pixels.tobytes())
     path = root / "training" / "calib" / f"{category}_{index:06d}.txt"
-    path.write_text(calibration(category, index, seed=seed), encoding="utf-8")
+    path.write_text(calibration(category, index, **options), encoding="utf-8")
     return digest.hexdigest()
 
 

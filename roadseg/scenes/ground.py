@@ -95,6 +95,10 @@ def color_ground(street: Street, index, names: list[str], edges: list[float], gr
             color[chosen] = color_ballast(ground[chosen], middle=(edges[number] + edges[number + 1]) / 2)
         else:
             color[chosen] = painters[name](ground[chosen])
+        if name in street.tones:
+            tone, contrast = street.tones[name]
+            mean = color[chosen].mean(axis=0)
+            color[chosen] = tone * (mean + contrast * (color[chosen] - mean))
     road = index == names.index("road")
     color[road] = paint_markings(street, color[road], ground[road], rng)
     return color
@@ -163,6 +167,9 @@ def paint_markings(street: Street, color, ground: Ground, rng) -> np.ndarray:
         if street.junction and position * street.junction.side > 0.6 * street.right:
             line = line * (street.junction.reach(ground.ahead) <= 0)
         color = mix(color, white, line * worn)
+    if street.hatched:
+        stripes = between((ground.ahead + ground.lateral) % 3, 0, 0.6, 0.02 + ground.along)
+        color = mix(color, white, stripes * between(ground.lateral, *street.hatched, ground.across) * worn)
     if street.category == "umm" or (street.lines and rng.random() < 0.15):
         lanes = [(a + b) / 2 for a, b in pairwise(sorted(position for position, _ in street.lines)) if 2.5 < b - a < 4]
         for middle in lanes[rng.integers(3) :]:  # a shaft of 3 meters and a head of 2

@@ -16,7 +16,7 @@ from roadseg.scenes.ground import Ground, color_ground, lay_materials, see_groun
 from roadseg.scenes.objects import Car, House, SceneObject, Tree
 from roadseg.scenes.paint import OTHER, ROAD, Canvas, Light, fractal, mix
 from roadseg.scenes.planting import plant
-from roadseg.scenes.street import Street, draw_camera, draw_junction, draw_street
+from roadseg.scenes.street import Street, draw_camera, draw_junction, draw_street, vary
 
 COUNTS = {"um": 95, "umm": 96, "uu": 98}  # marked, multiply marked, unmarked: as many as in KITTI's training part
 CATEGORIES = tuple(COUNTS)
@@ -37,7 +37,7 @@ class Scene:
     classes: np.ndarray  # (188, 621) uint8, indices into CLASSES
 
 
-def render(category: str, index: int, *, seed: int = 0) -> Scene:
+def render(category: str, index: int, *, seed: int = 0, variety: bool = False) -> Scene:
     """Render one scene.
 
     Parameters
@@ -45,31 +45,36 @@ def render(category: str, index: int, *, seed: int = 0) -> Scene:
     category : one of CATEGORIES
     index : 0 or more; neighbors share a street
     seed : 0 or more; another seed, other streets
+    variety : streets, light and cameras that differ more than KITTI's do, no two of them alike: to learn from
 
     Raises
     ------
     OptionError
         An argument is out of its range.
     """
-    street, camera, rng = set_scene(category, index, seed)
+    street, camera, rng = set_scene(category, index, seed, variety)
     return draw(street, camera, plant(street, camera, rng), rng)
 
 
-def calibration(category: str, index: int, *, seed: int = 0) -> str:
+def calibration(category: str, index: int, *, seed: int = 0, variety: bool = False) -> str:
     """The text of the calibration file for the scene that `render` makes of the same arguments."""
-    _, camera, _ = set_scene(category, index, seed)
+    _, camera, _ = set_scene(category, index, seed, variety)
     return camera.calibration()
 
 
-def set_scene(category: str, index: int, seed: int) -> tuple[Street, Camera, np.random.Generator]:
+def set_scene(
+    category: str, index: int, seed: int, variety: bool = False
+) -> tuple[Street, Camera, np.random.Generator]:
     """Street and camera of a scene, and the generator that draws the rest of it; OptionError as in `render`."""
     require_category(category)
     require_whole("index", index)
     require_whole("seed", seed)
     kind = CATEGORIES.index(category)
-    street = draw_street(category, make_generator(seed, kind, index // GROUP, 0))
+    street = draw_street(category, make_generator(seed, kind, index if variety else index // GROUP, 0))
     rng = make_generator(seed, kind, index, 1)
     camera = draw_camera(street, rng)
+    if variety:
+        street, camera = vary(street, camera, make_generator(seed, kind, index, 6))
     return replace(street, junction=draw_junction(rng)), camera, rng
 
 

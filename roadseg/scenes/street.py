@@ -3,7 +3,8 @@
 Lateral positions are meters right of the road's reference line, distances are meters ahead of the car.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -57,6 +58,10 @@ class Street:
     leaves: np.ndarray  # (n, 3) reflectance
     brightness: float  # mean that the camera aims at, 0 to 1
     junction: Junction | None = None
+    hatched: tuple[float, float] | None = None  # lateral positions between which stripes keep traffic out
+    tones: Mapping[str, tuple[np.ndarray, float]] = field(
+        default_factory=dict
+    )  # factors of a material: color, contrast
 
 
 def draw_street(category: str, rng) -> Street:
@@ -158,3 +163,50 @@ def draw_junction(rng) -> Junction | None:
     if rng.random() > 0.22:
         return None
     return Junction(int(rng.choice([-1, 1])), rng.uniform(8, 45), rng.uniform(5, 9), rng.uniform(3, 7))
+
+
+def vary(street: Street, camera: Camera, rng) -> tuple[Street, Camera]:
+    """A street and a camera farther from KITTI's usual ones: wider or hatched margins, any lane to drive in, other
+    materials, weather and angles."""
+    edges, lines, hatched = [street.left, street.right], list(street.lines), None
+    for number, side in enumerate((-1, 1)):
+        if rng.random() < 0.45:  # a paved strip: a turning lane, a bus bay, a cycle lane
+            width, kind = rng.uniform(0.4, 3.8), str(rng.choice(["solid", "dashed", "sparse", ""]))
+            lines += [(edges[number] - 0.25 * side, kind)] * bool(kind)
+            if kind and width > 2 and rng.random() < 0.4:
+                hatched = tuple(sorted((edges[number], edges[number] + side * (width - 0.3))))
+            edges[number] += side * width
+    left, right = edges
+    if rng.random() < 0.4 and right - left > 3:
+        camera = replace(camera, offset=-rng.uniform(left + 1.3, right - 1.3))
+    camera = replace(
+        camera,
+        horizon=camera.horizon + rng.normal(0, 5),
+        heading=camera.heading + rng.normal(0, 0.03),
+        curvature=camera.curvature * rng.choice([1, 1, 2.5]),
+    )
+    spread = {"road": 0.25, "sidewalk": 0.3, "curb": 0.3, "gutter": 0.3, "parking": 0.25, "twin": 0.25, "gravel": 0.4}
+    spread |= {"grass": 0.6, "garden": 0.6, "field": 0.5, "ballast": 0.6}
+    tones = {
+        name: (
+            np.float32(np.exp(rng.normal(0, each)) * (1 + rng.normal(0, 0.06, 3))),
+            np.float32(rng.uniform(0.2, 1.4)),
+        )
+        for name, each in spread.items()
+    }
+    tones["mouth"] = tones["road"]
+    light = street.light
+    if rng.random() < 0.3:  # clouds: hardly any shadows
+        light = replace(light, sunlight=light.sunlight * rng.uniform(0.05, 0.5), skylight=light.skylight * 3)
+    varied = replace(
+        street,
+        left=left,
+        right=right,
+        lines=tuple(lines),
+        hatched=hatched,
+        tones=tones,
+        light=light,
+        leaves=street.leaves * np.exp(rng.normal(-0.2, 0.4)),
+        brightness=rng.uniform(0.27, 0.5),
+    )
+    return varied, camera

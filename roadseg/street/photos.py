@@ -32,13 +32,16 @@ OUTLINE = 300  # times as long is the photo's longer side as its outline is wide
 
 
 def open_network(place: str | Path) -> keras.Model:
-    """The network of a run (its folder, or its name in the runs folder), or the U-Net with the weights of a file.
+    """The network of a run (its folder, or its name in the runs folder), or the U-Net with other weights.
 
-    place : a file's name ends with .weights.h5; best.weights.h5 of a run brings the run's own network.
+    place : a file's name ends with .weights.h5; best.weights.h5 of a run brings the run's own network; "scenes", where
+        no run is called that, is the U-Net with the weights that ship.
 
     Raises RunError where there is none, or where the weights are of another network.
     """
     path = Path(place)
+    if str(place) == "scenes" and not path.is_dir() and not (runs_folder() / path).is_dir():
+        return models.unet(weights="scenes")
     if not path.name.endswith(".weights.h5"):
         return runs.open_run(path if path.is_dir() else runs_folder() / path).model()
     if (path.parent / "finished.json").is_file():

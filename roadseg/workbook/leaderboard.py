@@ -36,7 +36,8 @@ def table(data: RoadData, *, out: str | Path | None = None) -> dict[str, dict]:
     Raises RunError where the folder cannot be written.
     """
     wanted = {"model": "unet", "split": "blocks", "data": data.fingerprint}
-    rows = [_row(run, data) for run in runs.find_all(wanted, "unet-*", out=out)]
+    found = runs.find_all(wanted, "unet-*", out=out)
+    rows = [_row(run, data) for run in found if not run.settings["recipe"].get("start")]
     rows.sort(key=lambda row: (row["seconds to target"] is None, row["seconds to target"], -row["best MaxF"]))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -33,8 +33,9 @@ def test_flips_mirror_image_mask_and_weight_together(batch):
     [
         lambda batch, draw: augment.random_flip(*batch, draw=draw)[0],
         lambda batch, draw: augment.color_jitter(batch[0], strength=1.0, draw=draw),
+        lambda batch, draw: augment.camera_jitter(batch[0], strength=1.0, draw=draw),
     ],
-    ids=["random_flip", "color_jitter"],
+    ids=["random_flip", "color_jitter", "camera_jitter"],
 )
 def test_the_same_draw_makes_the_same_change_also_in_a_graph(batch, change):
     first, again, other = (change(batch, draw(number)).numpy() for number in (2, 2, 3))

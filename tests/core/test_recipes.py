@@ -20,6 +20,7 @@ from roadseg.errors import OptionError
         ("color_jitter", 2),
         ("dice", -0.1),
         ("progressive_resizing", 1.1),
+        ("camera_jitter", -1),
         ("name", "../x"),
         ("learning_rte", 1e-3),  # no field at all
     ],
@@ -30,7 +31,7 @@ def test_fields_out_of_range(field, value):
 
 
 def test_recipes_by_name():
-    assert set(recipes.RECIPES) == {"assigned", "reported", "fast", "best"}
+    assert set(recipes.RECIPES) == {"assigned", "reported", "fast", "best", "transfer"}
     rates = [recipes.get_recipe(name).learning_rate for name in ("assigned", "reported")]
     assert rates == [1e-4, 1e-3] and recipes.get_recipe(recipes.FAST) is recipes.FAST
     with pytest.raises(OptionError, match=r"'slow'.* fast"):
@@ -44,3 +45,12 @@ def test_a_recipe_is_plain_data():
     recipe = recipes.get_recipe("fast", name="own-2.5+x", learning_rate=np.float32(0.5), **ends)
     assert json.loads(json.dumps(asdict(recipe))) == asdict(recipe)
     assert (recipe.learning_rate, recipe.batch_size, recipe.name) == (0.5, 9, "own-2.5+x")
+
+
+def test_fields_that_came_later_rename_no_run_that_does_without_them():
+    without = recipes.FAST.settings()
+    assert len(without) == 13 and not {"camera_jitter", "start"} & without.keys()
+    assert recipes.get_recipe("fast", name="own", start="scenes").settings() == without | {
+        "name": "own",
+        "start": "scenes",
+    }

@@ -256,7 +256,12 @@ def stop_after(epoch: int):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "recipe"), [("simple", mixed()), pytest.param("unet", mixed(), marks=pytest.mark.long)]
+    ("model", "recipe"),
+    [
+        ("simple", mixed(camera_jitter=0.5)),
+        pytest.param("unet", mixed(), marks=pytest.mark.long),
+        pytest.param("unet", mixed(start="scenes"), marks=pytest.mark.long),
+    ],
 )
 def test_a_stopped_run_resumes_bit_for_bit(roads, tmp_path, model, recipe):
     with pytest.raises(Stop):

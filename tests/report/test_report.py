@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from roadseg.workbook import questions
 ANSWER = "82 % are NO ROAD: Größe, αβγ, Ж → 中 😀, $p_{ij} > 0.5$, `a_b`, <b>not bold</b>, [a](javascript:f())."
 PASTED = "![my curves](attachment:image.png) ![](https://example.org/x.png)\n\n| a | b |\n|--|--|\n| one | two |"
 NOTHING = contents.Trained(dict.fromkeys(contents.MODELS), None)
-RECIPE = {**asdict(get_recipe("reported")), "precision": "float32"}
+RECIPE = {**get_recipe("reported").settings(), "precision": "float32"}
 SPECIAL = {  # what is said of these two
     "answer-1": ["82 % are NO ROAD: Größe, αβγ, Ж → 中 😀", "> 0.5", "a_b", "<b>not bold</b>", "a (javascript:f())"],
     "answer-14": ["my curves", "![](https://example.org/x.png)", "one two"],

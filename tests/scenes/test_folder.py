@@ -54,6 +54,15 @@ def test_the_files_hold_the_rendered_pixels_in_the_layout_of_kitti(written):
     assert [frame.name for frame in kitti.list_frames(written)] == list(NAMES)
 
 
+def test_scenes_with_variety_are_others_and_the_record_says_so(tmp_path):
+    varied, plain = (scenes.write(tmp_path / str(on), seed=5, counts={"um": 1}, variety=on) for on in (True, False))
+    assert scenes.read_record(varied)["variety"] is True and "variety" not in scenes.read_record(plain)
+    expected = scenes.render("um", 0, seed=5, variety=True).image
+    np.testing.assert_array_equal(read_image(varied / "training/image_2/um_000000.png"), expected)
+    with pytest.raises(DataError):
+        scenes.write(varied, seed=5, counts={"um": 1})
+
+
 def test_the_record_says_what_was_rendered(written):
     record = scenes.read_record(written)
     assert (record["seed"], record["version"], record["counts"]) == (5, scenes.VERSION, COUNTS)

@@ -44,6 +44,16 @@ def test_shapes_and_types(sample):
         assert scene.image.dtype == scene.label.dtype == scene.classes.dtype == np.uint8
 
 
+def test_variety_widens_roads_and_what_the_ground_looks_like(sample):
+    """It is drawn from a generator of its own, so that scenes without it stay as they are."""
+    varied = [scenes.render(category, index, variety=True) for category in scenes.CATEGORIES for index in range(8)]
+    widths = [[road(scene).sum(axis=1).max() for scene in kind] for kind in (sample, varied)]
+    assert np.mean(widths[1]) > 1.05 * np.mean(widths[0])
+    greens = [[scene.image[100:][~road(scene)[100:]].mean() for scene in kind] for kind in (sample, varied)]
+    assert np.std(greens[1]) > np.std(greens[0])
+    assert scenes.calibration("um", 0) != scenes.calibration("um", 0, variety=True)
+
+
 @pytest.mark.slow
 def test_same_seed_same_pixels_in_another_process_without_tensorflow():
     code = (
