@@ -252,10 +252,10 @@ def prediction_name(epoch: int) -> str:
 
 def read_prediction(path: Path, epoch: int) -> np.ndarray:
     """Predictions in the run's folder `path` after `epoch`: uint8 (n, H, W)."""
-    return read_arrays(path / "predictions" / prediction_name(epoch), ("probability",))["probability"]
+    return read_run_arrays(path / "predictions" / prediction_name(epoch), ("probability",))["probability"]
 
 
-def read_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
+def read_run_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     """The named arrays of an npz file, else all; RunError where it is damaged or lacks one."""
     try:
         arrays = storage.read_arrays(path)

@@ -402,7 +402,7 @@ class _Training:
 
     def restore(self) -> None:
         """Read the state back; RunError where it is damaged or of another network, and then nothing has changed."""
-        kept, expected = runs.read_arrays(self.path / "state.npz"), self.weights()
+        kept, expected = runs.read_run_arrays(self.path / "state.npz"), self.weights()
         tables = [kept.pop(name, np.empty(0)) for name in ("curves", "steps", "best_loss")]
         found = {name: (array.shape, array.dtype) for name, array in kept.items()}
         if found != {name: (array.shape, array.dtype) for name, array in expected.items()} or [

@@ -77,7 +77,7 @@ def dashboard(client: Client) -> str | None:
     return client.dashboard_link if client.run_on_scheduler(find_spec, "bokeh") else None
 
 
-def versions() -> dict[str, str]:
+def needed_versions() -> dict[str, str]:
     """The versions that have to be the same everywhere; of Python without the last number."""
     from roadseg import runs
 
@@ -87,12 +87,12 @@ def versions() -> dict[str, str]:
 
 def _compare(client: Client, scheduler: str) -> None:
     """Raise WorkerError where there are no workers, or one has threads, or anything has other versions than here."""
-    threads, own, start = client.nthreads(), versions(), f"dask worker {scheduler} --nworkers 1 --nthreads 1"
+    threads, own, start = client.nthreads(), needed_versions(), f"dask worker {scheduler} --nworkers 1 --nthreads 1"
     if not threads:
         raise WorkerError(f"the scheduler {scheduler} has no workers: start some, `{start}` each.")
-    everyone = client.run(versions, on_error="return")
+    everyone = client.run(needed_versions, on_error="return")
     try:
-        everyone[scheduler] = client.run_on_scheduler(versions)
+        everyone[scheduler] = client.run_on_scheduler(needed_versions)
     except Exception as error:  # whatever its machine lacks
         everyone[scheduler] = error
     for address, found in everyone.items():

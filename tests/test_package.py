@@ -10,6 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import roadseg
+from roadseg import checks
 
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "roadseg"
@@ -74,3 +75,14 @@ def test_such_places_are_recognised(place):
 
 def test_the_change_log_knows_this_version():
     assert f"## {roadseg.__version__}" in (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_a_public_name_stands_for_one_thing():
+    """But for commands, which all are run alike, and for checks, which are called as what they check."""
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                if not module.startswith("cli/") and node.name not in checks.__all__:
+                    places.setdefault(node.name, []).append(module)
+    assert places["read_workbook"] and not {name: found for name, found in places.items() if len(found) > 1}

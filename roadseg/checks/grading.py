@@ -26,7 +26,7 @@ def points(task: str | int, value: Any, maximum: float, *, seed: int = SEED) -> 
     if isinstance(task, int):
         found = answers.answer(task, value).aspects
     elif task == network.NAME:
-        found, _ = network.aspects(value, seed)
+        found, _ = network.network_aspects(value, seed)
     else:
-        found, _ = steps.aspects(task, value, seed)
+        found, _ = steps.step_aspects(task, value, seed)
     return round(maximum * sum(aspect.share for aspect in found if aspect.right), 2)

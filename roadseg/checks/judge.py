@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from roadseg.backend import keras
-from roadseg.checks.probe import SEED, Kit, Step, aside, observe, trials
+from roadseg.checks.probe import SEED, Kit, Step, aside, observe_step, trials
 from roadseg.checks.result import Aspect
 
 SHARES = {  # in parts of the task's points
@@ -77,11 +77,11 @@ def expected(name: str, seed: int = SEED) -> list[list[Step]]:
         kits = {second: Kit(second=second, kind=keras.Model) for second in (False, True)}
         for kit in kits.values():
             kit.model.compiled_by = None
-        seen = observe(by_keras, name, tuple(replace(trial, compiled=False) for trial in trials(seed)), kits=kits)
+        seen = observe_step(by_keras, name, tuple(replace(trial, compiled=False) for trial in trials(seed)), kits=kits)
     return [[replace(step, returned=step.noted("prediction")[-1][0]) for step in steps] for steps in seen]
 
 
-def judge(name: str, seen: list[list[Step]], seed: int = SEED) -> tuple[Aspect, ...]:
+def judge_step(name: str, seen: list[list[Step]], seed: int = SEED) -> tuple[Aspect, ...]:
     """The aspects of a step, from what `probe.observe` gives for `trials(seed)`: right in all trials, or wrong."""
     wanted, judged = expected(name, seed), [verdict for *_, verdict in judged_steps(name, seen, seed)]
     called = bool(seen[0][0].noted("forward"))

@@ -82,7 +82,7 @@ class Traced:
 def unet(function_or_model: Callable | keras.Model) -> Result:
     """Check the student's function, which builds the U-Net when called without arguments, or the model that it
     built."""
-    found, seen = aspects(function_or_model)
+    found, seen = network_aspects(function_or_model)
     passed = all(aspect.right for aspect in found)
     own = function_or_model if callable(function_or_model) and not isinstance(function_or_model, keras.Model) else None
     if passed:
@@ -112,7 +112,7 @@ def own_network(task: Result) -> dict[str, Callable | None]:
     return {"network": task.function if own else None}
 
 
-def aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]:
+def network_aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]:
     """The verdict on a network, aspect by aspect, and what was seen of it."""
     drawn = random.getstate()  # building draws random numbers
     filtered = [owner for owner in (keras.config, tf.debugging) if owner.is_traceback_filtering_enabled()]
@@ -121,15 +121,15 @@ def aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]
     try:
         with aside():
             tf.config.run_functions_eagerly(True)
-            seen = described(observe(candidate, seed))
+            seen = describe_network(observe_network(candidate, seed))
     finally:
         random.setstate(drawn)
         for owner in filtered:
             owner.enable_traceback_filtering()
-    return judge(seen), seen
+    return judge_network(seen), seen
 
 
-def judge(seen: Seen) -> tuple[Aspect, ...]:
+def judge_network(seen: Seen) -> tuple[Aspect, ...]:
     """The aspects of a network, from what `observe` gives."""
     if not seen.rows or seen.rows[-1].kind == "refused" or seen.failure:
         wrong = set(SHARES)
@@ -170,7 +170,7 @@ def _measured(seen: Seen) -> Iterator[str]:
 # --- observing -------------------------------------------------------------------------------------------------------
 
 
-def observe(candidate: Any, seed: int = SEED) -> Seen | Traced:
+def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
     """Build the network and trace it: what it did, or how far it got."""
     if candidate is None or candidate is ...:
         return Seen(NOT_WRITTEN)
@@ -300,7 +300,7 @@ def _wrong_inputs(model: keras.Model) -> Seen | None:
     return None
 
 
-def described(traced: Traced | Seen) -> Seen:
+def describe_network(traced: Traced | Seen) -> Seen:
     """What a traced model is, with what is wrong with it as a whole."""
     if isinstance(traced, Seen):
         return traced

@@ -434,7 +434,7 @@ class Kit:
         )
 
 
-def observe(
+def observe_step(
     function: Callable, name: str, tried: tuple[Trial, ...], *, kits: dict[bool, Kit] | None = None
 ) -> list[list[Step]]:
     """Call a step on the batches of each trial. A trial ends at an error; one that is compiled runs only without one.

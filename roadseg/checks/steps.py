@@ -26,7 +26,7 @@ import numpy as np
 from roadseg import training
 from roadseg.checks import judge as judging
 from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
-from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, Step, aside, observe, trials
+from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, Step, aside, observe_step, trials
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
 from roadseg.checks.step_mistakes import CATALOG, Mistake, gradient_factor, gradients, loss_factor
 from roadseg.runs import code_of
@@ -43,18 +43,18 @@ def val_step(function: Callable) -> Result:
 
 
 @np.errstate(all="ignore")  # what a step leaves behind may be infinite
-def aspects(name: str, function: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], list[list[Step]]]:
+def step_aspects(name: str, function: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], list[list[Step]]]:
     """The verdict on a step, aspect by aspect, and what it did in each trial; nothing where it cannot be called."""
     with aside():
-        seen = [] if _not_callable(name, function) else observe(function, name, trials(seed))
+        seen = [] if _not_callable(name, function) else observe_step(function, name, trials(seed))
     if not seen or uses_package(seen):
         return judging.nothing_right(name), seen
-    return judging.judge(name, seen, seed), seen
+    return judging.judge_step(name, seen, seed), seen
 
 
 @np.errstate(all="ignore")
 def _checked(function: Any, name: str) -> Result:
-    found, seen = aspects(name, function)
+    found, seen = step_aspects(name, function)
     passed = all(aspect.right for aspect in found)
     with aside():
         mistake = Finding(name) if passed else _find(name, function, seen)
@@ -219,7 +219,7 @@ _KITS: dict[bool, Kit] = {}
 @lru_cache(1000)
 def _behavior(mistake: Mistake, number: float | None, trial: int) -> list[Step]:
     """What a wrong step of the catalog does in a trial."""
-    return observe(mistake.step(number), mistake.name, (trials()[trial],), kits=_KITS)[0]
+    return observe_step(mistake.step(number), mistake.name, (trials()[trial],), kits=_KITS)[0]
 
 
 def _alike(one: Step, two: Step) -> tuple[bool, ...]:
@@ -440,9 +440,9 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
     accuracy = {"the result of `running_accuracy`": np.array(np.divide(*step.after.totals[ACCURACY]))}
     given = next((predicted for _, predicted in changed_arguments(step)), None)
     return facts | {
-        "image": described(next(iter(changed_images(step)), None), step.image, "image", mask),
-        "prediction": described(given, wanted.returned, "prediction", mask | image),
-        "returned": described(step.returned, wanted.returned, "probability", mask | image | accuracy),
+        "image": in_words(next(iter(changed_images(step)), None), step.image, "image", mask),
+        "prediction": in_words(given, wanted.returned, "prediction", mask | image),
+        "returned": in_words(step.returned, wanted.returned, "probability", mask | image | accuracy),
         "trainable": _trainable_change(step),
         "settings": ", ".join(f"`{setting}`" for setting in changed_settings(step)),
         "left_out": f"{len(missing)} of {len(step.before.trainable)} weights, such as `{missing[0]}`"
@@ -499,7 +499,7 @@ def _times(factor: float | None) -> str:
     return f"{text} times" if ratio >= 1 else f"1/{text} of"
 
 
-def described(found: Any, given: np.ndarray, name: str, known: dict[str, np.ndarray]) -> str:
+def in_words(found: Any, given: np.ndarray, name: str, known: dict[str, np.ndarray]) -> str:
     """What there is in place of an array, such as "the image inverted, as `1 - image`"; failing that, its numbers."""
     if alike := [words for words, thing in known.items() if same(found, thing)]:
         return alike[0]

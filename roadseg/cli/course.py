@@ -77,7 +77,7 @@ def setup(options: Namespace) -> int:
 def collect(options: Namespace) -> int:
     """Copy the notebooks out of the zips that were handed in."""
     from roadseg.course.collect import SubmissionError, collect_submissions, handed_in, remarks
-    from roadseg.course.roster import missing
+    from roadseg.course.roster import not_collected
 
     course = _folder(options)
     outcomes = collect_submissions(options.folder, course)
@@ -90,7 +90,7 @@ def collect(options: Namespace) -> int:
         print(f"The platform gives no time, the dates in the zips count as that of handing in: {', '.join(of_zips)}")
     if never := [student for student, time in times.items() if not time]:
         print(f"Nothing tells when they handed in, so they are never late: {', '.join(never)}")
-    if absent := missing(course):
+    if absent := not_collected(course):
         print(f"Nothing from: {', '.join(absent)}")
     return int(any(isinstance(outcome, SubmissionError) for outcome in outcomes.values()))
 

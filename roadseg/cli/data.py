@@ -87,7 +87,7 @@ def _drive(path: Path, seed: int) -> None:
 
     drive = scenes.drive(seed=seed, seconds=DRIVE_SECONDS)
     frames = (scene.image for scene in tqdm(drive, total=DRIVE_SECONDS * scenes.RATE, unit=" scenes", disable=None))
-    film.write(path, frames, rate=scenes.RATE)
+    film.write_film(path, frames, rate=scenes.RATE)
     print(f"{path}: {path.stat().st_size:,} bytes.")
 
 

@@ -44,7 +44,7 @@ INSTALL = "python -m pip install -r requirements.txt"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Line:
     """One line of the output. `remedy` says what to do about a problem; an essential problem stops the work."""
 
     name: str
@@ -67,29 +67,29 @@ def run(options: Namespace) -> int:
     return int(stops)
 
 
-def _findings(section: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _findings(section: Callable[[], Iterator[Line]]) -> Iterator[Line]:
     """What a section finds, up to the package or the folder that it needs and that is missing or wrong."""
     try:
         yield from section()
     except ImportError as error:
-        yield Finding("not examined", str(error), f"install what is missing: {INSTALL}", essential=True)
+        yield Line("not examined", str(error), f"install what is missing: {INSTALL}", essential=True)
     except (RoadsegError, OSError) as error:
-        yield Finding("not examined", "wrong", str(error), essential=True)
+        yield Line("not examined", "wrong", str(error), essential=True)
 
 
-def examine_versions() -> Iterator[Finding]:
+def examine_versions() -> Iterator[Line]:
     """Python, this package and what it depends on; JupyterLab is not essential, as all other commands run without."""
     lowest, highest = (".".join(map(str, version)) for version in PYTHONS)
     fits = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
     remedy = "" if fits else f"install a Python from {lowest} to {highest}, and make a new environment with it."
-    yield Finding("python", platform.python_version(), remedy, essential=True)
-    yield Finding("roadseg", roadseg.__version__)
+    yield Line("python", platform.python_version(), remedy, essential=True)
+    yield Line("roadseg", roadseg.__version__)
     try:
         from packaging.requirements import Requirement  # comes with TensorFlow
 
         requirements = [Requirement(line) for line in metadata.requires("roadseg")]
     except (ImportError, metadata.PackageNotFoundError):
-        yield Finding("its packages", "missing", f"install them: {INSTALL}", essential=True)
+        yield Line("its packages", "missing", f"install them: {INSTALL}", essential=True)
         return
     for requirement in requirements:
         if requirement.marker and not requirement.marker.evaluate({"extra": "lab"}):
@@ -99,84 +99,84 @@ def examine_versions() -> Iterator[Finding]:
             remedy = "" if version in requirement.specifier else f"expected {requirement.specifier}; install: {INSTALL}"
         except metadata.PackageNotFoundError:
             version, remedy = "missing", f"install it: {INSTALL}"
-        yield Finding(requirement.name, version, remedy, essential=requirement.marker is None)
+        yield Line(requirement.name, version, remedy, essential=requirement.marker is None)
 
 
-def examine_machine() -> Iterator[Finding]:
+def examine_machine() -> Iterator[Line]:
     """Cores, memory, the variables that change paths, oneDNN and mixed precision."""
-    yield Finding("cores", str(os.cpu_count() or "unknown"))
+    yield Line("cores", str(os.cpu_count() or "unknown"))
     import psutil  # where it is missing, the cores have been found
 
     memory = psutil.virtual_memory()
     scarce = memory.available < LEAST_MEMORY
     remedy = f"a training run needs up to {_gigabytes(LEAST_MEMORY)}: close other programs." if scarce else ""
-    yield Finding("memory", f"{_gigabytes(memory.total)}, {_gigabytes(memory.available)} free", remedy)
+    yield Line("memory", f"{_gigabytes(memory.total)}, {_gigabytes(memory.available)} free", remedy)
     for name in VARIABLES:
         if value := os.environ.get(name):
-            yield Finding(name, value)
+            yield Line(name, value)
     if value := os.environ.get("ROADSEG_EPOCHS"):
         max_epochs()  # a wrong value is an error
-        yield Finding("ROADSEG_EPOCHS", value)
+        yield Line("ROADSEG_EPOCHS", value)
     from roadseg import backend  # last, as it loads TensorFlow
 
     on = backend.onednn_is_on()
     remedy = "" if on else "unset TF_ENABLE_ONEDNN_OPTS: without oneDNN training takes about twice as long."
-    yield Finding("oneDNN", "on" if on else "off", remedy)
+    yield Line("oneDNN", "on" if on else "off", remedy)
     dtype = backend.fast_precision()
     value = f"{dtype}: trains faster with --mixed-precision" if dtype else "not on this machine"
-    yield Finding("mixed precision", value)
+    yield Line("mixed precision", value)
 
 
 def _gigabytes(number: float) -> str:
     return f"{number / GIGABYTE:.1f} GB"
 
 
-def examine_data() -> Iterator[Finding]:
+def examine_data() -> Iterator[Line]:
     """The project's folder and its disk, which road images are found, and every place looked at."""
     from roadseg import download, kitti
 
     project = project_root()
-    yield Finding("project", str(project))
+    yield Line("project", str(project))
     free = shutil.disk_usage(project).free
     remedy = f"scenes, cache and runs need {_gigabytes(LEAST_DISK)}: free some." if free < LEAST_DISK else ""
-    yield Finding("disk", f"{_gigabytes(free)} free", remedy)
+    yield Line("disk", f"{_gigabytes(free)} free", remedy)
     location = download.locate()
-    yield Finding(location.kind, location.reason)
+    yield Line(location.kind, location.reason)
     for place in location.searched:
-        yield Finding("searched", place)
+        yield Line("searched", place)
     if location.kind == "scenes" and not location.chosen:
-        yield Finding("real KITTI", "not here; `python -m roadseg data --download kitti` fetches it (495 MB)")
+        yield Line("real KITTI", "not here; `python -m roadseg data --download kitti` fetches it (495 MB)")
     if location.to_render:
-        yield Finding("scenes", "not rendered yet: the first notebook does it, in about a minute")
+        yield Line("scenes", "not rendered yet: the first notebook does it, in about a minute")
     else:
-        yield Finding("images", f"{len(kitti.list_frames(location.path))} with labels, in {location.path}")
+        yield Line("images", f"{len(kitti.list_frames(location.path))} with labels, in {location.path}")
 
 
-def examine_runs() -> Iterator[Finding]:
+def examine_runs() -> Iterator[Line]:
     """The runs folder, and what it holds."""
     from roadseg import runs
 
     folder = runs.make_folder()
     paths = sorted(path.parent for path in folder.glob("*/settings.json"))
-    yield Finding("folder", f"{folder}: {len(paths) or 'no'} {'run' if len(paths) == 1 else 'runs'}")
+    yield Line("folder", f"{folder}: {len(paths) or 'no'} {'run' if len(paths) == 1 else 'runs'}")
     for path in paths:
         try:
             finished = runs.open_run(path).finished
         except RoadsegError as error:
-            yield Finding(path.name, "incomplete", str(error))
+            yield Line(path.name, "incomplete", str(error))
         else:
             minutes, seconds = divmod(round(finished["seconds"]), 60)
-            yield Finding(path.name, f"finished: {finished['epochs']} epochs, {minutes}:{seconds:02d} min")
+            yield Line(path.name, f"finished: {finished['epochs']} epochs, {minutes}:{seconds:02d} min")
 
 
-def examine_minutes() -> Iterator[Finding]:
+def examine_minutes() -> Iterator[Line]:
     """How long each notebook trains here: only the runs that no notebook before it has made, and all of its runs."""
     seconds = {model: seconds_per_step(model) for model in ("simple", "unet")}
     for model, value in seconds.items():
-        yield Finding(f"a step of {model}", f"{value:.3f} s")
+        yield Line(f"a step of {model}", f"{value:.3f} s")
     for notebook, minutes in estimate(seconds, epochs_limit=max_epochs()).items():
         after, alone = (f"about {number:.0f} min" if number >= 1 else "under 1 min" for number in minutes)
-        yield Finding(notebook, after if after == alone else f"{after} after the ones before it, {alone} alone")
+        yield Line(notebook, after if after == alone else f"{after} after the ones before it, {alone} alone")
 
 
 def estimate(seconds: dict[str, float], *, epochs_limit: float = math.inf) -> dict[str, tuple[float, float]]:

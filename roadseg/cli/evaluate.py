@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
         from roadseg.street import benchmark
 
         root = Path(options.data or download.locate().path)
-        scores = benchmark.evaluate(trained, roads, root, images=options.images, flip=options.flip)
+        scores = benchmark.evaluate_bird_view(trained, roads, root, images=options.images, flip=options.flip)
     else:
         scores = roadseg.evaluate(trained, roads, images=options.images, flip=options.flip)
     count = len(roads) if options.images == "all" else len(trained.validation_names)

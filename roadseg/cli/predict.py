@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
     with explained(DataError, options.out, "choose another folder with --out"):
         options.out.mkdir(parents=True, exist_ok=True)
     model, failed, taken = photos.open_network(options.run), 0, set()
-    paths = list(list_files(options.files, (*photos.SUFFIXES, *film.SUFFIXES)))
+    paths = list(list_inputs(options.files, (*photos.SUFFIXES, *film.SUFFIXES)))
     videos = [path for path in paths if path.suffix.lower() in film.SUFFIXES]
     with tqdm(total=None if videos else len(paths), unit=" images", disable=None) as bar:
         started, count = time.perf_counter(), 0
@@ -63,7 +63,7 @@ def run(options: Namespace) -> int:
     return int(failed > 0)
 
 
-def list_files(paths: list[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
+def list_inputs(paths: list[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
     """Each file; of each folder the files that end so, sorted by name, or the folder itself where there is none."""
     for path in paths:
         with explained(DataError, path, "make the folder readable"):
@@ -108,5 +108,5 @@ def predict_video(model, path: Path, target: Path, options: Namespace, bar) -> i
             done += 1
             bar.update()
 
-    film.write(target.with_name(f"{target.name}_road{'.gif' if options.gif else '.mp4'}"), draw(), rate=rate)
+    film.write_film(target.with_name(f"{target.name}_road{'.gif' if options.gif else '.mp4'}"), draw(), rate=rate)
     return done

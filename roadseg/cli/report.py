@@ -20,7 +20,7 @@ def run(options: Namespace) -> int:
     """Write the report of executed notebooks and their runs."""
     from roadseg import report
 
-    written = report.write(options.folder, out=options.out, name=options.name, draft=options.draft)
+    written = report.write_report(options.folder, out=options.out, name=options.name, draft=options.draft)
     for remark in written.remarks:
         print(f"Look again: {remark}")
     print(f"Read {written.html} or {written.pdf}; hand in {written.zip}.")

@@ -17,5 +17,5 @@ def run(options: Namespace) -> int:
     """Print the state of each task and question."""
     from roadseg import workbook
 
-    print(workbook.summary(workbook.read(options.folder)))
+    print(workbook.summary(workbook.read_workbook(options.folder)))
     return 0

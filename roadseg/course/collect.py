@@ -29,7 +29,7 @@ from roadseg.workbook.files import (
     notebook_bytes,
     parse_notebook,
     read_notebook,
-    text,
+    source_of,
 )
 
 LARGEST_NOTEBOOK = 30 * 2**20  # bytes unpacked
@@ -249,10 +249,10 @@ def _is_answered(notebook: dict) -> bool:
 def _leave_out_worked_answers(notebook: dict) -> list[str]:
     """Make the solutions of a worked notebook blank in a copy of it, of whatever version; return the answers' ids."""
     answers = [cell for cell in notebook["cells"] if cell["id"] in ITEMS]
-    if not any(SOLUTION.search(text(cell)) for cell in answers):
+    if not any(SOLUTION.search(source_of(cell)) for cell in answers):
         return []
-    worked = [cell for cell in answers if SOLUTION.search(text(cell)) or text(cell).startswith(WORKED_TEXT)]
+    worked = [cell for cell in answers if SOLUTION.search(source_of(cell)) or source_of(cell).startswith(WORKED_TEXT)]
     for cell in worked:
-        code = SOLUTION.sub(rf"\1{CODE_STUB}", text(cell))
+        code = SOLUTION.sub(rf"\1{CODE_STUB}", source_of(cell))
         cell["source"] = (code if cell["cell_type"] == "code" else TEXT_STUB).splitlines(keepends=True)
     return [cell["id"] for cell in worked]

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from roadseg.course.roster import Owner, plain, recognized
+from roadseg.course.roster import Owner, letters, recognized
 from roadseg.course.workflow import NOTEBOOKS, CourseError
 
 LARGEST_ZIP = 200 * 2**20  # bytes of a zip in a zip, and of what is read of one student; a report's zip has 20 MiB
@@ -155,7 +155,7 @@ def _refusal(path: Path) -> str:
 
 def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:
     """Whose a file is by the names of what holds it, outermost first."""
-    found = (recognized(part) or (Owner(_stem(part)) if plain(_stem(part)) in roster else None) for part in parts)
+    found = (recognized(part) or (Owner(_stem(part)) if letters(_stem(part)) in roster else None) for part in parts)
     return next(filter(None, found), None)
 
 

@@ -24,7 +24,7 @@ KINDS = "biuf"  # of the arrays that may cross: numbers and truth values
 # --- what crosses the wall: JSON, and behind it the bytes of its arrays ----------------------------------------------
 
 
-def pack(thing) -> bytes:
+def encode(thing) -> bytes:
     """Plain data, dataclasses and arrays as bytes that run nothing when they are read."""
     import numpy as np
 
@@ -50,7 +50,7 @@ def pack(thing) -> bytes:
     return b"".join([LENGTH.pack(len(text)), text, *arrays])
 
 
-def unpack(content: bytes):
+def decode(content: bytes):
     """What `pack` packed, tuples as lists. Raises ValueError for whatever else it is given."""
     import numpy as np
 
@@ -95,10 +95,11 @@ def run_item(item: dict, at: mmap.mmap) -> dict:
             errors[position] = f"{type(error).__name__}: {error}"[:500]
     at[:] = PLACE.pack(-1)
     value = shell.user_ns.get(item["defines"])
-    return {"errors": errors, "found": observe(item["id"], value, item["seed"]) if item["code"] else choice(value)}
+    found = observed(item["id"], value, item["seed"]) if item["code"] else plain_choice(value)
+    return {"errors": errors, "found": found}
 
 
-def observe(name: str, value, seed: int):
+def observed(name: str, value, seed: int):
     """What the probe sees of a step or a network."""
     import numpy as np
 
@@ -107,21 +108,21 @@ def observe(name: str, value, seed: int):
 
     with probe.aside(), np.errstate(all="ignore"):
         if name != network.NAME:
-            return probe.observe(value, name, probe.trials(seed))
+            return probe.observe_step(value, name, probe.trials(seed))
         tf.config.run_functions_eagerly(True)
-        return network.observe(value, seed)
+        return network.observe_network(value, seed)
 
 
-def choice(value):
+def plain_choice(value):
     """A number, a choice or a pair as plain data: arrays of one number as numbers, functions and layers by name."""
     import numpy as np
 
     if isinstance(value, list | tuple):
-        return [choice(part) for part in value[:10]]
+        return [plain_choice(part) for part in value[:10]]
     if isinstance(value, str | bool | int | float | None):
         return value
     if hasattr(value, "numpy") or isinstance(value, np.ndarray | np.generic):
-        return choice(np.asarray(value).tolist())
+        return plain_choice(np.asarray(value).tolist())
     if callable(value):
         function = getattr(value, "activation", value)
         return getattr(function, "__name__", type(function).__name__)
@@ -147,9 +148,9 @@ def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
             os.close(reader)
             os.close(out)
             try:
-                content = pack(run_item(item, at))
+                content = encode(run_item(item, at))
             except Exception as error:
-                content = pack({"ended": "error", "error": f"{type(error).__name__}: {error}"[:500]})
+                content = encode({"ended": "error", "error": f"{type(error).__name__}: {error}"[:500]})
             with os.fdopen(writer, "wb") as pipe:
                 pipe.write(LENGTH.pack(len(content)) + content)
         finally:
@@ -157,7 +158,7 @@ def in_child(item: dict, out: int, seconds: float, largest: int) -> bytes:
     os.close(writer)
     try:
         content, ended = read_outcome(reader, time.monotonic() + seconds, largest)
-        return pack({"ended": ended, "at": PLACE.unpack(at)[0]}) if ended else content
+        return encode({"ended": ended, "at": PLACE.unpack(at)[0]}) if ended else content
     finally:
         os.close(reader)
         everyone = -1 if os.getpid() == 1 else -child  # with a namespace of its own, whatever else runs is theirs
@@ -210,7 +211,7 @@ def limit(memory: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main() -> None:
+def run_all() -> None:
     """Read the task, load what every item needs, and write the outcome of each item as soon as it is there."""
     task = json.load(sys.stdin)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -227,7 +228,7 @@ def main() -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
-        ready = pack({})
+        ready = encode({})
         out.write(LENGTH.pack(len(ready)) + ready)
         for item in task["items"]:
             out.flush()
@@ -236,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_all()

@@ -34,7 +34,7 @@ ENDED = {
 }
 
 
-def grade(
+def grade_submission(
     notebooks: dict[str, bytes],
     handed_out: dict[str, bytes],
     *,
@@ -69,7 +69,7 @@ def grade(
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
     tasks = [task(item, cells[item], seed) for item in written]
-    for item, outcome in zip(written, sandbox.run(tasks, seconds=seconds)):
+    for item, outcome in zip(written, sandbox.run_behind_wall(tasks, seconds=seconds)):
         own = {position for position, _ in cells[item] if grade_id(books[item.notebook].cells[position])}
         entry = graded[item.id] = judged(item, outcome, own, seed, seconds)
         errors[item.notebook] |= outcome.errors
@@ -145,10 +145,10 @@ def verdict(item: Item, found: object, seed: int) -> tuple[tuple[Aspect, ...], s
     except UNREADABLE as error:
         raise Contradiction("what came out cannot be read") from error
     if item.id == network.NAME:
-        seen = network.described(read)
-        return network.judge(seen), str(seen.failure or "") or (seen.cause or "").replace("_", " ")
+        seen = network.describe_network(read)
+        return network.judge_network(seen), str(seen.failure or "") or (seen.cause or "").replace("_", " ")
     failures = [str(step.error) for trial in read for step in trial if step.error]
-    return judge.judge(item.id, read, seed), next(iter(failures), "")
+    return judge.judge_step(item.id, read, seed), next(iter(failures), "")
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------

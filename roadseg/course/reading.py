@@ -27,7 +27,7 @@ from sqlalchemy.orm import aliased
 from roadseg import workbook
 from roadseg.course.workflow import ASSIGNMENT, CourseError, gradebook_lock, require_gradebook
 from roadseg.errors import OptionError
-from roadseg.workbook.files import TEXT_STUB, role, text
+from roadseg.workbook.files import TEXT_STUB, role, source_of
 from roadseg.workbook.questions import Item
 
 ALIKE = 0.5  # the largest mean cosine distance in a group, from 0 (the same words) to 1 (no word in common)
@@ -248,7 +248,7 @@ class Reading:
 def _texts(path: Path, modified: int) -> dict[str, Answer]:
     """The answers in a graded notebook, by id."""
     cells = [cell for cell in workbook.read_notebook(path)["cells"] if role(cell).get("solution")]
-    return {role(cell)["grade_id"]: Answer(text(cell), cell.get("attachments", {})) for cell in cells}
+    return {role(cell)["grade_id"]: Answer(source_of(cell), cell.get("attachments", {})) for cell in cells}
 
 
 def _gradebook(course: Path) -> api.Gradebook:

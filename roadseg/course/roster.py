@@ -87,7 +87,7 @@ def _time(written: str) -> str:
     return ""
 
 
-def plain(name: str) -> str:
+def letters(name: str) -> str:
     """A name's letters, marks and digits alone, in lower case: a person's name is written in many ways."""
     whole = unicodedata.normalize("NFKC", name).casefold()
     return "".join(c for c in whole if c.isalnum() or unicodedata.category(c).startswith("M"))
@@ -108,7 +108,7 @@ def read_roster(course: Path) -> dict[str, str]:
             words = re.findall(r"[^\s,]+", value)
             orders = [" ".join(words[i:] + words[:i]) for i in range(len(words))]  # last names come first, too
             for name in (*orders, value.partition("@")[0]):
-                ids.setdefault(plain(name), set()).add(row["id"])
+                ids.setdefault(letters(name), set()).add(row["id"])
     return {name: min(own) for name, own in ids.items() if name and len(own) == 1}
 
 
@@ -138,7 +138,7 @@ def people(course: Path) -> dict[str, tuple[str, str]]:
     return {row["id"]: (row.get("name", ""), mail(row)) for row in _rows(course)}
 
 
-def missing(course: Path) -> list[str]:
+def not_collected(course: Path) -> list[str]:
     """The students of the roster from whom nothing has been collected."""
     return [row["id"] for row in _rows(course) if not (course / "submitted" / row["id"] / ASSIGNMENT).is_dir()]
 
@@ -156,7 +156,7 @@ def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[s
     for person, owner in people.items():
         ids = {other: others.id for other, others in people.items()} | known
         same = {other for other, taken in ids.items() if " " in other and taken.lower() == owner.id.lower()}  # by key
-        listed = {roster[name] for name in map(plain, (owner.name, *owner.names)) if name in roster}
+        listed = {roster[name] for name in map(letters, (owner.name, *owner.names)) if name in roster}
         if len(listed) == 1:
             students[person] = listed.pop()
         elif person in known:

@@ -107,7 +107,7 @@ def _wall(kind: str, package: Path, *seen: Path) -> list[str]:
     return [*command, "--ro-bind", str(package), "/package"]
 
 
-def run(items: list[dict], *, seconds: float) -> Iterator[Outcome]:
+def run_behind_wall(items: list[dict], *, seconds: float) -> Iterator[Outcome]:
     """Run items behind the wall, one after the other, each for at most so many seconds; see `inside.run_item`.
 
     Where an item ends the whole sandbox, the next one gets a new one.
@@ -212,7 +212,7 @@ def _excess(process: subprocess.Popen) -> str:
 def _outcome(content: bytes, ended: str, seconds: float) -> Outcome:
     """What came out, if it can be read."""
     try:
-        said = inside.unpack(content) if not ended else {"ended": ended}
+        said = inside.decode(content) if not ended else {"ended": ended}
         errors = {int(position): _without_paths(str(text)) for position, text in said.get("errors", {}).items()}
         ended, error, at = str(said.get("ended", "")), str(said.get("error", "")), int(said.get("at", -1))
         return Outcome(said.get("found"), errors, ended, error, at, seconds)

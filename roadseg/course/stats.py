@@ -121,7 +121,7 @@ def write_stats(course: Path) -> Path:
     require_gradebook(course)
     points = read_points(course)
     folders = sorted(course.glob(f"submitted/*/{ASSIGNMENT}"))
-    books = {folder.parent.name: workbook.read(folder).entries for folder in folders}
+    books = {folder.parent.name: workbook.read_workbook(folder).entries for folder in folders}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((importlib.resources.files("roadseg.course") / "stats.html").read_text("utf-8"))
     rows, ideas = points_by_item(points), ideas_by_item(course, points)

@@ -110,11 +110,11 @@ def set_up_course(course: Path) -> list[str]:
 
 def _differences(own: dict, new: dict) -> str:
     """Which cells of two notebooks differ, by their ids; empty where the notebooks are equal."""
-    from roadseg.workbook.files import text
+    from roadseg.workbook.files import source_of
 
     if own == new:
         return ""
-    one, two = ({cell["id"]: text(cell) for cell in notebook["cells"]} for notebook in (own, new))
+    one, two = ({cell["id"]: source_of(cell) for cell in notebook["cells"]} for notebook in (own, new))
     names = [name for name in {**one, **two} if one.get(name) != two.get(name)]
     return f"it differs from the project's in {', '.join(names) or 'outputs and metadata alone'}"
 
@@ -172,7 +172,7 @@ def judge_in_worker(notebooks: dict, handed_out: dict, seconds: float, only: fro
     """What `judging.grade` finds, as JSON has it. Only workers call this: TensorFlow is loaded there alone."""
     from roadseg.course import judging
 
-    found = judging.grade(notebooks, handed_out, seed=secrets.randbits(64), seconds=seconds, only=only)
+    found = judging.grade_submission(notebooks, handed_out, seed=secrets.randbits(64), seconds=seconds, only=only)
     return json.loads(json.dumps(found))
 
 
@@ -299,10 +299,10 @@ def record(
 def _graded_sources(folder: Path) -> dict[str, str]:
     """The answers that marks and comments are of, by nbgrader's names for their cells."""
     from roadseg import workbook
-    from roadseg.workbook.files import role, text
+    from roadseg.workbook.files import role, source_of
 
     cells = [cell for path in folder.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"]]
-    return {role(cell)["grade_id"]: text(cell) for cell in cells if role(cell)}
+    return {role(cell)["grade_id"]: source_of(cell) for cell in cells if role(cell)}
 
 
 def gradebook_lock(course: Path) -> FileLock:

@@ -10,7 +10,7 @@ pandoc      the program pandoc, and its tree
 
 from importlib import import_module
 
-__all__ = ["ReportError", "Written", "write"]
+__all__ = ["ReportError", "Written", "write_report"]
 
 
 def __getattr__(name: str):

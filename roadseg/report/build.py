@@ -41,7 +41,7 @@ class Written:
     remarks: tuple[str, ...] = ()
 
 
-def write(
+def write_report(
     folder: str | Path | None = None,
     *,
     out: str | Path | None = None,
@@ -64,11 +64,11 @@ def write(
     ReportError : answers or runs are missing, the zip would be too large, or the files cannot be written.
     NotebookError : no notebooks in the folder, or a damaged one.
     """
-    book, name = workbook.read(None if folder is None else Path(folder)), cleaned(name).strip()
+    book, name = workbook.read_workbook(None if folder is None else Path(folder)), cleaned(name).strip()
     if book.damaged:
         raise workbook.NotebookError(" ".join(book.damaged.values()))
     found = contents.trained(runs_folder)
-    missing = contents.missing(book, found)
+    missing = contents.missing_parts(book, found)
     if missing and not draft:
         raise ReportError(
             f"the report is not complete. Missing: {'; '.join(missing)}. Answer, run all cells of the notebooks, save "
@@ -91,7 +91,7 @@ def write(
                 opened = stack.enter_context(atomic_write(out / file))
                 opened.write(content)
                 opened.flush()
-    return Written(*(out / file for file in files), remarks=tuple(contents.remarks(book)))
+    return Written(*(out / file for file in files), remarks=tuple(contents.answer_remarks(book)))
 
 
 def made(book: Workbook, found: Trained, *, name: str) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from roadseg import metrics, plots, runs, storage
 from roadseg.data import RoadData
 from roadseg.recipes import get_recipe
 from roadseg.report import markdown
-from roadseg.report.pandoc import code, figure, heading, paragraph, part, table
+from roadseg.report.pandoc import code, figure, heading, paragraph, part, table_block
 from roadseg.workbook import Entry, Workbook
 
 TITLE = "Finding the road: a simple model and a U-Net"
@@ -70,13 +70,13 @@ def trained(runs_folder: str | Path | None = None) -> Trained:
     return Trained(by_model, roads)
 
 
-def missing(book: Workbook, found: Trained) -> list[str]:
+def missing_parts(book: Workbook, found: Trained) -> list[str]:
     """What the report lacks, a phrase for each notebook and run."""
     absent = _phrases(book, [entry for entry in book.entries if entry.state in ABSENT])
     return absent + [_wanted_run(model) for model, run in found.by_model.items() if run is None]
 
 
-def remarks(book: Workbook) -> list[str]:
+def answer_remarks(book: Workbook) -> list[str]:
     """Answers that are there, and not right, not checked or too short, a phrase for each notebook."""
     return _phrases(book, [entry for entry in book.entries if entry.state not in (*ABSENT, "done")])
 
@@ -105,8 +105,8 @@ def contents(book: Workbook, found: Trained, *, name: str = "") -> list[dict]:
     return [
         heading(1, TITLE),
         part("byline", paragraph(" ".join(words for words in (name and f"{name}.", day) if words))),
-        *_listed("missing", "A draft. Missing:", missing(book, found)),
-        *_listed("remark", "Answers with a remark:", remarks(book)),
+        *_listed("missing", "A draft. Missing:", missing_parts(book, found)),
+        *_listed("remark", "Answers with a remark:", answer_remarks(book)),
         *_results(found),
         heading(2, "Tasks"),
         *_answers(tasks),
@@ -156,7 +156,7 @@ def _results(found: Trained) -> Iterator[dict]:
 def _by_model(columns: Mapping[str, Mapping[str, str]], *, align: str) -> dict:
     """A table with a column for each model; the rows are those of the first."""
     rows = [[row, *(column[row] for column in columns.values())] for row in next(iter(columns.values()))]
-    return table([["", *(MODELS[model] for model in columns)], *rows], align=align)
+    return table_block([["", *(MODELS[model] for model in columns)], *rows], align=align)
 
 
 def _numbers(run: runs.Run, found: Trained) -> dict[str, str]:
@@ -198,17 +198,17 @@ def _answers(entries: Sequence[Entry]) -> Iterator[dict]:
         entries_of_label = list(group)
         yield heading(3, f"{label}. {entries_of_label[0].item.title}")
         for entry in entries_of_label:
-            yield part("question", *markdown.read(entry.item.text))
-            yield from answer(entry)
+            yield part("question", *markdown.read_markdown(entry.item.text))
+            yield from written_answer(entry)
 
 
-def answer(entry: Entry) -> Iterator[dict]:
+def written_answer(entry: Entry) -> Iterator[dict]:
     """The answer as it was typed, or a box in its place, and what its check said."""
     state, absent, typed = _state(entry), entry.state in ABSENT, entry.item.kind == "text"
     if absent:
         yield part("missing", paragraph(f"Missing: {state}."))
     if not absent:
-        read = markdown.read(entry.source, entry.attachments) if typed else [code(entry.source, "python")]
+        read = markdown.read_markdown(entry.source, entry.attachments) if typed else [code(entry.source, "python")]
         yield part("answer", *read)
     if not absent and not (entry.done and typed):
         remark = "Its check: right." if entry.done else f"{state[0].upper()}{state[1:]}."
@@ -231,7 +231,7 @@ def _origin(book: Workbook, found: Trained) -> Iterator[dict]:
     for name, counts in book.counts.items():
         changed = ", ".join(book.changed[name])
         rows.append([name, ran(counts), f"changed: {changed}" if changed else "as handed out"])
-    yield table(rows, align="Left")
+    yield table_block(rows, align="Left")
     if found.runs:
         facts = {model: fingerprint(run) for model, run in found.runs.items()}
         for row in facts.values():  # for readers: a time without seconds, and the beginning of a long digest

@@ -20,7 +20,7 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error,
 DAMAGED += (Image.DecompressionBombError,)
 
 
-def encoded(content: str) -> tuple[bytes, str] | None:
+def recoded(content: str) -> tuple[bytes, str] | None:
     """An image file for one in base64, and its media type: PNG or JPEG, whichever is smaller; None for no image."""
     try:
         image = _decoded(base64.b64decode(content))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from roadseg.report import images, pandoc
-from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, part, replaced, strings, text
+from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, inline, part, replaced, strings
 
 FORMAT = "commonmark+pipe_tables+task_lists+strikeout+autolink_bare_uris+tex_math_dollars"  # what JupyterLab knows
 DEEPEST = 25  # nodes inside nodes; beyond it an answer is shown as it was typed
@@ -53,7 +53,7 @@ _TEX = (  # what pandoc does not know, in words that it knows
 )
 
 
-def read(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> list[dict]:
+def read_markdown(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> list[dict]:
     """The blocks of a Markdown cell; one that pandoc cannot read, or a too deep one, as one block of code.
 
     attachments : the cell's images, name to {media type: base64}. Those that the text does not show come last.
@@ -63,7 +63,8 @@ def read(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = No
     markdown = _DATA.sub(reader.attach, markdown)
     source = _FOUND.sub(reader.one_line, markdown)
     try:
-        blocks = replaced(json.loads(pandoc.run(source, f"--from={FORMAT}", "--to=json"))["blocks"], reader.shown)
+        document = json.loads(pandoc.run_pandoc(source, f"--from={FORMAT}", "--to=json"))
+        blocks = replaced(document["blocks"], reader.shown)
         if _depth(blocks) > DEEPEST:
             raise RecursionError
     except (PandocError, RecursionError):
@@ -142,13 +143,13 @@ class _Reader:
             if i % 3 == 1:
                 self.noted.append(piece)
             else:
-                nodes += self.image("", piece, "") if i % 3 else text(piece)
+                nodes += self.image("", piece, "") if i % 3 else inline(piece)
         return nodes
 
     def link(self, inner: list[dict], address: str, title: str) -> list[dict]:
         """The link's text, then its address unless that is the text. Only addresses of the web lead anywhere."""
         if title or "".join(strings(inner)) != address:
-            inner = [*inner, *text(f" ({address}{_quoted(title)})")]
+            inner = [*inner, *inline(f" ({address}{_quoted(title)})")]
         on_the_web = re.match(r"https?://[^\s\\]+$", address)
         return [{"t": "Link", "c": [NO_ATTRIBUTES, inner, [address, ""]]}] if on_the_web else inner
 
@@ -157,17 +158,17 @@ class _Reader:
         name = address.removeprefix("attachment:")
         name = name if name in self.images else unquote(name)
         if not address.startswith("attachment:") or name not in self.images:
-            return text(f"![{alt}]({address}{_quoted(title)})")
+            return inline(f"![{alt}]({address}{_quoted(title)})")
         self.noted += [address, name, alt]
         return self.pasted(name, ". ".join(words for words in (alt, title) if words and not _FILE_NAME.match(words)))
 
     def pasted(self, name: str, caption: str) -> list[dict]:
         """An attached image, or why it is not shown, with its caption."""
-        below = [{"t": "LineBreak"}, {"t": "Emph", "c": text(caption)}] if caption else []
-        image = images.encoded(self.images[name])
+        below = [{"t": "LineBreak"}, {"t": "Emph", "c": inline(caption)}] if caption else []
+        image = images.recoded(self.images[name])
         if image is None:
             why = "it is damaged, far too large, or no PNG, JPEG, GIF, WebP or BMP"
-            return [*text(f"[The image {name} is not shown: {why}.]"), *below]
+            return [*inline(f"[The image {name} is not shown: {why}.]"), *below]
         return [pandoc.image(*image, caption or "a pasted image"), *below]
 
     def unseen(self, markdown: str, blocks: list[dict]) -> list[dict]:

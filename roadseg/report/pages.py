@@ -36,7 +36,7 @@ class TypesetError(RoadsegError):
 def html(blocks: Sequence[dict], *, title: str) -> str:
     """A whole HTML file. A formula that pandoc cannot read is shown as it was typed."""
     options = ("--to=html5", "--mathml", "--standalone", f"--template={HERE / 'report.html'}")
-    return pandoc.write(blocks, *options, f"--metadata=pagetitle:{title}")
+    return pandoc.convert(blocks, *options, f"--metadata=pagetitle:{title}")
 
 
 def pdf(blocks: Sequence[dict], *, title: str, author: str = "", timestamp: int = 0) -> bytes:
@@ -79,7 +79,7 @@ class _Press:
 
     def printed(self, blocks: list[dict], *, standard: str = "1.7") -> bytes:
         """A PDF file. Raises TypstError and PandocError."""
-        body = pandoc.write(replaced(blocks, self.for_typst), "--to=typst")
+        body = pandoc.convert(replaced(blocks, self.for_typst), "--to=typst")
         main = self.folder / "main.typ"
         main.write_text((HERE / "report.typ").read_text("utf-8") + body, "utf-8")
         options = {"root": str(self.folder), "font_paths": self.fonts, "sys_inputs": self.inputs}

@@ -30,7 +30,7 @@ class PandocError(RoadsegError):
     """Pandoc failed or did not end in time."""
 
 
-def run(source: str, *options: str) -> str:
+def run_pandoc(source: str, *options: str) -> str:
     """What pandoc makes of a source. It reads no file but a template, and gets 1 GB of memory. Raises PandocError."""
     path = shutil.which("pandoc", path=str(Path(pypandoc.__file__).parent / "files"))  # the wheel's own
     if path is None:
@@ -43,10 +43,10 @@ def run(source: str, *options: str) -> str:
     return done.stdout.decode()
 
 
-def write(blocks: Sequence[dict], *options: str) -> str:
+def convert(blocks: Sequence[dict], *options: str) -> str:
     """Blocks in another format. Raises PandocError."""
     document = {"pandoc-api-version": [1, 23, 1], "meta": {}, "blocks": blocks}
-    return run(json.dumps(document), "--from=json", *options)
+    return run_pandoc(json.dumps(document), "--from=json", *options)
 
 
 def replaced(tree: Tree, change: Callable[[dict], list[dict] | None]) -> Tree:
@@ -83,7 +83,7 @@ def cleaned(words: str) -> str:
     return re.sub("\r\n?|[\x85\u2028\u2029]", "\n", whole).translate(_CONTROLS)
 
 
-def text(words: str) -> list[dict]:
+def inline(words: str) -> list[dict]:
     """Words as inline nodes."""
     pieces = re.split(r"([ \t\n]+)", cleaned(words))
     return [{"t": "Space"} if piece.isspace() else {"t": "Str", "c": piece} for piece in pieces if piece]
@@ -91,12 +91,12 @@ def text(words: str) -> list[dict]:
 
 def paragraph(words: str) -> dict:
     """Words as a block."""
-    return {"t": "Para", "c": text(words)}
+    return {"t": "Para", "c": inline(words)}
 
 
 def heading(level: int, words: str) -> dict:
     """A heading of level 1 to 6."""
-    return {"t": "Header", "c": [level, NO_ATTRIBUTES, text(words)]}
+    return {"t": "Header", "c": [level, NO_ATTRIBUTES, inline(words)]}
 
 
 def code(source: str, language: str = "") -> dict:
@@ -112,22 +112,22 @@ def part(kind: str, *blocks: dict) -> dict:
 def image(data: bytes, media_type: str, alt: str) -> dict:
     """An image file as an inline node, which holds all of it."""
     address = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-    return {"t": "Image", "c": [NO_ATTRIBUTES, text(alt), [address, ""]]}
+    return {"t": "Image", "c": [NO_ATTRIBUTES, inline(alt), [address, ""]]}
 
 
 def figure(data: bytes, alt: str, caption: str) -> dict:
     """A PNG file with its caption."""
-    shown, below = image(data, "image/png", alt), [None, [{"t": "Plain", "c": text(caption)}]]
+    shown, below = image(data, "image/png", alt), [None, [{"t": "Plain", "c": inline(caption)}]]
     return {"t": "Figure", "c": [NO_ATTRIBUTES, below, [{"t": "Plain", "c": [shown]}]]}
 
 
-def table(rows: Sequence[Sequence[str]], *, align: str = "Right") -> dict:
+def table_block(rows: Sequence[Sequence[str]], *, align: str = "Right") -> dict:
     """A table of text. The first row is its head, its first column is aligned left, the others to a side."""
     sides = ["Left", *[align] * (len(rows[0]) - 1)]
     columns = [[{"t": f"Align{side}"}, {"t": "ColWidthDefault"}] for side in sides]
 
     def row(cells: Sequence[str]) -> list:
-        plain = [[{"t": "Plain", "c": text(cell)}] for cell in cells]
+        plain = [[{"t": "Plain", "c": inline(cell)}] for cell in cells]
         return [NO_ATTRIBUTES, [[NO_ATTRIBUTES, {"t": "AlignDefault"}, 1, 1, content] for content in plain]]
 
     head, body = [NO_ATTRIBUTES, [row(rows[0])]], [NO_ATTRIBUTES, 0, [], [row(cells) for cells in rows[1:]]]

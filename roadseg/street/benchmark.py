@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 
-def evaluate(
+def evaluate_bird_view(
     run: Run, data: RoadData, root: Path, *, images: str = "validation", flip: bool = False
 ) -> dict[str, dict[str, float]]:
     """Scores in the bird's-eye view, otherwise like `roadseg.training.evaluate`; root : the folder of the data.

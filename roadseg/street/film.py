@@ -59,7 +59,7 @@ def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
     return about["fps"] or USUAL_RATE, frames()
 
 
-def write(path: Path, frames: Iterable[np.ndarray], *, rate: float) -> None:
+def write_film(path: Path, frames: Iterable[np.ndarray], *, rate: float) -> None:
     """Write a film whole or not at all: as .mp4, or the first ten seconds as a .gif of at most 1 MB.
 
     Raises DataError for another ending, where imageio-ffmpeg is missing, or where the file cannot be written.

@@ -44,7 +44,7 @@ def choice(names: Iterable[str], value: str, **options) -> ipywidgets.SelectionS
     return ipywidgets.SelectionSlider(options=list(names), value=value, layout={"width": "400px"}, **options)
 
 
-def show(made: ipywidgets.VBox, figure: Figure, caption: str) -> None:
+def show_panel(made: ipywidgets.VBox, figure: Figure, caption: str) -> None:
     """Show a panel and its caption; where no kernel runs, a figure with the same content takes the panel's place."""
     names = ", ".join(slider.description for slider in made.children[0].children)
     plots.show(figure, f"{caption} Run this cell for controls: {names}.", alive=made._repr_mimebundle_())
@@ -66,7 +66,7 @@ def page(words: str, image: Image.Image, alt: str, *, size: tuple[int, int] | No
     return f"<div style='line-height: 1.6'>{words}</div>{shown}"
 
 
-def table(rows: Mapping[str, Mapping[str, float]], *, corner: str) -> str:
+def html_table(rows: Mapping[str, Mapping[str, float]], *, corner: str) -> str:
     """Numbers as HTML in the colors of the reader's theme: a row for each name; NaN is a dash."""
 
     def line(name: str, cells: Iterable[str]) -> str:

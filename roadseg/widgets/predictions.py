@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion
 from roadseg import metrics, plots
 from roadseg.data import RoadData
 from roadseg.errors import OptionError
-from roadseg.widgets.panel import choice, mosaic, page, panel, show, table
+from roadseg.widgets.panel import choice, html_table, mosaic, page, panel, show_panel
 
 if TYPE_CHECKING:
     from roadseg.runs import Run
@@ -53,7 +53,7 @@ def threshold(run: Run, data: RoadData, *, first: str | None = None) -> None:
     slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
     figure = _threshold_figure(data, predictions, sweep, data.names.index(first))
     caption = f"A low threshold predicts too much road, a high one misses road. {COLORS}"
-    show(panel(view, threshold=slider, image=choice(data.names, first)), figure, caption)
+    show_panel(panel(view, threshold=slider, image=choice(data.names, first)), figure, caption)
 
 
 def threshold_page(
@@ -68,7 +68,7 @@ def threshold_page(
     scores = {name: {word: getattr(row, key) for key, word in SCORES.items()} for name, row in rows.items()}
     predicted = predictions[place] / 255 >= threshold
     alt = f"At threshold {threshold:.2f} {predicted.mean():.0%} is predicted as road; beside it the errors."
-    words = table(scores, corner="all validation images") + _legend("what is predicted as road")
+    words = html_table(scores, corner="all validation images") + _legend("what is predicted as road")
     return _beside_errors(words, colormaps["gray"](predicted.astype(float), bytes=True), data, place, predicted, alt)
 
 
@@ -113,7 +113,7 @@ def epochs(run: Run, data: RoadData, *, first: str | None = None) -> None:
     figure = _epoch_figure(data, place, {epoch: run.prediction(epoch)[place] for epoch in shown}, run.curves)
     slider = ipywidgets.IntSlider(1, min=1, max=count)
     caption = f"One image after more and more epochs, beside the errors. {COLORS}"
-    show(panel(view, epoch=slider, image=choice(data.names, first)), figure, caption)
+    show_panel(panel(view, epoch=slider, image=choice(data.names, first)), figure, caption)
 
 
 def epoch_page(
@@ -130,7 +130,7 @@ def epoch_page(
     f1 = metrics.confusion_counts(prediction, data.masks[place], data.valid[place]).f1
     predicted = prediction >= 128
     alt = f"After epoch {epoch} {predicted.mean():.0%} is predicted as road; beside the probability the errors."
-    words = table(rows, corner="all images") + f"F1 of this image at threshold 0.5: {f1:.2f}."
+    words = html_table(rows, corner="all images") + f"F1 of this image at threshold 0.5: {f1:.2f}."
     words += _legend("probability of road, dark blue 0, gray ½, yellow 1")
     return _beside_errors(words, colormaps["cividis"](prediction, bytes=True), data, place, predicted, alt)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from roadseg import plots
 from roadseg.errors import DataError
 from roadseg.street import photos
-from roadseg.widgets.panel import page, show
+from roadseg.widgets.panel import page, show_panel
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +35,7 @@ def own_photo(model: keras.Model, example: np.ndarray) -> None:
 
     upload.observe(update, "value")
     caption = "The network tints in blue what it takes for road."
-    show(ipywidgets.VBox([ipywidgets.Box([upload]), content]), _figure(model, example), caption)
+    show_panel(ipywidgets.VBox([ipywidgets.Box([upload]), content]), _figure(model, example), caption)
 
 
 @plots.styled

@@ -3,7 +3,7 @@
 ITEMS, Item, item, rubrics            the tasks and questions, and what their texts should say
 start, blank, filled                  blank copies of the worked notebooks
 CODE_STUB, TEXT_STUB, AIM, EXPECTED   what stands in them in place of answers and figures
-read, summary, Workbook, Entry        what a student has done in a folder of notebooks
+read_workbook, summary, Workbook, Entry  what a student has done in a folder of notebooks
 overview, compare, reference_answer   the same seen in a notebook, and the reference answers
 own_steps                             the student's two steps, for notebook 02
 needs                                 which cells of a notebook an answer needs
@@ -21,7 +21,7 @@ from importlib import import_module
 _HOME = {
     **dict.fromkeys(("ITEMS", "Item", "item", "rubrics"), "questions"),
     **dict.fromkeys(("start", "blank", "filled", "without_prose_checks", "AIM", "EXPECTED"), "copies"),
-    **dict.fromkeys(("read", "summary", "Workbook", "Entry"), "progress"),
+    **dict.fromkeys(("read_workbook", "summary", "Workbook", "Entry"), "progress"),
     **dict.fromkeys(("overview", "compare", "reference_answer"), "review"),
     "own_steps": "own",
     **dict.fromkeys(("default_folder", "worked_folder", "read_notebook", "write_notebook"), "files"),

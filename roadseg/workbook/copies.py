@@ -16,13 +16,13 @@ from roadseg.workbook.files import (
     CODE_STUB,
     TEXT_STUB,
     NotebookError,
+    cell_digest,
     default_folder,
-    digest,
     handed_out,
     is_locked,
     read_notebook,
     role,
-    text,
+    source_of,
     worked_notebooks,
     write_notebook,
 )
@@ -79,7 +79,7 @@ def blank(worked: dict) -> dict:
     made = copy.deepcopy(worked)
     above = None  # the text cell above
     for cell, original in zip(made["cells"], worked["cells"]):
-        source = text(cell)
+        source = source_of(cell)
         if role(cell).get("solution") and cell["cell_type"] == "markdown":
             source = TEXT_STUB
         source = HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", source))
@@ -91,7 +91,7 @@ def blank(worked: dict) -> dict:
         if EXPECTED in cell["metadata"].get("tags", ()) and above:
             _attach_figure(above, original)
         _lock(cell)
-    cells = {cell["id"]: digest(cell) for cell in made["cells"]}
+    cells = {cell["id"]: cell_digest(cell) for cell in made["cells"]}
     made["metadata"]["roadseg"] = {"cells": cells, "locked": [c["id"] for c in made["cells"] if is_locked(c)]}
     return made
 
@@ -104,7 +104,8 @@ def _attach_figure(above: dict, worked: dict) -> None:
             content = "".join(output["data"][kind]).replace("\n", "")
             above.setdefault("attachments", {})[name] = {kind: content}
             caption = "".join(output["data"].get("text/plain", "")).split("\n")[0].translate(str.maketrans("[]", "()"))
-            above["source"] = f"{text(above)}\n\n{AIM}\n\n![{caption}](attachment:{name})".splitlines(keepends=True)
+            added = f"{AIM}\n\n![{caption}](attachment:{name})"
+            above["source"] = f"{source_of(above)}\n\n{added}".splitlines(keepends=True)
             return
 
 
@@ -119,7 +120,7 @@ def _lock(cell: dict) -> None:
     if own.get("grade") or own.get("solution"):
         # nbgrader's own checksum of a cell, by which it sees that nothing was answered
         flags = [bool(own.get("grade")), bool(own.get("solution")), is_locked(cell)]
-        parts = [text(cell), cell["cell_type"], *map(str, flags), own["grade_id"]]
+        parts = [source_of(cell), cell["cell_type"], *map(str, flags), own["grade_id"]]
         parts += [str(float(own["points"]))] if own.get("grade") else []
         checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
         own.update(checksum=checksum, cell_type=cell["cell_type"])
@@ -133,5 +134,5 @@ def filled(made: dict, worked: dict) -> dict:
         if role(cell):
             cell["source"] = originals[cell["id"]]["source"]
         elif cell.pop("attachments", None):
-            cell["source"] = text(cell).split(f"\n\n{AIM}")[0].splitlines(keepends=True)
+            cell["source"] = source_of(cell).split(f"\n\n{AIM}")[0].splitlines(keepends=True)
     return full

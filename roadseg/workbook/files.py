@@ -172,9 +172,9 @@ def _joined(cells: list[dict], original: dict[str, str]) -> list[dict]:
     first: dict[str, dict] = {}
     for cell in cells:
         name, above = role(cell).get("grade_id"), kept[-1] if kept else None
-        added = cell["cell_type"] == "markdown" and not role(cell) and digest(cell) not in original.values()
+        added = cell["cell_type"] == "markdown" and not role(cell) and cell_digest(cell) not in original.values()
         below = above and role(above).get("solution") and above["cell_type"] == "markdown"
-        if original and added and below and not text(cell).startswith("#"):
+        if original and added and below and not source_of(cell).startswith("#"):
             _append(above, cell, original)
         elif name not in first:
             kept.append(cell)
@@ -194,7 +194,7 @@ def _append(answer: dict, part: dict, original: dict[str, str]) -> None:
         renamed = name if name not in images else f"{len(images)}-{name}"
         images[renamed] = part["attachments"][name]
         part["source"] = [line.replace(f"attachment:{name}", f"attachment:{renamed}") for line in part["source"]]
-    written = [text(cell) for cell in (answer, part) if not is_blank(cell, original)]
+    written = [source_of(cell) for cell in (answer, part) if not is_blank(cell, original)]
     if len(written) == 2 and f"\n{written[1].strip()}\n" in f"\n{written[0]}\n":
         written.pop()
     if written:
@@ -246,7 +246,7 @@ def without_widgets(model: dict, **_) -> None:
                 output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
-def text(cell: dict) -> str:
+def source_of(cell: dict) -> str:
     """A cell's source."""
     return "".join(cell["source"])
 
@@ -258,9 +258,9 @@ def role(cell: dict) -> dict:
 
 def is_blank(cell: dict, original: dict[str, str]) -> bool:
     """Whether an answer's cell holds nothing, or what `original`, digests by id, says that it was handed out with."""
-    if not text(cell).strip() or digest(cell) == original.get(cell["id"]):
+    if not source_of(cell).strip() or cell_digest(cell) == original.get(cell["id"]):
         return True
-    return cell["id"] not in original and (CODE_STUB in text(cell) or TEXT_STUB in text(cell))
+    return cell["id"] not in original and (CODE_STUB in source_of(cell) or TEXT_STUB in source_of(cell))
 
 
 def is_locked(cell: dict) -> bool:
@@ -268,9 +268,9 @@ def is_locked(cell: dict) -> bool:
     return not role(cell).get("solution") and bool(role(cell).get("grade") or role(cell).get("locked"))
 
 
-def digest(cell: dict) -> str:
+def cell_digest(cell: dict) -> str:
     """Of a cell's source."""
-    return hashlib.sha256(text(cell).encode()).hexdigest()[:16]
+    return hashlib.sha256(source_of(cell).encode()).hexdigest()[:16]
 
 
 def handed_out(notebook: dict) -> dict[str, str]:

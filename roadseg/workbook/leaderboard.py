@@ -23,7 +23,7 @@ TABLE = "leaderboard.csv"
 COLUMNS = ("recipe", "seed", "epochs", "seconds to target", "best MaxF", "seconds in all", "processor", "run")
 
 
-def table(data: RoadData, *, out: str | Path | None = None) -> dict[str, dict]:
+def standings(data: RoadData, *, out: str | Path | None = None) -> dict[str, dict]:
     """All attempts on these images, the fastest first, those that never reach the target last; also as a file.
 
     An attempt is a finished `training.train("unet", recipe, data, split="blocks")`.

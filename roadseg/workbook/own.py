@@ -11,7 +11,7 @@ import numpy as np
 
 from roadseg import checks
 from roadseg.backend import keras, tf
-from roadseg.workbook.files import NotebookError, digest, handed_out, read_notebook, role, text
+from roadseg.workbook.files import NotebookError, cell_digest, handed_out, read_notebook, role, source_of
 from roadseg.workbook.needs import needed_cells
 from roadseg.workbook.progress import as_python
 
@@ -35,8 +35,8 @@ def _defined(name: str, notebook: dict) -> Callable | None:
     and TensorFlow find its source."""
     cells, given = notebook["cells"], set(handed_out(notebook).values())
     answer = {i for i, cell in enumerate(cells) if role(cell).get("grade_id") == name}
-    own = {i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and digest(cell) not in given} | answer
-    sources = [text(cell) if i in own else "" for i, cell in enumerate(cells)]
+    own = {i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and cell_digest(cell) not in given} | answer
+    sources = [source_of(cell) if i in own else "" for i, cell in enumerate(cells)]
     namespace = {"np": np, "tf": tf, "keras": keras}
     for i in sorted(needed_cells(sources, answer)):
         with suppress(Exception):  # whatever the student's cell raises: notebook 01 shows it

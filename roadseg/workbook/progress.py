@@ -17,12 +17,12 @@ from roadseg.checks.result import MIME, NOT_WRITTEN
 from roadseg.workbook.files import (
     TEXT_STUB,
     NotebookError,
+    cell_digest,
     default_folder,
-    digest,
     handed_out,
     read_notebook,
     role,
-    text,
+    source_of,
     worked_notebooks,
 )
 from roadseg.workbook.questions import EXERCISES, ITEMS, Item
@@ -71,7 +71,7 @@ class Workbook:
     damaged: dict[str, str]
 
 
-def read(folder: Path | None = None) -> Workbook:
+def read_workbook(folder: Path | None = None) -> Workbook:
     """What the notebooks of a folder hold. Missing and damaged ones are no error: their items have no notebook.
 
     Raises
@@ -127,7 +127,7 @@ def _entry(item: Item, notebook: dict | None) -> Entry:
     own = next((cell for cell in notebook["cells"] if role(cell).get("grade_id") == item.id), None)
     if own is None:
         return Entry(item, "deleted", "its cell is gone: get it back from a blank copy")
-    source, check = text(own).strip(), None
+    source, check = source_of(own).strip(), None
     if item.kind == "text":
         state, remark = _text_state(item, source)
     else:
@@ -205,11 +205,11 @@ def _elsewhere(item: Item, notebook: dict) -> str:
     """Where an answer seems to be instead of in its own cell, in words; empty where nowhere."""
     as_handed_out = set(handed_out(notebook).values())
     for number, cell in _section(item, notebook) if as_handed_out else ():
-        if role(cell) or digest(cell) in as_handed_out:
+        if role(cell) or cell_digest(cell) in as_handed_out:
             continue
-        tree = parsed(text(cell)) if cell["cell_type"] == "code" else None
+        tree = parsed(source_of(cell)) if cell["cell_type"] == "code" else None
         if item.kind == "text":
-            holds_answer = tree is None and len(words(text(cell))) >= min(item.words, 10)
+            holds_answer = tree is None and len(words(source_of(cell))) >= min(item.words, 10)
         else:
             holds_answer = tree and not all(map(_is_empty, tree.body)) and _binds(tree, item.defines)
         if holds_answer:
@@ -223,7 +223,7 @@ def _section(item: Item, notebook: dict) -> list[tuple[int, dict]]:
     if item.kind != "text":
         return cells
     own = next(number for number, cell in cells if role(cell).get("grade_id") == item.id)
-    heads = [n for n, c in cells if c["cell_type"] == "markdown" and re.search(r"^##? ", text(c), re.MULTILINE)]
+    heads = [n for n, c in cells if c["cell_type"] == "markdown" and re.search(r"^##? ", source_of(c), re.MULTILINE)]
     first = max((n for n in heads if n < own), default=1)
     last = min((n for n in heads if n > own), default=len(cells) + 1)
     return cells[first - 1 : last - 1]
@@ -231,7 +231,7 @@ def _section(item: Item, notebook: dict) -> list[tuple[int, dict]]:
 
 def _changed(notebook: dict) -> list[str]:
     """The ids of locked cells that are not as they were handed out."""
-    now = {cell["id"]: digest(cell) for cell in notebook["cells"]}
+    now = {cell["id"]: cell_digest(cell) for cell in notebook["cells"]}
     locked = notebook["metadata"].get("roadseg", {}).get("locked", [])
     return [name for name in locked if now.get(name) != handed_out(notebook).get(name)]
 

@@ -14,8 +14,8 @@ from IPython.display import Markdown, display
 from roadseg import plots
 from roadseg.errors import OptionError
 from roadseg.workbook.copies import TEXT_STUB
-from roadseg.workbook.files import read_notebook, text, worked_folder
-from roadseg.workbook.progress import read
+from roadseg.workbook.files import read_notebook, source_of, worked_folder
+from roadseg.workbook.progress import read_workbook
 from roadseg.workbook.questions import ITEMS, item, rubrics
 
 MIME = "application/vnd.roadseg.ideas+json"
@@ -28,7 +28,7 @@ def overview() -> None:
         display(Markdown("*In your own copy, this cell lists what is done and what is open, as last saved.*"))
         return
     rows = {}
-    for entry in read(folder).entries:
+    for entry in read_workbook(folder).entries:
         kind = "" if entry.item.label.startswith("Task") else f", {entry.item.kind}"
         rows[entry.item.label + kind] = {"points": entry.item.points, "state": entry.state, "note": entry.remark}
     display(plots.table(rows, columns=("points", "state", "note")))
@@ -57,8 +57,8 @@ def compare(question: int) -> None:
 def reference_answer(name: str) -> str:
     """The worked notebook's answer, Markdown; a sentence where the worked notebooks are not here."""
     for cell in read_notebook(worked_folder() / f"{item(name).notebook}.ipynb")["cells"]:
-        if cell["id"] == name and TEXT_STUB not in text(cell):
-            return text(cell)
+        if cell["id"] == name and TEXT_STUB not in source_of(cell):
+            return source_of(cell)
     return "The reference answer comes with the feedback."
 
 
@@ -87,7 +87,7 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
     panel = ipywidgets.VBox([button, message])
 
     def open_reference(_=None) -> None:
-        entry = next(entry for entry in read(folder).entries if entry.item.id == name)
+        entry = next(entry for entry in read_workbook(folder).entries if entry.item.id == name)
         if entry.done:
             answer = reference_answer(name).removeprefix("**Answer.** ")
             reference.update(Markdown(f"**Reference.** {answer}"))

@@ -627,10 +627,10 @@ def test_a_check_leaves_everything_as_it_was(change):
 
 def test_what_the_probe_gives_is_plain_and_the_judge_needs_no_more():
     with probe.aside():
-        seen = probe.observe(written(TRAIN, "train_step"), "train_step", probe.trials(5)[:3])
+        seen = probe.observe_step(written(TRAIN, "train_step"), "train_step", probe.trials(5)[:3])
     again = pickle.loads(pickle.dumps([*seen, [], []]))
     assert b"keras" not in pickle.dumps(seen)
-    right = {aspect.name for aspect in judge.judge("train_step", again, 5) if aspect.right}
+    right = {aspect.name for aspect in judge.judge_step("train_step", again, 5) if aspect.right}
     assert right == judge.SHARES["train_step"].keys() - {"compiled"}
 
 

@@ -130,7 +130,7 @@ def test_interrupted_in_every_phase_it_resumes(roads, whole, tmp_path, monkeypat
         with monkeypatch.context() as patch, pytest.raises(Interrupted, match=whole.path.name):
             patch.setattr(place, name, function)
             train(roads, tmp_path)
-        epochs = [len(runs.read_arrays(state)["curves"]) for state in tmp_path.rglob("state.npz")]
+        epochs = [len(runs.read_run_arrays(state)["curves"]) for state in tmp_path.rglob("state.npz")]
         assert not list(tmp_path.rglob("*part*")) and sum(epochs) >= kept
         kept = sum(epochs)
     assert kept == 3
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_at_any_file(roads, whole, tmp_path):
                 train(roads, tmp_path, callback=partial(limit_files, length, epoch))
         finally:
             limit_files(resource.RLIM_INFINITY)
-        epochs = [len(runs.read_arrays(state)["curves"]) for state in tmp_path.rglob("state.npz")]
+        epochs = [len(runs.read_run_arrays(state)["curves"]) for state in tmp_path.rglob("state.npz")]
         assert sum(epochs) == epoch and not list(tmp_path.rglob("*part*"))
     assert_same(train(roads, tmp_path), whole)
 

@@ -167,7 +167,7 @@ class Trap:
 def test_nothing_is_unpickled(path, tmp_path, file):
     np.savez(path / file, allow_pickle=True, probability=np.array([Trap(tmp_path / "sprung")], object))
     with pytest.raises(RunError, match=file):
-        runs.read_arrays(path / file)
+        runs.read_run_arrays(path / file)
     assert not (tmp_path / "sprung").exists()
     with np.load(path / file, allow_pickle=True) as arrays:
         arrays["probability"]

@@ -287,7 +287,7 @@ def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path
         train("simple", small(), roads, tmp_path, callback=stop_after(2))
     (state,) = tmp_path.rglob("state.npz")
     if changes:
-        np.savez(state, **(runs.read_arrays(state) | changes))
+        np.savez(state, **(runs.read_run_arrays(state) | changes))
     else:
         state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     log = []

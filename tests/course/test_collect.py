@@ -34,7 +34,7 @@ from nbgrader.utils import parse_utc
 
 from roadseg import workbook
 from roadseg.course import collect, delivery
-from roadseg.course.roster import missing
+from roadseg.course.roster import not_collected
 from roadseg.course.workflow import ASSIGNMENT, CourseError, students_to_grade
 
 FIRST, SECOND, THIRD = GRADED
@@ -263,7 +263,7 @@ def test_a_class_in_one_zip_or_in_a_folder(course, tmp_path, full, platform, unp
     (course / "roster.csv").write_text(
         roster.replace("alove", "ada").replace("bross", "bob") if platform in OWN else roster
     )
-    assert collected(course, folder) == ["s1", "s2"] and missing(course) == ["s3"]
+    assert collected(course, folder) == ["s1", "s2"] and not_collected(course) == ["s3"]
     assert [answered(course, student)[-2:] for student in ("s1", "s2")] == ["70", "71"]
     hand_in(tmp_path / "late" / "eva.zip", full)
     assert "eva" in collected(course, tmp_path / "late") and collect.remarks(course, "eva")

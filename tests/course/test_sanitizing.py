@@ -271,7 +271,7 @@ def test_nothing_of_an_answer_runs_in_the_report(browser, tmp_path):
     blocks = []
     for text in TEXTS:
         try:
-            blocks.append(pandoc.part("answer", *markdown.read(text, copy.deepcopy(ATTACHMENTS))))
+            blocks.append(pandoc.part("answer", *markdown.read_markdown(text, copy.deepcopy(ATTACHMENTS))))
         except pandoc.PandocError:
             continue
     assert len(blocks) >= 40

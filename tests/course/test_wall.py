@@ -258,7 +258,7 @@ def graded(tmp_path_factory, road_folder):
             names = USUAL if name in USUAL else [other for other in ATTACKS if other not in USUAL]
             with pytest.MonkeyPatch.context() as patch:
                 own_folders(patch, folder, road_folder)
-                outcomes = list(sandbox.run(tasks(names), seconds=LIMIT))
+                outcomes = list(sandbox.run_behind_wall(tasks(names), seconds=LIMIT))
             for other, outcome in zip(names, outcomes):
                 item = questions.item(ATTACKS[other][0])
                 entries[other] = judging.judged(item, outcome, {1}, SEED, LIMIT) | {"ended": outcome.ended}
@@ -319,7 +319,7 @@ def test_behind_the_wall_is_nothing(tmp_path, road_folder, monkeypatch):
             (package / "course").exists() or (package / "checks" / "judge.py").exists(),
             works(lambda: open("/tmp/own", "w")),
         ]"""
-        (outcome,) = sandbox.run(
+        (outcome,) = sandbox.run_behind_wall(
             [judging.task(questions.item("answer-3"), [(0, textwrap.dedent(code))], SEED)], seconds=LIMIT
         )
         with pytest.raises(TimeoutError):
@@ -339,7 +339,7 @@ def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path
         judging.task(item, [(3, "undefined"), (4, "steps_in_all = 816")], SEED),
         judging.task(item, [(3, "steps = undefined"), (4, "steps_in_all = steps")], SEED),
     ]
-    entries = [judging.judged(item, outcome, {4}, SEED, 15) for outcome in sandbox.run(tasks, seconds=15)]
+    entries = [judging.judged(item, outcome, {4}, SEED, 15) for outcome in sandbox.run_behind_wall(tasks, seconds=15)]
     assert [entry["points"] for entry in entries] == [None, 0, None, 3, None]
     assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
 
@@ -359,7 +359,7 @@ def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(ki
     own_folders(monkeypatch, tmp_path, road_folder)
     monkeypatch.setattr(sandbox, "walls", lambda: kind)
     names = ["leaves a process", "never ends", "kills the parent"]
-    for name, outcome in zip(names, sandbox.run(tasks(names), seconds=LIMIT)):
+    for name, outcome in zip(names, sandbox.run_behind_wall(tasks(names), seconds=LIMIT)):
         item = questions.item(ATTACKS[name][0])
         points = judging.judged(item, outcome, {1}, SEED, LIMIT)["points"]
         assert points == ATTACKS[name][2] or (name, kind, points) == ("kills the parent", "none", 0)
@@ -370,13 +370,13 @@ def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(ki
 
 
 def crossed(thing):
-    return inside.unpack(inside.pack(thing))
+    return inside.decode(inside.encode(thing))
 
 
 @pytest.fixture(scope="module")
 def seen() -> list:
     """What came out for a right step."""
-    return crossed(inside.observe("train_step", training.train_step, SEED))
+    return crossed(inside.observed("train_step", training.train_step, SEED))
 
 
 def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
@@ -400,7 +400,7 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
 )
 def test_whatever_else_comes_out_is_refused(content):
     with pytest.raises(ValueError):
-        inside.unpack(content)
+        inside.decode(content)
 
 
 STEPS = [mistake for mistake in chain(*step_mistakes.CATALOG.values()) if mistake.number is None]
@@ -412,8 +412,8 @@ SAMPLE = [
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", SAMPLE)
 def test_the_judge_outside_says_what_the_check_says(mistake):
-    expected, _ = steps.aspects(mistake.name, mistake.step(), SEED)
-    found = crossed(inside.observe(mistake.name, mistake.step(), SEED))
+    expected, _ = steps.step_aspects(mistake.name, mistake.step(), SEED)
+    found = crossed(inside.observed(mistake.name, mistake.step(), SEED))
     assert judging.verdict(questions.item(mistake.name), found, SEED)[0] == expected
 
 
@@ -490,7 +490,7 @@ def test_forged_weights_earn_no_more_than_a_step_that_leaves_them(seen, value):
 def test_a_network_whose_layers_give_something_else_is_a_contradiction():
     item, candidate = questions.item("build_unet"), {}
     exec(f"from tensorflow import keras\nfrom tensorflow.keras import layers\n{RIGHT['build_unet']}", candidate)
-    found = crossed(inside.observe(network.NAME, candidate["build_unet"], SEED))
+    found = crossed(inside.observed(network.NAME, candidate["build_unet"], SEED))
     aspects, _ = judging.verdict(item, found, SEED)
     assert all(aspect.right for aspect in aspects)
     rows = found["recorder"]["rows"]

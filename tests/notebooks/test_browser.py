@@ -187,7 +187,7 @@ def test_a_blank_copy_runs_to_its_end(page, folder, name, minutes):
     code = [c for c in workbook.read_notebook(folder / f"{name}.ipynb")["cells"] if c["cell_type"] == "code"]
     errors = [(c["id"], o["evalue"]) for c in code for o in c["outputs"] if o["output_type"] == "error"]
     assert errors == [] and all(c["execution_count"] for c in code)
-    assert {e.state for e in workbook.read(folder).entries} == {"open"}
+    assert {e.state for e in workbook.read_workbook(folder).entries} == {"open"}
 
 
 def answered(page, folder: Path, notebook: str):
@@ -212,7 +212,7 @@ def test_a_wrong_and_a_right_answer_have_their_cards_and_stay(page, folder):
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     assert "steps_per_epoch = 68" in cell(page, folder, notebook, "answer-3").inner_text()
     cell(page, folder, notebook, "check-answer-3").locator("text=Question 3: right.").wait_for()
-    assert next(e for e in workbook.read(folder).entries if e.item.id == "answer-3").state == "done"
+    assert next(e for e in workbook.read_workbook(folder).entries if e.item.id == "answer-3").state == "done"
 
 
 def open_enlarged(page, folder: Path, notebook: str, theme: str, *, imports: str) -> None:

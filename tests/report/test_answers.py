@@ -107,7 +107,7 @@ def pages_of(file: bytes) -> str:
 
 def both(*cells: str, attachments=None) -> tuple[Page, str]:
     """The HTML page and the squeezed text of the PDF for some cells."""
-    blocks = [pandoc.part("answer", *markdown.read(cell, attachments)) for cell in cells]
+    blocks = [pandoc.part("answer", *markdown.read_markdown(cell, attachments)) for cell in cells]
     return Page(pages.html(blocks, title="T")), squeezed(pages_of(pages.pdf(blocks, title="T")))
 
 
@@ -241,14 +241,14 @@ def test_links():
     ],
 )
 def test_formulas_as_jupyterlab_finds_them(typed, kind, tex):
-    assert f"{{'t': 'Math', 'c': [{{'t': '{kind}Math'}}, {tex!r}]}}" in str(markdown.read(typed))
+    assert f"{{'t': 'Math', 'c': [{{'t': '{kind}Math'}}, {tex!r}]}}" in str(markdown.read_markdown(typed))
 
 
 @pytest.mark.parametrize(
     "typed", ["`$x$`", "``a ` $x$``", "```\n$x$\n```", "~~~\n$x$\n", "$x\n\ny$", "a $", "$$", r"\$x\$"]
 )
 def test_dollars_that_are_no_formula(typed):
-    assert "Math" not in str(markdown.read(typed))
+    assert "Math" not in str(markdown.read_markdown(typed))
 
 
 @pytest.mark.parametrize("typed", ["> " * 500 + "deep", "\n".join(f"{'  ' * i}- item" for i in range(60))])
@@ -259,15 +259,15 @@ def test_what_is_too_deep_is_shown_as_it_was_typed(typed):
 
 def test_where_pandoc_fails_the_answer_is_shown_as_it_was_typed(monkeypatch):
     monkeypatch.setattr(pandoc, "SECONDS", 0.0001)
-    blocks = markdown.read("*words* and $x$ ![](attachment:a.png)", {"a.png": {"image/png": image()}})
+    blocks = markdown.read_markdown("*words* and $x$ ![](attachment:a.png)", {"a.png": {"image/png": image()}})
     assert blocks[0] == pandoc.code("*words* and $x$ ![](attachment:a.png)")
     assert str(blocks).count("'Image'") == 1
 
 
 def test_a_formula_that_typst_cannot_set_costs_no_other(monkeypatch):
     monkeypatch.setattr(markdown, "_TEX", ())
-    write = pandoc.write
-    monkeypatch.setattr(pandoc, "write", lambda *given: write(*given).replace("$alpha$", "$unknown$"))
+    write = pandoc.convert
+    monkeypatch.setattr(pandoc, "convert", lambda *given: write(*given).replace("$alpha$", "$unknown$"))
     _, paper = both("one $\\alpha$ and $\\beta$\n\n- $\\alpha$ in a list\n\n| $\\gamma$ |\n|--|\n| 中 |")
     assert "one$\\alpha$andβ" in paper and "$\\alpha$inalist" in paper and "γ" in paper and "U+4E2D" in paper
 
@@ -286,7 +286,7 @@ def test_right_to_left():
 def test_each_cell_of_a_table_runs_its_own_way():
     places = {}
     head = "| רשת | הערה |\n|--|--|\n| one | good. |\n\nText.\n\n"
-    file = pages.pdf(markdown.read(f"{head}| name | note |\n|--|--|\n| two | הרשת U-Net! |"), title="T")
+    file = pages.pdf(markdown.read_markdown(f"{head}| name | note |\n|--|--|\n| two | הרשת U-Net! |"), title="T")
     keep = lambda words, matrix, *_: places.setdefault(words.strip(), matrix[4])  # noqa: E731
     PdfReader(io.BytesIO(file)).pages[0].extract_text(visitor_text=keep)
     assert places["רשת"] > places["הערה"] > places["note"] > places["name"] and places["רשת"] > 300
@@ -295,7 +295,7 @@ def test_each_cell_of_a_table_runs_its_own_way():
 
 def test_a_long_table_runs_over_pages():
     rows = "".join(f"| {i} | number {i} |\n" for i in range(200))
-    file = pages.pdf(markdown.read(f"| a | b |\n|--|--|\n{rows}"), title="T")
+    file = pages.pdf(markdown.read_markdown(f"| a | b |\n|--|--|\n{rows}"), title="T")
     assert len(PdfReader(io.BytesIO(file)).pages) > 2 and "number 199" in pages_of(file)
 
 
@@ -318,7 +318,7 @@ def test_a_long_table_runs_over_pages():
 )
 def test_a_pasted_image_is_in_both(typed, name):
     cell = typed.replace("{}", image(size=(41, 20)))
-    blocks = markdown.read(cell, {name: {"image/png": image(size=(41, 20))}} if name else None)
+    blocks = markdown.read_markdown(cell, {name: {"image/png": image(size=(41, 20))}} if name else None)
     page = Page(pages.html(blocks, title="T"))
     images = [shown for sheet in PdfReader(io.BytesIO(pages.pdf(blocks, title="T"))).pages for shown in sheet.images]
     assert page.tags.count("img") == len(images) == 1 and not page.wrong and "base64" not in page.words
@@ -330,7 +330,7 @@ def test_a_pasted_image_is_in_both(typed, name):
 def test_large_images():
     content = noise(1700)
     assert len(content) > 10_000_000
-    blocks = markdown.read(f"![noise](data:image/png;base64,{content}) and `data:image/png;base64,{content}`")
+    blocks = markdown.read_markdown(f"![noise](data:image/png;base64,{content}) and `data:image/png;base64,{content}`")
     page = Page(pages.html(blocks, title="T"))
     assert page.tags.count("img") == 2 and "noise" in page.words and len(page.words) < 200
     assert "noise" in pages_of(pages.pdf(blocks, title="T"))
@@ -366,7 +366,7 @@ def test_images_are_encoded_again():
         "turned.jpg": {"image/jpeg": image("JPEG", exif=exif)},
         "clear.webp": {"image/webp": image("WEBP", mode="RGBA", color=(255, 0, 0, 0))},
     }
-    shown = re.findall(r"base64,([^']+)", str(markdown.read("", given)))
+    shown = re.findall(r"base64,([^']+)", str(markdown.read_markdown("", given)))
     large, turned, clear = (Image.open(io.BytesIO(base64.b64decode(content))) for content in shown)
     assert large.size == (1600, 50) and turned.size == (20, 40) and not turned.getexif()
     assert min(clear.convert("RGB").getpixel((0, 0))) > 250
@@ -376,7 +376,8 @@ def test_images_are_encoded_again():
 
 
 def test_what_the_files_say_of_themselves():
-    blocks = [pandoc.heading(2, "One"), *markdown.read("![](attachment:a.png)", {"a.png": {"image/png": image()}})]
+    shown = markdown.read_markdown("![](attachment:a.png)", {"a.png": {"image/png": image()}})
+    blocks = [pandoc.heading(2, "One"), *shown]
     title, author = 'A </title> "#read()', "Jürgen"
     page = pages.html(blocks, title=title)
     reader = PdfReader(io.BytesIO(pages.pdf(blocks, title=title, author=author, timestamp=1_700_000_000)))

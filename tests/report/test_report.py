@@ -135,7 +135,7 @@ def written(tmp_path_factory, roads, road_folder) -> build.Written:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROADSEG_DATA", str(road_folder))
         patch.setenv("ROADSEG_CACHE", str(folder / "cache"))
-        return report.write(write_book(folder / "book"), runs_folder=folder / "runs", name="Zoë Łuk")
+        return report.write_report(write_book(folder / "book"), runs_folder=folder / "runs", name="Zoë Łuk")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_where_it_is(written):
 @pytest.mark.parametrize("file", ["HTML", "PDF"])
 @pytest.mark.parametrize("item", questions.ITEMS, ids=lambda item: item.id)
 def test_every_question_and_answer_is_in_it(written, said, file, item):
-    book = workbook.read(written.html.parent.parent)
+    book = workbook.read_workbook(written.html.parent.parent)
     source = next(entry.source for entry in book.entries if entry.item == item)
     typed = source if item.kind != "text" else re.sub(r"[*`]|\[(?=[^\]]*\]\()|\]\([^)]*\)", "", source)
     wanted = SPECIAL.get(item.id, typed.split())
@@ -241,17 +241,17 @@ def test_execution_and_locked_cells_are_in_report_and_manifest(quick, book, tmp_
     for number, cell in enumerate((cell for cell in own["cells"] if cell["cell_type"] == "code"), start=1):
         cell["execution_count"] = number
     workbook.write_notebook(book / "02_unet.ipynb", own)
-    made = report.write(book, runs_folder=tmp_path / "runs", draft=True)
+    made = report.write_report(book, runs_folder=tmp_path / "runs", draft=True)
     manifest = json.loads(zipfile.ZipFile(made.zip).read("manifest.json"))["notebooks"]["02_unet"]
     assert manifest["locked_cells_changed"] == [locked] and manifest["ran_from_top_to_bottom"]
     assert manifest["execution_counts"] == list(range(1, len(manifest["execution_counts"]) + 1))
-    said = "".join(strings(contents.contents(workbook.read(book), NOTHING)))
+    said = "".join(strings(contents.contents(workbook.read_workbook(book), NOTHING)))
     assert f"changed: {locked}" in said and f"all {number} have run, from top to bottom" in said
 
 
 @pytest.mark.slow
 def test_the_same_workbook_makes_the_same_files(written, book, trained, tmp_path):
-    again = report.write(book, runs_folder=trained, out=tmp_path / "again", name="Zoë Łuk")
+    again = report.write_report(book, runs_folder=trained, out=tmp_path / "again", name="Zoë Łuk")
     for name in ("html", "pdf", "zip"):
         assert getattr(again, name).read_bytes() == getattr(written, name).read_bytes()
 
@@ -266,7 +266,7 @@ def test_the_same_workbook_makes_the_same_files(written, book, trained, tmp_path
     ],
 )
 def test_the_zip_has_a_name_in_ascii(quick, book, trained, name, file):
-    assert report.write(str(book), runs_folder=str(trained), name=name).zip == book / "report" / file
+    assert report.write_report(str(book), runs_folder=str(trained), name=name).zip == book / "report" / file
 
 
 # --- what it refuses -------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(book, tmp_path, roads):
     change(book, "answer-9", deleted=True)
     change(book, "choice-10", deleted=True)
     with pytest.raises(ReportError) as error:
-        report.write(book, runs_folder=tmp_path / "runs")
+        report.write_report(book, runs_folder=tmp_path / "runs")
     told = str(error.value)
     assert "\n" not in told and not (book / "report").exists()
     for phrase in (
@@ -303,19 +303,19 @@ def test_what_is_missing_is_named_and_nothing_is_written(book, tmp_path, roads):
 def test_weak_answers_are_not_refused(book, state, name, source):
     change(book, name, source=[source])
     forget_checks(book)
-    own = workbook.read(book)
+    own = workbook.read_workbook(book)
     entry = next(entry for entry in own.entries if entry.item.id == name)
-    assert entry.state == state and not [phrase for phrase in contents.missing(own, NOTHING) if "ipynb" in phrase]
-    said = "".join(strings(list(contents.answer(entry))))
+    assert entry.state == state and not [phrase for phrase in contents.missing_parts(own, NOTHING) if "ipynb" in phrase]
+    said = "".join(strings(list(contents.written_answer(entry))))
     assert source in said and f"{state.capitalize()}, {entry.remark}." in said
-    assert any(entry.item.label in phrase and state in phrase for phrase in contents.remarks(own))
+    assert any(entry.item.label in phrase and state in phrase for phrase in contents.answer_remarks(own))
 
 
 def test_a_draft_marks_what_is_missing(book, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda: pytest.fail("images are not needed without runs"))
     change(book, "answer-5", source=[workbook.TEXT_STUB])
     change(book, "choice-10", deleted=True)
-    made = report.write(book, runs_folder=tmp_path / "runs", draft=True)
+    made = report.write_report(book, runs_folder=tmp_path / "runs", draft=True)
     page, paper = Page(made.html.read_text("utf-8")), squeezed(pages_of(made.pdf.read_bytes()))
     for said in (page.words, paper):
         assert said.count(squeezed("a finished run of the U-Net (reported, seed 0)")) == 2
@@ -330,7 +330,7 @@ def test_a_draft_marks_what_is_missing(book, tmp_path, monkeypatch):
 def test_a_damaged_notebook_is_named(book, tmp_path):
     (book / "00_road_data.ipynb").write_bytes(b"{")
     with pytest.raises(workbook.NotebookError, match="00_road_data"):
-        report.write(book, runs_folder=tmp_path, draft=True)
+        report.write_report(book, runs_folder=tmp_path, draft=True)
 
 
 def test_what_is_too_large_is_named(quick, book, trained, monkeypatch):
@@ -340,20 +340,20 @@ def test_what_is_too_large_is_named(quick, book, trained, monkeypatch):
     workbook.write_notebook(path, notebook)
     monkeypatch.setattr(build, "LARGEST", 3_000_000)
     with pytest.raises(ReportError, match=r"and 3 are .*04_going_further\.ipynb"):
-        report.write(book, runs_folder=trained)
+        report.write_report(book, runs_folder=trained)
     assert not (book / "report").exists()
 
 
 def test_a_place_that_cannot_be_written(quick, book, trained, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ReportError, match=r"file: .*--out"):
-        report.write(book, runs_folder=trained, out=tmp_path / "file")
+        report.write_report(book, runs_folder=trained, out=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
 @pytest.mark.parametrize("failing", [1, 3])
 def test_a_full_disk_leaves_what_was_there(quick, book, trained, monkeypatch, failing):
-    made = report.write(book, runs_folder=trained)
+    made = report.write_report(book, runs_folder=trained)
     before = {path.name: path.read_bytes() for path in made.html.parent.iterdir()}
     change(book, "answer-2", source=["Another answer, which is long enough to be one. " * 4])
     sync, calls = os.fsync, []
@@ -366,7 +366,7 @@ def test_a_full_disk_leaves_what_was_there(quick, book, trained, monkeypatch, fa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReportError, match="No space left"):
-        report.write(book, runs_folder=trained)
+        report.write_report(book, runs_folder=trained)
     after = {path.name: path.read_bytes() for path in made.html.parent.iterdir()}
     assert after.keys() == before.keys() and sum(after[name] != before[name] for name in before) == failing - 1
 

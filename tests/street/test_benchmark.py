@@ -68,7 +68,7 @@ def run() -> SimpleNamespace:
 def test_scores_from_above(folder, run):
     """At a low threshold all of the 20 m are road, of which 8 are; at a high one the middle 4 m are."""
     roads = data.load(folder, size=(94, 311), cache=False)
-    scores = benchmark.evaluate(run, roads, folder, images="all")
+    scores = benchmark.evaluate_bird_view(run, roads, folder, images="all")
     assert scores.keys() == {"um", "umm", "uu", "all"}
     for row in scores.values():
         assert row["precision"] == pytest.approx(1, abs=0.02)
@@ -86,7 +86,7 @@ def test_scores_from_above(folder, run):
 def test_validation_images_of_other_data_are_refused(folder, run):
     roads = data.load(folder, size=(16, 16), cache=False)
     with pytest.raises(OptionError, match="--images all"):
-        benchmark.evaluate(run, roads, folder)
+        benchmark.evaluate_bird_view(run, roads, folder)
 
 
 def test_both_views_of_one_prediction(folder):

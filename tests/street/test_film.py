@@ -31,7 +31,7 @@ def moving(count: int = 12, size: tuple[int, int] = (41, 61)) -> list[np.ndarray
 
 @needs_ffmpeg
 def test_a_video_is_written_and_read_again(tmp_path):
-    film.write(tmp_path / "a.mp4", iter(moving()), rate=6)
+    film.write_film(tmp_path / "a.mp4", iter(moving()), rate=6)
     rate, frames = film.read_video(tmp_path / "a.mp4")
     frames = list(frames)
     assert rate == 6 and len(frames) == 12 and frames[0].shape == (40, 60, 3)  # an even number of rows and columns
@@ -43,7 +43,7 @@ def test_a_video_is_written_and_read_again(tmp_path):
 @needs_ffmpeg
 @pytest.mark.slow
 def test_predict_takes_videos(weights, tmp_path, capsys):
-    film.write(tmp_path / "a.mp4", moving(4, (64, 96)), rate=5)
+    film.write_film(tmp_path / "a.mp4", moving(4, (64, 96)), rate=5)
     (tmp_path / "a.mp4").rename(tmp_path / "a.MOV")
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "empty.webm").write_bytes(b"")
@@ -65,7 +65,7 @@ def test_a_film_that_fails_half_way_leaves_nothing(tmp_path):
 
     for name in ("a.mp4", "a.gif"):
         with pytest.raises(DataError, match="the rest"):
-            film.write(tmp_path / name, frames(), rate=5)
+            film.write_film(tmp_path / name, frames(), rate=5)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,7 +82,7 @@ def test_videos_without_ffmpeg_are_one_line(weights, tmp_path, monkeypatch, caps
 def test_a_gif_is_made_smaller_until_it_fits(tmp_path):
     noise = np.random.default_rng(0)
     frames = [noise.integers(0, 255, (188, 620, 3), np.uint8) for _ in range(50)]
-    film.write(tmp_path / "a.gif", frames, rate=10)  # every second one
+    film.write_film(tmp_path / "a.gif", frames, rate=10)  # every second one
     assert (tmp_path / "a.gif").stat().st_size <= 1_000_000
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 25 and gif.info["duration"] == 200 and gif.info["loop"] == 0

@@ -68,7 +68,7 @@ def shown(monkeypatch):
     """What the calls would show: panel, figure and caption of each."""
     calls = []
     for module in (predictions, convolution, feature_maps):
-        monkeypatch.setattr(module, "show", lambda *arguments: calls.append(arguments))
+        monkeypatch.setattr(module, "show_panel", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(plots, "show", lambda figure, caption: calls.append((None, figure, caption)))
     return calls
 
@@ -343,7 +343,7 @@ def test_a_level_or_an_image_that_does_not_fit(network, roads):
 
 def test_an_uploaded_photo_shows_its_road_and_what_is_none_is_one_line(roads, network, monkeypatch):
     made = []
-    monkeypatch.setattr(upload, "show", lambda panel, figure, caption: made.append(panel))
+    monkeypatch.setattr(upload, "show_panel", lambda panel, figure, caption: made.append(panel))
     widgets.own_photo(network, roads.images[0])
     button, before = sliders(made[0])["your photo"], page(made[0])
     Image.fromarray(roads.images[1]).resize((50, 20)).save(file := io.BytesIO(), "PNG")

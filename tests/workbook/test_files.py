@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from roadseg import workbook
-from roadseg.workbook.files import parse_notebook, role, text
+from roadseg.workbook.files import parse_notebook, role, source_of
 
 NAME = "03_written_questions"
 FIRST, SECOND = "Most pixels are background, so it is high.", "It stays there until the road is learned."
@@ -102,7 +102,7 @@ def test_answers_are_found_whatever_has_saved_them(notebook, name):
     names = [role(cell)["grade_id"] for cell in found["cells"] if role(cell)]
     answers = [item.id for item in workbook.ITEMS if item.notebook == NAME]
     assert [name for name in names if not name.startswith("check-")] == answers
-    by_name = {role(cell)["grade_id"]: text(cell) for cell in found["cells"] if role(cell)}
+    by_name = {role(cell)["grade_id"]: source_of(cell) for cell in found["cells"] if role(cell)}
     assert by_name["answer-1"] == FIRST and by_name["answer-3"] == "steps_per_epoch = 68\nprint(1)"
     assert "widgets" not in found["metadata"]
 
@@ -111,7 +111,7 @@ def test_answers_are_found_whatever_has_saved_them(notebook, name):
 def test_encodings(notebook, encoding):
     cell_of(notebook, "answer-1")["source"] = ["Straße"]
     content = json.dumps(notebook, ensure_ascii=False).encode(encoding, "replace")
-    assert text(cell_of(parse_notebook(content, "x"), "answer-1")) == "Straße"
+    assert source_of(cell_of(parse_notebook(content, "x"), "answer-1")) == "Straße"
 
 
 def test_an_old_end_that_was_left_behind_the_notebook_is_not_read(notebook):
@@ -122,7 +122,7 @@ def test_an_old_end_that_was_left_behind_the_notebook_is_not_read(notebook):
 def test_half_characters_can_be_written(notebook, tmp_path):
     cell_of(notebook, "answer-1")["source"] = ["a\ud800b"]
     workbook.write_notebook(tmp_path / "x.ipynb", parsed(notebook))
-    assert text(cell_of(workbook.read_notebook(tmp_path / "x.ipynb"), "answer-1")) == "a?b"
+    assert source_of(cell_of(workbook.read_notebook(tmp_path / "x.ipynb"), "answer-1")) == "a?b"
 
 
 def part(notebook, name, source, *, after, **changes):
@@ -135,29 +135,29 @@ def part(notebook, name, source, *, after, **changes):
 @pytest.mark.parametrize("name, after", [("answer-1", "answer-1"), ("answer-1", "check-answer-3"), ("", "answer-1")])
 def test_both_parts_of_a_text_count(notebook, blank, name, after):
     part(notebook, name, SECOND, after=after, attachments={"a.png": {"image/png": "AA=="}})
-    assert text(cell_of(parsed(notebook), "answer-1")) == f"{FIRST}\n\n{SECOND}"
+    assert source_of(cell_of(parsed(notebook), "answer-1")) == f"{FIRST}\n\n{SECOND}"
     cell_of(notebook, "answer-1")["source"] = cell_of(blank, "answer-1")["source"]
     found = parsed(notebook)
-    assert text(cell_of(found, "answer-1")) == SECOND and cell_of(found, "answer-1")["attachments"]
+    assert source_of(cell_of(found, "answer-1")) == SECOND and cell_of(found, "answer-1")["attachments"]
     assert len(found["cells"]) == len(blank["cells"])
 
 
 def test_both_parts_of_code_count_and_blank_ones_and_copies_add_nothing(notebook, blank):
-    written = text(cell_of(notebook, "answer-3"))
+    written = source_of(cell_of(notebook, "answer-3"))
     part(notebook, "answer-3", cell_of(blank, "answer-3")["source"], after="answer-4")
     part(notebook, "answer-3", written, after="answer-4")
     part(notebook, "check-answer-3", "display(1)", after="answer-4")
     found = parsed(notebook)
-    assert text(cell_of(found, "answer-3")) == written
+    assert source_of(cell_of(found, "answer-3")) == written
     assert [role(cell).get("grade_id") for cell in found["cells"]].count("check-answer-3") == 1
     part(notebook, "answer-3", "steps_per_epoch = 70", after="answer-4")
-    assert text(cell_of(parsed(notebook), "answer-3")) == f"{written}\nsteps_per_epoch = 70"
+    assert source_of(cell_of(parsed(notebook), "answer-3")) == f"{written}\nsteps_per_epoch = 70"
 
 
 def test_what_stands_below_an_answer_and_is_none(notebook, blank):
     part(notebook, "", "# My notes", after="answer-1")
     found = parsed(notebook)
-    assert text(cell_of(found, "answer-1")) == FIRST and len(found["cells"]) == len(blank["cells"]) + 1
+    assert source_of(cell_of(found, "answer-1")) == FIRST and len(found["cells"]) == len(blank["cells"]) + 1
 
 
 def test_images_of_one_name_are_kept_apart(notebook):
@@ -166,7 +166,7 @@ def test_images_of_one_name_are_kept_apart(notebook):
     part(notebook, "answer-1", shown, after="answer-1", attachments={"a.png": {"image/png": "BB=="}})
     found = cell_of(parsed(notebook), "answer-1")
     assert [list(kinds.values()) for kinds in found["attachments"].values()] == [["AA=="], ["BB=="]]
-    assert all(f"attachment:{name})" in text(found) for name in found["attachments"])
+    assert all(f"attachment:{name})" in source_of(found) for name in found["attachments"])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_attempts_are_read_from_their_runs(roads, tmp_path, monkeypatch):
     ]
     np.testing.assert_allclose(leaderboard.max_f(run, roads), expected)
     monkeypatch.setattr(leaderboard, "TARGET", np.sort(expected)[1])  # two of the three epochs reach it
-    table = leaderboard.table(roads, out=tmp_path)
+    table = leaderboard.standings(roads, out=tmp_path)
     assert set(table) == {"own, seed 0", "other, seed 1"}
     row = table["own, seed 0"]
     first = int(np.flatnonzero(np.array(expected) >= leaderboard.TARGET)[0])
@@ -36,9 +36,9 @@ def test_attempts_are_read_from_their_runs(roads, tmp_path, monkeypatch):
         kept = list(csv.DictReader(file))
     assert [line["run"] for line in kept] == [row["run"] for row in table.values()]
     monkeypatch.setattr(leaderboard, "TARGET", 2.0)
-    assert [row["seconds to target"] for row in leaderboard.table(roads, out=tmp_path).values()] == [None, None]
+    assert [row["seconds to target"] for row in leaderboard.standings(roads, out=tmp_path).values()] == [None, None]
     (other.path / "finished.json").unlink()
-    assert list(leaderboard.table(roads, out=tmp_path)) == ["own, seed 0"]
+    assert list(leaderboard.standings(roads, out=tmp_path)) == ["own, seed 0"]
 
 
 def write_run(path, roads, *, seconds, reaches):
@@ -65,16 +65,16 @@ def write_run(path, roads, *, seconds, reaches):
 def test_the_fastest_comes_first_and_who_never_arrives_last(roads, tmp_path):
     for name, seconds, reaches in (("never", 5, False), ("slow", 70, True), ("fast", 50, True)):
         write_run(tmp_path / f"unet-{name}", roads, seconds=seconds, reaches=reaches)
-    rows = list(leaderboard.table(roads, out=tmp_path).values())
+    rows = list(leaderboard.standings(roads, out=tmp_path).values())
     assert [(row["recipe"], row["seconds to target"]) for row in rows] == [("fast", 50), ("slow", 70), ("never", None)]
 
 
 def test_no_attempts_make_an_empty_table(roads, tmp_path):
-    assert leaderboard.table(roads, out=tmp_path) == {}
+    assert leaderboard.standings(roads, out=tmp_path) == {}
     assert (tmp_path / leaderboard.TABLE).read_text() == ",".join(leaderboard.COLUMNS) + "\n"
 
 
 def test_a_folder_that_cannot_be_made(roads, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError):
-        leaderboard.table(roads, out=tmp_path / "file")
+        leaderboard.standings(roads, out=tmp_path / "file")

@@ -48,11 +48,11 @@ def add_cell(kind, source, after):
 
 
 def entry(folder, name):
-    return next(entry for entry in workbook.read(folder).entries if entry.item.id == name)
+    return next(entry for entry in workbook.read_workbook(folder).entries if entry.item.id == name)
 
 
 def test_a_fresh_copy_is_all_open(folder):
-    book = workbook.read(folder)
+    book = workbook.read_workbook(folder)
     assert {e.state for e in book.entries} == {"open"} and all(ids == [] for ids in book.changed.values())
     assert [e.item for e in book.entries] == list(workbook.ITEMS)
     assert {e.state for e in book.exercises} == {"open"}
@@ -60,7 +60,7 @@ def test_a_fresh_copy_is_all_open(folder):
 
 
 def test_the_worked_notebooks_are_all_done():
-    book = workbook.read(workbook.worked_folder())
+    book = workbook.read_workbook(workbook.worked_folder())
     assert {e.item.id: e.remark for e in book.entries if not e.done} == {}
     assert {e.item.id: e.remark for e in book.exercises if not e.done} == {}
     summary = workbook.summary(book)
@@ -103,7 +103,7 @@ def test_an_answer_in_the_wrong_cell_is_found(folder, name, change):
     edit(folder, change)
     found = entry(folder, name)
     assert found.state == "wrong cell" and "cell " in found.remark
-    assert {e.item.id for e in workbook.read(folder).entries if e.state != "open"} == {name}
+    assert {e.item.id for e in workbook.read_workbook(folder).entries if e.state != "open"} == {name}
 
 
 def test_a_text_written_into_the_question_is_found(folder):
@@ -210,7 +210,7 @@ def test_a_choice_and_its_text_are_two_answers(folder):
 
 def test_a_changed_locked_cell_is_named(folder):
     edit(folder, set_source("check-answer-3", "print('right')"))
-    book = workbook.read(folder)
+    book = workbook.read_workbook(folder)
     assert book.changed[NUMBERS] == ["check-answer-3"] and "check-answer-3" in workbook.summary(book)
 
 
@@ -219,14 +219,14 @@ def test_missing_and_foreign_notebooks(folder, tmp_path):
     (folder / "01_simple_model-Copy1.ipynb").touch()
     (folder / "00_road_data.ipynb").write_bytes(b"{")
     (folder / "04_going_further.ipynb").write_bytes(b"")
-    book = workbook.read(folder)
+    book = workbook.read_workbook(folder)
     assert set(book.damaged) == {"00_road_data", "04_going_further"}
     assert all(f"{name}.ipynb" in workbook.summary(book) for name in book.damaged)
     assert [path.stem for path in book.notebooks] == ["00_road_data", "01_simple_model", NUMBERS, "04_going_further"]
     assert entry(folder, "build_unet").state == "no notebook" and entry(folder, "train_step").state == "open"
     assert "01_simple_model-Copy1.ipynb" in workbook.summary(book)
     with pytest.raises(workbook.NotebookError, match="nowhere"):
-        workbook.read(tmp_path / "nowhere")
+        workbook.read_workbook(tmp_path / "nowhere")
 
 
 def test_the_order_of_execution_is_kept(folder):
@@ -235,6 +235,6 @@ def test_the_order_of_execution_is_kept(folder):
             cell["execution_count"] = count
 
     edit(folder, run, "00_road_data")
-    counts = workbook.read(folder).counts
+    counts = workbook.read_workbook(folder).counts
     assert counts["00_road_data"] == list(range(1, len(counts["00_road_data"]) + 1))
     assert set(counts["02_unet"]) == {None}
