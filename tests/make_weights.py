@@ -1,11 +1,11 @@
 """Make the weights that ship, `roadseg/weights/scenes.npz`, and their card, `scenes.json`.
 
-    python tests/make_weights.py                           # about an hour on two idle cores
+    python tests/make_weights.py                           # an hour on two cores that others used as well
     ROADSEG_KITTI=FOLDER python tests/make_weights.py      # scores them on real images as well
 
 FOLDER holds `half/training`: KITTI road images at half size, which are only scored, never learned from. The U-Net
-learns from 1,500 rendered scenes, no two of one street, and 300 validate: half of them KITTI's kind of street, half
-with `variety`. An interrupted run resumes.
+learns from 1,500 rendered scenes, no two of one street: 900 of KITTI's kind of street and 600 with `variety`. Another
+300 with `variety` validate. An interrupted run resumes.
 """
 
 import hashlib

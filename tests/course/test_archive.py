@@ -44,7 +44,12 @@ def handed_out(zipped) -> dict[str, str]:
     """All texts in the archive, by path; of a notebook also its strings as they read, line by line."""
     with zipfile.ZipFile(zipped) as content:
         files = {name.removeprefix("road_segmentation/"): content.read(name) for name in content.namelist()}
-    texts = {name: data.decode("utf-8") for name, data in files.items() if not name.endswith((".jpg", ".png", ".npz"))}
+    strictness = {".npz": "replace"}  # weights
+    texts = {
+        name: data.decode("utf-8", strictness.get(Path(name).suffix, "strict"))
+        for name, data in files.items()
+        if not name.endswith((".jpg", ".png"))
+    }
     for name in texts:
         if name.endswith((".ipynb", ".json")):
             texts[name] += "\n".join(strings(json.loads(texts[name])))
