@@ -82,7 +82,7 @@ def test_a_public_name_stands_for_one_thing():
     places: dict[str, list[str]] = {}
     for module in MODULES:
         for node in ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                if not module.startswith("cli/") and node.name not in checks.__all__:
-                    places.setdefault(node.name, []).append(module)
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not module.startswith("cli/") and node.name not in checks.__all__:
+                places.setdefault(node.name, []).append(module)
     assert places["read_workbook"] and not {name: found for name, found in places.items() if len(found) > 1}
