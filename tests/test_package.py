@@ -34,7 +34,7 @@ def public(tree: ast.Module | ast.ClassDef, place: str) -> Iterator[tuple[str, a
 def texts() -> Iterator[Path]:
     """The repository's own text files."""
     yield PROJECT / "data" / "README.md"
-    yield from (path for path in PROJECT.iterdir() if path.is_file())
+    yield from (path for path in PROJECT.iterdir() if path.is_file() and path.name != ".git")  # a file in a worktree
     for folder in FOLDERS:
         inside = (path.relative_to(PROJECT / folder) for path in (PROJECT / folder).rglob("*") if path.suffix in TEXTS)
         shown = (path for path in inside if not any(part.startswith(".") for part in path.parts))
