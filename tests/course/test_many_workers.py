@@ -1,7 +1,6 @@
 """Grading by Dask's workers: killed, interrupted, of other versions, not there; two graders, a full disk."""
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from roadseg.workers import WorkerError
 
 pytest.importorskip("nbgrader")
 distributed = pytest.importorskip("distributed")
+resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that are closed later
 
 STUDENTS = ["ada", "bob", "cy", "di"]
