@@ -12,7 +12,6 @@ metrics       confusion counts, F1, IoU, MaxF, average precision
 baselines     four predictors that know no shape
 training      the two steps, and the loop over epochs
 runs          what a training run leaves on disk
-workers       work for other processes and machines, by Dask
 plots         arrays in, figure out
 backend       TensorFlow, loaded quietly; devices and precision
 storage       where files are; files that are either whole or not there
@@ -47,7 +46,7 @@ _HOME = {
 }
 _PARTS = (
     *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines"),
-    *("training", "runs", "workers", "plots", "backend", "storage", "errors"),
+    *("training", "runs", "plots", "backend", "storage", "errors"),
     *("download", "scenes", "street", "checks", "widgets", "workbook", "report", "course", "cli"),
 )
 

@@ -19,8 +19,7 @@ from conftest import write_roads
 from distributed import Client
 from handed_in import TEXTS, blank, command, hand_in, perfect, set_source
 
-from roadseg import workers
-from roadseg.course import workflow
+from roadseg.course import workers, workflow
 from roadseg.workbook import questions
 
 LIMIT = 15.0  # seconds for an answer

@@ -117,8 +117,7 @@ def _grade(students: list[str], course: Path, options: Namespace, only: frozense
     """Let workers grade these students, and print a line for each."""
     from tqdm import tqdm
 
-    from roadseg import workers
-    from roadseg.course import collect, sandbox
+    from roadseg.course import collect, sandbox, workers
 
     with workers.connect(options.scheduler, count=options.workers) as client:
         if page := workers.dashboard(client):

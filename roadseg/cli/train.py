@@ -5,6 +5,7 @@ example:
   python -m roadseg train unet --recipe fast --seeds 0-9
 """
 
+import importlib.util
 import re
 import statistics
 import sys
@@ -85,13 +86,17 @@ def _compare_seeds(seeds: list[int], roads, settings: dict, options: Namespace) 
     """Train all seeds, here or on a scheduler's workers; print a table, and write their curves beside the runs."""
     from tqdm import tqdm
 
-    from roadseg import plots, runs, storage, workers
+    from roadseg import plots, runs, storage
 
     out, data = runs.make_folder(options.out).absolute(), options.data and str(Path(options.data).absolute())
     shared = (options.model, options.recipe), data, roads.fingerprint, settings | {"out": str(out)}
     if options.scheduler is None:
         found = {seed: train_seed(seed, *shared) for seed in seeds}
     else:
+        if importlib.util.find_spec("roadseg.course") is None:
+            raise OptionError("--scheduler needs the whole project, with roadseg/course: leave it out here.")
+        from roadseg.course import workers
+
         with workers.connect(options.scheduler) as client:
             if lacking := [address for address, there in client.run(out.is_dir).items() if not there]:
                 raise OptionError(f"the worker {lacking[0]} has no {out}: name a folder that all share with --out.")

@@ -6,6 +6,7 @@ collect          the notebooks that count, of what students hand in
 delivery         files in folders and zips, and whose they are
 roster           names that platforms give, and the course's table of students
 judging          a submission graded, from bytes to plain data
+workers          whoever grades, here or on other machines, by Dask
 sandbox, inside  the wall around student code, and what runs behind it
 cells            what nbgrader knows of a notebook
 signs            what stands out in a student's code

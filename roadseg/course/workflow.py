@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 import roadseg
-from roadseg import workers
+from roadseg.course import workers
 from roadseg.errors import OptionError, RoadsegError, explained, one_line
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions

@@ -11,11 +11,10 @@ from types import SimpleNamespace
 import pytest
 from handed_in import TEXTS, blank, command, hand_in, set_own_jupyter
 
-from roadseg import workers
-from roadseg.course import workflow
+from roadseg.course import workers, workflow
+from roadseg.course.workers import WorkerError
 from roadseg.course.workflow import ASSIGNMENT, CourseError, RecordError
 from roadseg.workbook import questions
-from roadseg.workers import WorkerError
 
 pytest.importorskip("nbgrader")
 distributed = pytest.importorskip("distributed")

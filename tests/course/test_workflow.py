@@ -31,8 +31,8 @@ from handed_in import (
     worked,
 )
 
-from roadseg import workbook, workers
-from roadseg.course import workflow
+from roadseg import workbook
+from roadseg.course import workers, workflow
 from roadseg.course.workflow import ASSIGNMENT, CourseError
 from roadseg.errors import OptionError
 from roadseg.workbook import questions
