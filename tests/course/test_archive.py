@@ -48,7 +48,7 @@ def handed_out(zipped) -> dict[str, str]:
     texts = {
         name: data.decode("utf-8", strictness.get(Path(name).suffix, "strict"))
         for name, data in files.items()
-        if not name.endswith((".jpg", ".png"))
+        if not name.endswith((".gif", ".jpg", ".png"))
     }
     for name in texts:
         if name.endswith((".ipynb", ".json")):
