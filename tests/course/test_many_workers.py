@@ -82,7 +82,10 @@ def test_a_killed_workers_submission_runs_again_and_none_is_lost_or_recorded_twi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [3, 4])  # before the second student's gradebook takes its place, and after that
+@pytest.mark.parametrize(
+    "moment",  # before the second student's gradebook takes its place, and after that
+    [3, pytest.param(4, marks=pytest.mark.long)],
+)
 def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, course, recorded, monkeypatch):
     moments, replace = [], workflow.replace
 
@@ -212,7 +215,7 @@ def test_workers_of_another_kind_are_named_before_any_submission(threads, versio
         pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_scheduler_that_dies_ends_grading_and_what_was_recorded_stays(scheduler, course, recorded):
     address, process = scheduler("--nthreads", "1")
     with workers.connect(address) as client:

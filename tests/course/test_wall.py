@@ -359,7 +359,7 @@ def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(ki
     own_folders(monkeypatch, tmp_path, road_folder)
     monkeypatch.setattr(sandbox, "walls", lambda: kind)
     names = ["leaves a process", "never ends", "kills the parent"]
-    for name, outcome in zip(names, sandbox.run_behind_wall(tasks(names), seconds=LIMIT)):
+    for name, outcome in zip(names, sandbox.run_behind_wall(tasks(names), seconds=20)):
         item = questions.item(ATTACKS[name][0])
         points = judging.judged(item, outcome, {1}, SEED, LIMIT)["points"]
         assert points == ATTACKS[name][2] or (name, kind, points) == ("kills the parent", "none", 0)
