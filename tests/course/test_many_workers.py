@@ -107,7 +107,7 @@ def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, c
     assert workflow.students_to_grade(course, []) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_stops_one_submission_stops_no_other(course, recorded):
     """One has a loop of links for a folder; one breaks whatever grades it; one kills every worker that it gets."""
     folder = course / "submitted" / "ada" / ASSIGNMENT

@@ -188,7 +188,7 @@ def test_while_the_gradebook_is_written_to_no_mark_is_given_and_the_line_says_so
     assert marks_of(course) == before and own.give(1) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_marks_stay_when_a_submission_is_graded_again_while_its_text_is_unchanged(tmp_path, monkeypatch):
     set_own_jupyter(monkeypatch, tmp_path)
     course = tmp_path / "course"

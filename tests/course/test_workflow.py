@@ -300,7 +300,7 @@ def test_marks_stay_where_the_text_is_unchanged_and_everything_can_be_graded_aga
     assert len(list((course / "backups").glob("*.db"))) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_item_is_graded_again_of_everybody_and_the_rest_stays(graded, road_folder, monkeypatch):
     course = graded["course"]
     set_own_folders(monkeypatch, course.parent, road_folder)
