@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from roadseg import workbook
 from roadseg.cli import build_parser
-from roadseg.course import workflow
+from roadseg.course import workers, workflow
 from roadseg.course.workflow import ASSIGNMENT
 from roadseg.workbook import questions
 
@@ -123,3 +123,10 @@ def answered_course(folder: Path, answers: dict[str, dict[str, str]]) -> Path:
             notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
             workbook.write_notebook(folder / "autograded" / student / ASSIGNMENT / f"{name}.ipynb", notebook)
     return folder
+
+
+def record(course: Path, student: str, found: dict) -> None:
+    """Record a submission as if a worker had found this."""
+    with workers.connect() as client:
+        done = workflow.grade_submissions([student], course, client, seconds=1, judge=lambda *_: found)
+        assert dict(done) == {student: []}

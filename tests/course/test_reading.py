@@ -8,10 +8,20 @@ import time
 from pathlib import Path
 
 import pytest
-from handed_in import PROJECT, TEXTS, answered_course, command, make_course, perfect, set_own_jupyter, set_source
+from handed_in import (
+    PROJECT,
+    TEXTS,
+    answered_course,
+    command,
+    make_course,
+    perfect,
+    record,
+    set_own_jupyter,
+    set_source,
+)
 
 from roadseg import workbook
-from roadseg.course import workers, workflow
+from roadseg.course import workflow
 from roadseg.course.workflow import ASSIGNMENT, CourseError
 from roadseg.errors import OptionError
 from roadseg.workbook import questions
@@ -202,9 +212,7 @@ def test_marks_stay_when_a_submission_is_graded_again_while_its_text_is_unchange
         machine = (item for item in questions.ITEMS if item.kind != "text")
         items = {item.id: {"points": item.points, "why": "", "aspects": []} for item in machine}
         found = {"items": items, "errors": {name: {} for name in books}, "remarks": {}}
-        with workers.connect() as client:
-            done = workflow.grade_submissions(["ada"], course, client, seconds=1, judge=lambda *_: found)
-            assert dict(done) == {"ada": []}
+        record(course, "ada", found)
 
     grade()
     assert {item.id for item, count in reading.open_answers(course).items() if count} == TEXTS

@@ -13,7 +13,7 @@ import time
 
 import nbformat
 import pytest
-from handed_in import blank, command, hand_in, set_own_jupyter
+from handed_in import blank, command, hand_in, record, set_own_jupyter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 from roadseg.report import markdown, pages, pandoc
@@ -299,7 +299,7 @@ def course(tmp_path_factory):
         patch.setenv("ROADSEG_HOME", str(folder))
         hand_in(folder / "in" / "eve.zip", notebooks)
         assert command("setup", course) == command("collect", folder / "in", "--course", course) == 0
-        workflow.record(course, "eve", {**found, "errors": {name: {"1": TEXTS[4]}}}, again=False)
+        record(course, "eve", {**found, "errors": {name: {"1": TEXTS[4]}}})
         assert len(workflow.make_feedback(course)) == 1
     return course
 
