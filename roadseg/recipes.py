@@ -53,8 +53,8 @@ class Recipe:
             object.__setattr__(self, name, plain)
 
     def settings(self) -> dict:
-        """The fields as JSON has them. Those that version 0.2 lacked are left out where they are not used, so that its
-        runs keep their names."""
+        """The fields as JSON has them. Those that came later are left out where they are not used, so that runs keep
+        their names."""
         later = {name: getattr(Recipe, name) for name in ("camera_jitter", "start")}
         return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 

@@ -2,7 +2,7 @@
 
 Environment variables:
 
-    ROADSEG_HOME    the project: by default the nearest folder upwards that looks like one
+    ROADSEG_HOME         the project: by default the nearest folder upwards that looks like one
     ROADSEG_DATA         road images in KITTI's layout: by default what `roadseg.download.locate` finds in HOME/data
     ROADSEG_CACHE        resized images: by default HOME/data/cache; where that is read-only, HOME/data/cache as well
     ROADSEG_RUNS         training runs: by default HOME/runs

@@ -53,24 +53,20 @@ def make_course(folder: Path, count: int) -> list[str]:
     return students
 
 
-def processor_seconds(*_) -> float:
+def processor_seconds() -> float:
     """Of this process, and of those that it has started and that have ended."""
     return sum(psutil.Process().cpu_times()[:4])
 
 
 def measure(kind: str, students: list[str], course: Path, client, **options) -> dict:
-    """Grade and record these students: seconds in all, and of a processor for a submission, by workers and recorder."""
-    started, before = time.perf_counter(), (sum(client.run(processor_seconds).values()), processor_seconds())
+    """Grade and record these students: seconds in all, for each, and of a processor to record each."""
+    started, before = time.perf_counter(), processor_seconds()
     done = [student for student, _ in workflow.grade_submissions(students, course, client, seconds=LIMIT, **options)]
     took, count = time.perf_counter() - started, len(done)
-    after = sum(client.run(processor_seconds).values()), processor_seconds()
+    recorder = (processor_seconds() - before) / count
     assert sorted(done) == students
     found = {"kind": kind, "workers": sum(client.nthreads().values()), "submissions": count, "seconds": took}
-    found |= {
-        "each": took / count,
-        "worker": (after[0] - before[0]) / count,
-        "recorder": (after[1] - before[1]) / count,
-    }
+    found |= {"each": took / count, "recorder": recorder}
     print("  ".join(f"{name} {value:.4g}" if name != "kind" else value for name, value in found.items()), end="  ")
     print("load", *map(round, os.getloadavg()), flush=True)
     return found

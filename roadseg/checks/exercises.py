@@ -359,7 +359,10 @@ def _flipped(function: Callable) -> list:
         return next((i for i, each in enumerate(known) if np.array_equal(each, new)), 3)
 
     def shares(outcomes: list) -> np.ndarray:
-        kinds = [4 * kind(*one) + kind(*two) for one, two in (zip(*pair) for pair in zip(zip(images, masks), outcomes))]
+        kinds = [
+            4 * kind(image, new_image) + kind(mask, new_mask)
+            for image, mask, (new_image, new_mask) in zip(images, masks, outcomes)
+        ]
         return np.bincount(kinds, minlength=16) / SAMPLES
 
     return [shares(eager), shares(list(samples.map(function)))]

@@ -158,10 +158,10 @@ def _open_jupyterlab(page: str, options: Namespace) -> int:
 
 def open_review(options: Namespace) -> int:
     """Read and mark texts, all students' answers to a question after another, alike ones together."""
-    workflow.require_course(_folder(options))
+    course = _folder(options)
+    workflow.require_course(course)  # which says what is missing, before its packages are imported
     from roadseg.course import reading, review_panel
 
-    course = _folder(options)
     question = review_panel.text_item(options.question).id if options.question else None
     waiting = reading.open_answers(course)
     workflow.back_up_gradebook(course)
@@ -172,10 +172,11 @@ def open_review(options: Namespace) -> int:
 
 def stats(options: Namespace) -> int:
     """Write a page of statistics: what the class did not understand."""
-    workflow.require_course(_folder(options))
+    course = _folder(options)
+    workflow.require_course(course)
     from roadseg.course.stats import write_stats
 
-    print(f"The page is {write_stats(_folder(options))}.")
+    print(f"The page is {write_stats(course)}.")
     return 0
 
 

@@ -62,15 +62,8 @@ class Copy:
         """The copy with the highest one counts."""
         path = PurePosixPath(self.file.place)
         exact, own = path.name == f"{name}.ipynb", "my_workbook" in path.parts
-        return (
-            self.answered,
-            self.order,
-            exact,
-            own,
-            self.date,
-            -len(path.parts),
-            self.file.path,
-        )  # "Version 2" is later
+        depth, last = -len(path.parts), self.file.path  # "Version 2" is later
+        return self.answered, self.order, exact, own, self.date, depth, last
 
 
 def collect_submissions(folder: Path, course: Path) -> dict[str, str | SubmissionError]:
