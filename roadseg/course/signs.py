@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 from roadseg.course.cells import grade_id
-from roadseg.workbook.progress import parsed
+from roadseg.workbook.needs import parsed
 
 # What an answer may import; whatever else it does is told.
 USUAL = {

@@ -20,7 +20,8 @@ from roadseg.checks.result import NOT_WRITTEN
 from roadseg.course.reading import ideas_given
 from roadseg.course.workflow import ASSIGNMENT, read_points, require_gradebook
 from roadseg.storage import atomic_write
-from roadseg.workbook.progress import Entry, parsed
+from roadseg.workbook.needs import parsed
+from roadseg.workbook.progress import Entry
 from roadseg.workbook.questions import Item, rubrics
 
 LOW, RARE = 0.6, 0.25  # at a glance: a mean below this fraction of the points, an idea in fewer of the texts than this

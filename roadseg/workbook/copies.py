@@ -47,14 +47,15 @@ def start(folder: Path | None = None) -> list[str]:
     folder, lines = folder or default_folder(), []
     for source in worked_notebooks():
         made, path = blank(read_notebook(source)), folder / source.name
-        if path.exists():
-            try:
-                lines.append(f"{path.name}: yours, left as it is{_changes(read_notebook(path), made)}")
-            except NotebookError as error:
-                lines.append(f"{path.name}: yours, left as it is: {error}")
-        else:
+        if not path.exists():
             write_notebook(path, made)
             lines.append(f"{path.name}: a blank copy, new")
+            continue
+        try:
+            remark = _changes(read_notebook(path), made)
+        except NotebookError as error:
+            remark = f": {error}"
+        lines.append(f"{path.name}: yours, left as it is{remark}")
     return lines
 
 
@@ -75,52 +76,48 @@ def without_prose_checks(worked: dict) -> dict:
 
 def blank(worked: dict) -> dict:
     """A blank copy of a worked notebook; of a blank one, the same again."""
-    worked = without_prose_checks(worked)
-    made = copy.deepcopy(worked)
+    made = copy.deepcopy(without_prose_checks(worked))
     above = None  # the text cell above
-    for cell, original in zip(made["cells"], worked["cells"]):
-        source = source_of(cell)
-        if role(cell).get("solution") and cell["cell_type"] == "markdown":
-            source = TEXT_STUB
-        source = HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", source))
+    for cell in made["cells"]:
+        if EXPECTED in cell["metadata"].get("tags", ()) and above:
+            _attach_figure(above, cell)
+        is_text = role(cell).get("solution") and cell["cell_type"] == "markdown"
+        source = TEXT_STUB if is_text else HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", source_of(cell)))
         cell["source"] = source.splitlines(keepends=True)
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
         elif not role(cell):
             above = cell
-        if EXPECTED in cell["metadata"].get("tags", ()) and above:
-            _attach_figure(above, original)
         _lock(cell)
     cells = {cell["id"]: cell_digest(cell) for cell in made["cells"]}
     made["metadata"]["roadseg"] = {"cells": cells, "locked": [c["id"] for c in made["cells"] if is_locked(c)]}
     return made
 
 
-def _attach_figure(above: dict, worked: dict) -> None:
-    """Put the first image that a worked cell shows into the text above it."""
-    for output in worked["outputs"]:
-        for kind in output.get("data", {}).keys() & {"image/png", "image/jpeg"}:
-            name = f"{worked['id']}.{kind.removeprefix('image/')}"
-            content = "".join(output["data"][kind]).replace("\n", "")
-            above.setdefault("attachments", {})[name] = {kind: content}
-            caption = "".join(output["data"].get("text/plain", "")).split("\n")[0].translate(str.maketrans("[]", "()"))
-            added = f"{AIM}\n\n![{caption}](attachment:{name})"
-            above["source"] = f"{source_of(above)}\n\n{added}".splitlines(keepends=True)
-            return
+def _attach_figure(above: dict, cell: dict) -> None:
+    """Put the first image that a cell shows into the text above it."""
+    images = [
+        (kind, output["data"])
+        for output in cell["outputs"]
+        for kind in output.get("data", {}).keys() & {"image/png", "image/jpeg"}
+    ]
+    for kind, data in images[:1]:
+        name = f"{cell['id']}.{kind.removeprefix('image/')}"
+        above.setdefault("attachments", {})[name] = {kind: "".join(data[kind]).replace("\n", "")}
+        caption = "".join(data.get("text/plain", "")).split("\n")[0].translate(str.maketrans("[]", "()"))
+        added = f"{AIM}\n\n![{caption}](attachment:{name})"
+        above["source"] = f"{source_of(above)}\n\n{added}".splitlines(keepends=True)
 
 
 def _lock(cell: dict) -> None:
     """What nbgrader does when it hands a cell out: no deleting, no editing of locked ones, and a checksum."""
-    own = role(cell)
-    if not own:
-        return
-    cell["metadata"]["deletable"] = False
-    if is_locked(cell):
-        cell["metadata"]["editable"] = False
+    own, locked = role(cell), is_locked(cell)
+    if own:
+        cell["metadata"] |= {"deletable": False} | ({"editable": False} if locked else {})
     if own.get("grade") or own.get("solution"):
         # nbgrader's own checksum of a cell, by which it sees that nothing was answered
-        flags = [bool(own.get("grade")), bool(own.get("solution")), is_locked(cell)]
-        parts = [source_of(cell), cell["cell_type"], *map(str, flags), own["grade_id"]]
+        flags = map(str, [bool(own.get("grade")), bool(own.get("solution")), locked])
+        parts = [source_of(cell), cell["cell_type"], *flags, own["grade_id"]]
         parts += [str(float(own["points"]))] if own.get("grade") else []
         checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
         own.update(checksum=checksum, cell_type=cell["cell_type"])

@@ -78,11 +78,8 @@ def parse_notebook(content: bytes, name: str) -> dict:
             f"{name} is no whole notebook: {found}. In JupyterLab choose File, Revert Notebook to Checkpoint, or "
             "rename it and run python -m roadseg start."
         ) from error
-    own = _table(metadata, "roadseg")
-    listed = own.get("locked", []) if isinstance(own.get("locked", []), list) else [None]
-    whole = own and all(isinstance(name, str) for name in [*listed, *_table(own, "cells").values()])
-    if "roadseg" in metadata and not whole:
-        del metadata["roadseg"]
+    if not isinstance(_table(metadata, "roadseg").get("locked"), list):
+        metadata.pop("roadseg", None)
     if any("state" not in _table(metadata, "widgets", kind) for kind in _table(metadata, "widgets")):
         del metadata["widgets"]  # as Colab saves it, which no other program can show
     notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -113,13 +110,11 @@ def _decoded(content: bytes) -> dict:
     return notebook
 
 
-def _table(parent: dict, *names: str) -> dict:
+def _table(parent: object, *names: str) -> dict:
     """The dict below these names; empty where there is none."""
     for name in names:
-        parent = parent.get(name)
-        if not isinstance(parent, dict):
-            return {}
-    return parent
+        parent = parent.get(name) if isinstance(parent, dict) else None
+    return parent if isinstance(parent, dict) else {}
 
 
 def _filled(cell: dict) -> dict:
@@ -134,33 +129,33 @@ def _filled(cell: dict) -> dict:
     identity = str(own.get("grade_id") or cell.get("id") or metadata.get("id") or "")  # the last is Colab's
     name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
     item = next((item for item in ITEMS if item.id == name), None)
-    if own:
-        own = own | {"grade_id": name}
-    elif item:
-        own = {"grade_id": name, "locked": False, "schema_version": 3, "solution": True, "task": False}
+    if item and not own:
+        own = {"locked": False, "schema_version": 3, "solution": True, "task": False}
         own |= {"grade": True, "points": item.points} if item.kind == "text" else {"grade": False}
-    metadata = {key: value for key, value in metadata.items() if key != "nbgrader"} | ({"nbgrader": own} if own else {})
+    metadata.pop("nbgrader", None)
+    if own:
+        metadata["nbgrader"] = own | {"grade_id": name}
     filled = {"cell_type": kind, "id": name, "metadata": metadata, "source": source.splitlines(keepends=True)}
     if kind == "code":
-        count = cell.get("execution_count")
-        outputs = cell.get("outputs") if isinstance(cell.get("outputs"), list) else []
-        outputs = [output for output in outputs if str(_table({"": output}, "").get("output_type")) in OUTPUTS]
+        count, outputs = cell.get("execution_count"), cell.get("outputs")
         filled["execution_count"] = count if isinstance(count, int) else None
-        filled["outputs"] = list(map(_filled_output, outputs))
-    else:
-        attachments = {name: images for name, images in _table(cell, "attachments").items() if isinstance(images, dict)}
-        filled |= {"attachments": attachments} if attachments else {}
+        filled["outputs"] = list(filter(None, map(_filled_output, outputs if isinstance(outputs, list) else ())))
+    elif attachments := {name: kinds for name, kinds in _table(cell, "attachments").items() if isinstance(kinds, dict)}:
+        filled["attachments"] = attachments
     return filled
 
 
-def _filled_output(output: dict) -> dict:
-    """An output of one of the known kinds with all that it has to have, and nothing else."""
-    kind = output["output_type"]
-    found = {name: output.get(name, default) for name, default in OUTPUTS[kind].items()}
-    wrong = [
-        name for name, default in OUTPUTS[kind].items() if isinstance(found[name], dict) != isinstance(default, dict)
-    ]
-    return {"output_type": kind, **found, **{name: OUTPUTS[kind][name] for name in wrong}}
+def _filled_output(output: object) -> dict | None:
+    """An output with all that its kind has to have, and nothing else; None for one of no kind that there is."""
+    output = _table(output)
+    kind = str(output.get("output_type"))
+    if kind not in OUTPUTS:
+        return None
+    filled = {"output_type": kind}
+    for name, default in OUTPUTS[kind].items():
+        found = output.get(name, default)
+        filled[name] = found if isinstance(found, dict) == isinstance(default, dict) else default
+    return filled
 
 
 def _joined(cells: list[dict], original: dict[str, str]) -> list[dict]:
@@ -254,6 +249,13 @@ def source_of(cell: dict) -> str:
 def role(cell: dict) -> dict:
     """nbgrader's part of a cell's metadata; empty where the cell has none."""
     return cell["metadata"].get("nbgrader", {})
+
+
+def shown_data(notebook: dict, kind: str, name: str) -> dict | None:
+    """What the package's outputs of a media type hold for an answer; None where none has that name."""
+    outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", ()))
+    found = (output.get("data", {}).get(kind) for output in outputs)
+    return next((data for data in found if isinstance(data, dict) and data.get("name") == name), None)
 
 
 def is_blank(cell: dict, original: dict[str, str]) -> bool:

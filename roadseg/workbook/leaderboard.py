@@ -39,12 +39,11 @@ def standings(data: RoadData, *, out: str | Path | None = None) -> dict[str, dic
     found = runs.find_all(wanted, "unet-*", out=out)
     rows = [_row(run, data) for run in found if not run.settings["recipe"].get("start")]
     rows.sort(key=lambda row: (row["seconds to target"] is None, row["seconds to target"], -row["best MaxF"]))
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text := io.StringIO(), COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with atomic_write(runs.make_folder(out) / TABLE) as file:
-        file.write(text.getvalue().encode("utf-8"))
+        file.write(text.getvalue().encode())
     return {f"{row['recipe']}, seed {row['seed']}": row for row in rows}
 
 

@@ -1,16 +1,19 @@
-"""Which cells of a notebook grading runs: the answers and tests, and the cells that make the names which these use.
+"""Cells of code as syntax, which is parsed and never run: their names, and which cells a notebook's answers need.
 
-All other cells, such as experiments that train for minutes, stay as the student ran them. Names decide: a cell is
-needed as soon as it may make or change a name that a needed cell takes from elsewhere. Code is parsed, never run.
+Grading runs the answers and tests, and the cells that make the names which these use. All other cells, such as
+experiments that train for minutes, stay as the student ran them. Names decide: a cell is needed as soon as it may make
+or change a name that a needed cell takes from elsewhere.
 """
 
 import ast
+import re
 import symtable
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from roadseg.workbook.progress import parsed
+from IPython.core.inputtransformer2 import TransformerManager
 
 ANY = "*"  # stands for the unknown names that `from module import *` makes
 
@@ -22,6 +25,20 @@ class Names(NamedTuple):
     made: frozenset[str]
     imported: frozenset[str]
     called: frozenset[str]
+
+
+def as_python(source: str) -> str:
+    """A code cell with IPython's `%` and `!` lines as the calls they stand for, without %%time and the like."""
+    return TransformerManager().transform_cell(re.sub(r"\A(?:\s*%%.*\n?)+", "", source))
+
+
+def parsed(source: str) -> ast.Module | None:
+    """A code cell's syntax; None where it is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
+            return ast.parse(as_python(source))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, brackets in brackets
+        return None
 
 
 def needed_cells(sources: Sequence[str], wanted: Iterable[int], *, defines: str = "") -> set[int]:
@@ -53,9 +70,11 @@ def find_names(source: str) -> Names:
         tables = []
     used, made, imported, called = set(), set(), set(), set()
     for statement, table in zip(statements, tables):
-        used |= _used(table) - made
-        made |= _made(table)
-        imported |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported()}
+        symbols = list(_global_symbols(table))
+        used |= {symbol.get_name() for symbol in symbols if symbol.is_referenced()} - made
+        imports = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_imported()}
+        made |= {symbol.get_name() for symbol in symbols if symbol.is_assigned()} | imports
+        imported |= imports
         for node in ast.walk(statement):
             if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
                 made.add(_root(node))  # name.part = ..., name[i] = ...
@@ -66,19 +85,12 @@ def find_names(source: str) -> Names:
     return Names(*(frozenset(names - {""}) for names in (used, made, imported, called)))
 
 
-def _used(table: symtable.SymbolTable) -> set[str]:
-    """Names that are read from the notebook, at the top level or in a function's body."""
+def _global_symbols(table: symtable.SymbolTable) -> Iterator[symtable.Symbol]:
+    """The notebook's own names in code: those of its top level, and what functions take from there or put there."""
     top = table.get_type() == "module"
-    own = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
-    return own.union(*map(_used, table.get_children()))
-
-
-def _made(table: symtable.SymbolTable) -> set[str]:
-    """Names that the notebook has afterwards."""
-    top = table.get_type() == "module"
-    symbols = [s for s in table.get_symbols() if top or s.is_declared_global()]
-    own = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
-    return own.union(*map(_made, table.get_children()))
+    yield from (symbol for symbol in table.get_symbols() if top or symbol.is_global())
+    for inner in table.get_children():
+        yield from _global_symbols(inner)
 
 
 def _root(node: ast.expr) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 from roadseg import checks
 from roadseg.backend import keras, tf
 from roadseg.workbook.files import NotebookError, cell_digest, handed_out, read_notebook, role, source_of
-from roadseg.workbook.needs import needed_cells
-from roadseg.workbook.progress import as_python
+from roadseg.workbook.needs import as_python, needed_cells
 
 NOTEBOOK = "01_simple_model.ipynb"
 
@@ -21,9 +20,8 @@ NOTEBOOK = "01_simple_model.ipynb"
 def own_steps(folder: Path | None = None) -> dict[str, Callable]:
     """The two steps from the saved notebook 01 of a folder, by default the one beside this notebook, checked, as
     `training.train` takes them: the student's own where they are right, otherwise the reference. Says which."""
-    path = (folder or Path()) / NOTEBOOK
     try:
-        notebook = read_notebook(path)
+        notebook = read_notebook((folder or Path()) / NOTEBOOK)
     except NotebookError:  # not there, or damaged: the checks find no function
         notebook = {"cells": [], "metadata": {}}
     train_step, val_step = (_defined(name, notebook) for name in ("train_step", "val_step"))
@@ -33,10 +31,12 @@ def own_steps(folder: Path | None = None) -> dict[str, Callable]:
 def _defined(name: str, notebook: dict) -> Callable | None:
     """The function of that name, or None, with what it uses of other cells that the student has written; tracebacks
     and TensorFlow find its source."""
-    cells, given = notebook["cells"], set(handed_out(notebook).values())
-    answer = {i for i, cell in enumerate(cells) if role(cell).get("grade_id") == name}
-    own = {i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and cell_digest(cell) not in given} | answer
-    sources = [source_of(cell) if i in own else "" for i, cell in enumerate(cells)]
+    given, sources, answer = handed_out(notebook).values(), [], set()
+    for i, cell in enumerate(notebook["cells"]):
+        if role(cell).get("grade_id") == name:
+            answer.add(i)
+        own = i in answer or (cell["cell_type"] == "code" and cell_digest(cell) not in given)
+        sources.append(source_of(cell) if own else "")
     namespace = {"np": np, "tf": tf, "keras": keras}
     for i in sorted(needed_cells(sources, answer)):
         with suppress(Exception):  # whatever the student's cell raises: notebook 01 shows it

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from IPython.core.inputtransformer2 import TransformerManager
 
 from roadseg.checks.result import MIME, NOT_WRITTEN
 from roadseg.workbook.files import (
@@ -22,10 +19,14 @@ from roadseg.workbook.files import (
     handed_out,
     read_notebook,
     role,
+    shown_data,
     source_of,
     worked_notebooks,
 )
+from roadseg.workbook.needs import find_names, parsed
 from roadseg.workbook.questions import EXERCISES, ITEMS, Item
+
+HEADING = re.compile(r"^##? ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -84,22 +85,21 @@ def read_workbook(folder: Path | None = None) -> Workbook:
     paths = tuple(path for path in found if path.name in names)
     if not paths:
         raise NotebookError(f"there are no notebooks in {folder}: python -m roadseg start makes your copies.")
-    notebooks, damaged = {}, {}
+    cells, changed, counts, damaged = {}, {}, {}, {}
     for path in paths:
         try:
-            notebooks[path.stem] = read_notebook(path)
+            notebook = read_notebook(path)
         except NotebookError as error:
             damaged[path.stem] = str(error)
-    return Workbook(
-        folder=folder,
-        notebooks=paths,
-        entries=tuple(_entry(item, notebooks.get(item.notebook)) for item in ITEMS),
-        exercises=tuple(_entry(item, notebooks.get(item.notebook)) for item in EXERCISES),
-        changed={name: _changed(notebook) for name, notebook in notebooks.items()},
-        counts={name: [cell["execution_count"] for cell in _code(notebook)] for name, notebook in notebooks.items()},
-        others=tuple(path for path in found if path.name not in names),
-        damaged=damaged,
-    )
+            continue
+        cells[path.stem] = notebook
+        now, then = {cell["id"]: cell_digest(cell) for cell in notebook["cells"]}, handed_out(notebook)
+        locked = notebook["metadata"].get("roadseg", {}).get("locked", ())
+        changed[path.stem] = [name for name in then if name in locked and now.get(name) != then[name]]
+        counts[path.stem] = [c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code"]
+    entries, exercises = (tuple(_entry(i, cells.get(i.notebook)) for i in items) for items in (ITEMS, EXERCISES))
+    others = tuple(path for path in found if path not in paths)
+    return Workbook(folder, paths, entries, exercises, changed, counts, others, damaged)
 
 
 def summary(book: Workbook) -> str:
@@ -124,26 +124,35 @@ def _entry(item: Item, notebook: dict | None) -> Entry:
     """Look for the answer in its own cell first, then around it."""
     if notebook is None:
         return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing or damaged")
-    own = next((cell for cell in notebook["cells"] if role(cell).get("grade_id") == item.id), None)
-    if own is None:
+    places = [i for i, cell in enumerate(notebook["cells"]) if role(cell).get("grade_id") == item.id]
+    if not places:
         return Entry(item, "deleted", "its cell is gone: get it back from a blank copy")
-    source, check = source_of(own).strip(), None
+    own, check = notebook["cells"][places[0]], None
+    source = source_of(own).strip()
     if item.kind == "text":
         state, remark = _text_state(item, source)
     else:
         check = _check(item, notebook)
         state, remark = _code_state(item, source, check)
-    if state == "open" and (elsewhere := _elsewhere(item, notebook)):
+    if state == "open" and (elsewhere := _elsewhere(item, notebook, places[0])):
         state, remark = "wrong cell", f"there is something in {elsewhere}: move it into the answer's own cell"
     return Entry(item, state, remark, source, own.get("attachments", {}), check)
 
 
 def _text_state(item: Item, source: str) -> tuple[str, str]:
-    count = len(words(source.replace(TEXT_STUB, "")))
+    written = source.replace(TEXT_STUB, "").strip()
+    count = len(words(written))
     if count >= item.words:
         return "done", ""
     counted = f"{count} word{'s' * (count != 1)}, at least {item.words} expected"
-    return ("too short", counted) if source.replace(TEXT_STUB, "").strip() else ("open", "")
+    return ("too short", counted) if written else ("open", "")
+
+
+def _check(item: Item, notebook: dict) -> dict | None:
+    """What the item's check last said, from the outputs that are in the file."""
+    name = item.id.replace("choice-", "answer-")
+    card = shown_data(notebook, MIME, name)
+    return card and {"name": name, "passed": card.get("passed") is True, "cause": str(card.get("cause") or "")}
 
 
 def _code_state(item: Item, source: str, check: dict | None) -> tuple[str, str]:
@@ -157,21 +166,12 @@ def _code_state(item: Item, source: str, check: dict | None) -> tuple[str, str]:
         return "done", ""
     if check and check["cause"] != NOT_WRITTEN:
         return "not right", f"its check says: {check['cause'].replace('_', ' ')}"
-    return ("not checked", "run its cell and the check below it") if _binds(tree, item.defines) else ("open", "")
+    return ("not checked", "run its cell and the check below it") if _defines(item, source) else ("open", "")
 
 
-def parsed(source: str) -> ast.Module | None:
-    """A code cell's syntax; None where it is not Python."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
-            return ast.parse(as_python(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, brackets in brackets
-        return None
-
-
-def as_python(source: str) -> str:
-    """A code cell with IPython's `%` and `!` lines as the calls they stand for, without %%time and the like."""
-    return TransformerManager().transform_cell(re.sub(r"\A(?:\s*%%.*\n?)+", "", source))
+def _defines(item: Item, source: str) -> bool:
+    """Whether code gives the item's name a value."""
+    return item.defines in find_names(source).made and not all(map(_is_empty, parsed(source).body))
 
 
 def _is_empty(node: ast.stmt) -> bool:
@@ -186,58 +186,28 @@ def _is_empty(node: ast.stmt) -> bool:
     )
 
 
-def _binds(tree: ast.Module, name: str) -> bool:
-    """Whether code gives the name a value anywhere: by an assignment, a definition or an import."""
-    nodes = list(ast.walk(tree))
-    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return name in stored or any(name in (getattr(n, "asname", None), getattr(n, "name", None)) for n in nodes)
+def _elsewhere(item: Item, notebook: dict, own: int) -> str:
+    """Where an answer seems to be instead of in its own cell, in words; empty where nowhere.
 
-
-def _check(item: Item, notebook: dict) -> dict | None:
-    """What the item's check last said, from the outputs that are in the file."""
-    name = item.id.replace("choice-", "answer-")
-    cards = (output.get("data", {}).get(MIME) for cell in _code(notebook) for output in cell["outputs"])
-    card = next((card for card in cards if isinstance(card, dict) and card.get("name") == name), None)
-    return card and {"name": name, "passed": card.get("passed") is True, "cause": str(card.get("cause") or "")}
-
-
-def _elsewhere(item: Item, notebook: dict) -> str:
-    """Where an answer seems to be instead of in its own cell, in words; empty where nowhere."""
-    as_handed_out = set(handed_out(notebook).values())
-    for number, cell in _section(item, notebook) if as_handed_out else ():
-        if role(cell) or cell_digest(cell) in as_handed_out:
+    A text is looked for in its own section, between headings, code in the whole notebook.
+    """
+    cells, as_handed_out = notebook["cells"], handed_out(notebook)
+    first, last = 0, len(cells)
+    if item.kind == "text":
+        heads = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and HEADING.search(source_of(c))]
+        first, last = max((i for i in heads if i < own), default=0), min((i for i in heads if i > own), default=last)
+    for number, cell in enumerate(cells[first:last], start=first + 1):
+        if not as_handed_out or role(cell) or cell_digest(cell) in as_handed_out.values():
             continue
-        tree = parsed(source_of(cell)) if cell["cell_type"] == "code" else None
+        source = source_of(cell)
+        is_code = cell["cell_type"] == "code" and parsed(source) is not None
         if item.kind == "text":
-            holds_answer = tree is None and len(words(source_of(cell))) >= min(item.words, 10)
+            holds_answer = not is_code and len(words(source)) >= min(item.words, 10)
         else:
-            holds_answer = tree and not all(map(_is_empty, tree.body)) and _binds(tree, item.defines)
+            holds_answer = is_code and _defines(item, source)
         if holds_answer:
             return f"cell {number} of {item.notebook}"
     return ""
-
-
-def _section(item: Item, notebook: dict) -> list[tuple[int, dict]]:
-    """The numbered cells around an answer: a text's own section, for code the whole notebook."""
-    cells = list(enumerate(notebook["cells"], start=1))
-    if item.kind != "text":
-        return cells
-    own = next(number for number, cell in cells if role(cell).get("grade_id") == item.id)
-    heads = [n for n, c in cells if c["cell_type"] == "markdown" and re.search(r"^##? ", source_of(c), re.MULTILINE)]
-    first = max((n for n in heads if n < own), default=1)
-    last = min((n for n in heads if n > own), default=len(cells) + 1)
-    return cells[first - 1 : last - 1]
-
-
-def _changed(notebook: dict) -> list[str]:
-    """The ids of locked cells that are not as they were handed out."""
-    now = {cell["id"]: cell_digest(cell) for cell in notebook["cells"]}
-    locked = notebook["metadata"].get("roadseg", {}).get("locked", [])
-    return [name for name in locked if now.get(name) != handed_out(notebook).get(name)]
-
-
-def _code(notebook: dict) -> list[dict]:
-    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 def words(written: str) -> list[str]:

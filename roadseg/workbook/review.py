@@ -14,7 +14,7 @@ from IPython.display import Markdown, display
 from roadseg import plots
 from roadseg.errors import OptionError
 from roadseg.workbook.copies import TEXT_STUB
-from roadseg.workbook.files import read_notebook, source_of, worked_folder
+from roadseg.workbook.files import read_notebook, shown_data, source_of, worked_folder
 from roadseg.workbook.progress import read_workbook
 from roadseg.workbook.questions import ITEMS, item, rubrics
 
@@ -42,7 +42,7 @@ def compare(question: int) -> None:
     OptionError : a question that is not answered in text.
     """
     name = f"answer-{question}"
-    if name not in {item.id for item in ITEMS if item.kind == "text"}:
+    if not any(item.id == name and item.kind == "text" for item in ITEMS):
         raise OptionError(f"question {question!r} has no text to compare: choose one that is answered in Markdown.")
     folder, rubric = _own_folder(), rubrics().get(name)
     if rubric is None:
@@ -77,7 +77,8 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
     """Show a button, which opens the reference answer and a box for each idea; what is ticked is an output below."""
     import ipywidgets
 
-    kept = _kept_ticks(name, folder)
+    saved = shown_data(read_notebook(folder / f"{item(name).notebook}.ipynb"), MIME, name) or {}
+    kept = saved.get("ticked", ())
     boxes = [
         ipywidgets.Checkbox(i in kept, description=idea, indent=False, layout={"width": "auto"})
         for i, idea in enumerate(ideas)
@@ -94,8 +95,8 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
             message.value = "Which of these ideas does your answer hold?"
             panel.children = [message, *boxes]
         else:
-            saved = entry.remark or entry.state
-            message.value = f"First write your answer and save the notebook; as last saved: {saved}."
+            state = entry.remark or entry.state
+            message.value = f"First write your answer and save the notebook; as last saved: {state}."
 
     def bundle() -> dict:
         ticked = [i for i, box in enumerate(boxes) if box.value]
@@ -110,10 +111,3 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
         box.observe(lambda _: below.update(bundle(), raw=True), "value")
     if kept:
         open_reference()
-
-
-def _kept_ticks(name: str, folder: Path) -> list[int]:
-    """The ideas that were ticked when the notebook was last saved, by position."""
-    cells = read_notebook(folder / f"{item(name).notebook}.ipynb")["cells"]
-    found = (output.get("data", {}).get(MIME) for cell in cells for output in cell.get("outputs", ()))
-    return next((ticks["ticked"] for ticks in found if ticks and ticks["name"] == name), [])

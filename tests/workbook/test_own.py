@@ -1,28 +1,12 @@
 """The student's steps out of a saved notebook 01."""
 
 import pytest
+from students import cell_of, worked
 
 from roadseg import runs, training, workbook
 from roadseg.workbook import own
 
-
-@pytest.fixture
-def book(tmp_path):
-    """A function that saves a notebook 01 whose two step cells hold the given code."""
-
-    def save(**sources):
-        notebook = workbook.blank(workbook.read_notebook(workbook.worked_folder() / own.NOTEBOOK))
-        for cell in notebook["cells"]:
-            cell["source"] = sources.get(cell["id"], cell["source"])
-        helper = {"cell_type": "code", "id": "helper", "metadata": {}, "source": "same = tf.identity"}
-        notebook["cells"].insert(1, helper)
-        workbook.write_notebook(tmp_path / own.NOTEBOOK, notebook)
-        return tmp_path
-
-    return save
-
-
-VAL_STEP = """
+VAL_STEP = """%%time
 def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
     probability = model(image, training=False)
     running_loss.update_state(loss_fn(mask, probability))
@@ -31,21 +15,33 @@ def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
 """
 
 
+@pytest.fixture
+def save(tmp_path):
+    """A function that saves a notebook 01 whose cells hold the given code, below one with a helper."""
+
+    def save(**sources):
+        notebook = workbook.blank(worked("01_simple_model"))
+        for name, source in sources.items():
+            cell_of(notebook, name)["source"] = source
+        helper = {"cell_type": "code", "id": "helper", "metadata": {}, "source": "same = tf.identity"}
+        notebook["cells"].insert(1, helper)
+        workbook.write_notebook(tmp_path / own.NOTEBOOK, notebook)
+        return tmp_path
+
+    return save
+
+
 @pytest.mark.slow
-def test_right_steps_are_the_students_and_have_a_source(book, capsys):
-    worked = {
-        cell["id"]: "".join(cell["source"])
-        for cell in workbook.read_notebook(workbook.worked_folder() / own.NOTEBOOK)["cells"]
-    }
-    steps = own.own_steps(book(train_step=worked["train_step"], val_step=f"%%time\n{VAL_STEP}"))
+def test_right_steps_are_the_students_and_have_a_source(save, capsys):
+    train_step = "".join(cell_of(worked("01_simple_model"), "train_step")["source"])
+    steps = own.own_steps(save(train_step=train_step, val_step=VAL_STEP))
     assert steps["step"] is not training.train_step and steps["validation_step"] is not training.val_step
     assert len(runs.source_digest(*steps.values())) == 16
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["def train_step(:", "1 / 0", "train_step = 3"])
-def test_where_they_are_not_right_or_not_there_the_reference_is_used(book, tmp_path, source):
-    for folder in (tmp_path / "nowhere", book(train_step=source)):
-        steps = own.own_steps(folder)
-        assert steps == {"step": training.train_step, "validation_step": training.val_step}
+@pytest.mark.parametrize("source", [None, "def train_step(:", "1 / 0"])
+def test_where_they_are_not_right_or_not_there_the_reference_is_used(save, tmp_path, source):
+    folder = save(train_step=source) if source else tmp_path / "nowhere"
+    assert own.own_steps(folder) == {"step": training.train_step, "validation_step": training.val_step}

@@ -1,0 +1,71 @@
+"""What students have on their disks, made by hand: notebooks that they have changed, and finished runs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from roadseg import data, runs, workbook
+
+QUESTIONS = "03_written_questions"
+
+
+def worked(name: str) -> dict:
+    return workbook.read_notebook(workbook.worked_folder() / f"{name}.ipynb")
+
+
+def cell_of(notebook: dict, name: str) -> dict:
+    return next(cell for cell in notebook["cells"] if cell["id"] == name)
+
+
+@contextmanager
+def edit(folder: Path, notebook: str = QUESTIONS) -> Iterator[dict]:
+    """A saved notebook, to be changed as in JupyterLab."""
+    content = workbook.read_notebook(folder / f"{notebook}.ipynb")
+    yield content
+    workbook.write_notebook(folder / f"{notebook}.ipynb", content)
+
+
+def change(folder: Path, name: str, notebook: str = QUESTIONS, **fields) -> None:
+    """Change fields of a saved cell, such as its source."""
+    with edit(folder, notebook) as content:
+        cell_of(content, name).update(fields)
+
+
+def displayed(**data) -> dict:
+    """An output of a cell."""
+    return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def write_run(
+    path: Path,
+    roads: data.RoadData,
+    predictions: Sequence[np.ndarray],
+    *,
+    columns: dict | None = None,
+    finished: dict | None = None,
+    **settings,
+) -> runs.Run:
+    """A finished run. predictions : by epoch, uint8 (n, H, W), of the last n images, or of `validation_names`.
+
+    columns : of its curves, where they are not 0. finished, settings : what is not as empty as it can be.
+    """
+    epochs = len(predictions)
+    (path / "predictions").mkdir(parents=True)
+    common = {"validation_names": list(roads.names[-len(predictions[0]) :]), "epochs": epochs, "size": list(roads.size)}
+    common |= {"data": roads.fingerprint, "recipe": {"name": "own"}}
+    empty = {name: kind() for name, kind in runs.SETTINGS.items()}
+    runs.write_json(path / "settings.json", empty | common | settings)
+    for which in runs.WEIGHTS:
+        (path / f"{which}.weights.h5").write_bytes(b"weights")
+    weights = {which: runs.digest(path / f"{which}.weights.h5") for which in runs.WEIGHTS}
+    empty = {name: kind() for name, kind in runs.FINISHED.items()}
+    runs.write_json(path / "finished.json", empty | {"epochs": epochs, "weights": weights} | (finished or {}))
+    table = dict.fromkeys(runs.CURVES, np.zeros(epochs)) | {"epoch": np.arange(1, epochs + 1)} | (columns or {})
+    runs.write_csv(path / "curves.csv", runs.CURVES, np.column_stack([table[name] for name in runs.CURVES]))
+    runs.write_csv(path / "steps.csv", runs.STEPS, np.array([[1, 0.5, 0.5]]))
+    for epoch, probability in enumerate(predictions, start=1):
+        file = path / "predictions" / runs.prediction_name(epoch)
+        runs.write_arrays(file, compress=True, probability=probability)
+    return runs.Run(path)
