@@ -77,13 +77,10 @@ def write_report(
     files = made(book, found, name=name)
     with explained(ReportError, book.folder, "make it readable"):
         packed = {path.name: path.read_bytes() for path in book.notebooks} | files
-    manifest = {"draft": draft, "name": name, "missing": missing, **_manifest(book, found)}
-    manifest["files"] = {
-        file: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for file, content in packed.items()
-    }
+    manifest = {"draft": draft, "name": name, "missing": missing, **_manifest(book, found, packed)}
     packed["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
-    out = Path(out or book.folder / "report")
     files[f"{ascii_name(name).lower() or 'hand_in'}.zip"] = _zipped(packed)
+    out = Path(out or book.folder / "report")
     with explained(ReportError, out, "free space, close its files, or choose another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # none of them takes its name before all are on the disk
@@ -96,7 +93,7 @@ def write_report(
 
 def made(book: Workbook, found: Trained, *, name: str) -> dict[str, bytes]:
     """The report, as HTML and as PDF."""
-    blocks = contents.contents(book, found, name=name)
+    blocks = list(contents.contents(book, found, name=name))
     newest = max(path.stat().st_mtime for path in book.notebooks)
     ended = int(found.ended.timestamp() if found.ended else newest)
     return {
@@ -105,8 +102,8 @@ def made(book: Workbook, found: Trained, *, name: str) -> dict[str, bytes]:
     }
 
 
-def _manifest(book: Workbook, found: Trained) -> dict:
-    """What a teacher's programs want to know: versions, how the notebooks ran, states of all answers, runs."""
+def _manifest(book: Workbook, found: Trained, files: Mapping[str, bytes]) -> dict:
+    """What a teacher's programs want to know: versions, how the notebooks ran, states of all answers, runs, digests."""
     return {
         "versions": runs.versions(),
         "notebooks": {
@@ -117,11 +114,9 @@ def _manifest(book: Workbook, found: Trained) -> dict:
             }
             for name, counts in book.counts.items()
         },
-        "answers": {
-            entry.item.id: {"label": entry.item.label, "state": entry.state, "check": entry.check}
-            for entry in book.entries
-        },
+        "answers": {e.item.id: {"label": e.item.label, "state": e.state, "check": e.check} for e in book.entries},
         "runs": {model: contents.fingerprint(run) for model, run in found.runs.items()},
+        "files": {n: {"sha256": hashlib.sha256(file).hexdigest(), "bytes": len(file)} for n, file in files.items()},
     }
 
 
@@ -131,9 +126,9 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name, LONG_AGO), content, zipfile.ZIP_DEFLATED)
-        sizes = {member.filename: member.compress_size for member in archive.infolist()}
+        members = sorted(archive.infolist(), key=lambda member: member.compress_size, reverse=True)
     if packed.tell() >= LARGEST:
-        largest = ", ".join(f"{name} {sizes[name] / 1e6:.1f} MB" for name in sorted(sizes, key=sizes.get)[:-4:-1])
+        largest = ", ".join(f"{member.filename} {member.compress_size / 1e6:.1f} MB" for member in members[:3])
         raise ReportError(
             f"the zip would have {packed.tell() / 1e6:.1f} MB, and {LARGEST / 1e6:.0f} are allowed. The largest in "
             f"it: {largest}. Paste smaller images, or clear outputs that nobody needs."

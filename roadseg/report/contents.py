@@ -5,7 +5,7 @@ Needs no TensorFlow, which takes longer to load than all the rest to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -18,8 +18,8 @@ from roadseg import data as road_data
 from roadseg import metrics, plots, runs, storage
 from roadseg.data import RoadData
 from roadseg.recipes import get_recipe
-from roadseg.report import markdown
-from roadseg.report.pandoc import code, figure, heading, paragraph, part, table_block
+from roadseg.report.markdown import read_markdown
+from roadseg.report.pandoc import bullets, code, figure, heading, paragraph, part, table_block
 from roadseg.workbook import Entry, Workbook
 
 TITLE = "Finding the road: a simple model and a U-Net"
@@ -31,16 +31,11 @@ DOTS = 180  # an inch of a figure
 
 @dataclass(frozen=True)
 class Trained:
-    """What a report is about: a finished run of each model, None where there is none, and the images that they were
-    trained on, None where there is no run at all."""
+    """What a report is about: by model the finished runs that there are, and the images that they were trained on,
+    None where there is no run."""
 
-    by_model: Mapping[str, runs.Run | None]
+    runs: Mapping[str, runs.Run]
     roads: RoadData | None
-
-    @property
-    def runs(self) -> dict[str, runs.Run]:
-        """The runs that are there, by model."""
-        return {model: run for model, run in self.by_model.items() if run is not None}
 
     @property
     def validation(self) -> list[int]:
@@ -56,24 +51,23 @@ class Trained:
 
 def trained(runs_folder: str | Path | None = None) -> Trained:
     """The runs of the recipe `reported`, seed 0, on the images that the workbook uses: the newest of the longest."""
-    paths = [path.parent.name for path in storage.runs_folder(runs_folder).glob(f"*-{RECIPE}-seed0-*/finished.json")]
-    if not any(name.startswith(f"{model}-{RECIPE}") for name in paths for model in MODELS):
-        return Trained(dict.fromkeys(MODELS), None)  # so no images are rendered or read in vain
-    roads, recipe, by_model = road_data.load(), get_recipe(RECIPE), {}
-    settings = recipe.settings() | {"precision": "float32"}
-    wanted = {"recipe": settings, "seed": 0, "split": "course", "data": roads.fingerprint}
+    paths = storage.runs_folder(runs_folder).glob(f"*-{RECIPE}-seed0-*/finished.json")
+    if not any(path.parent.name.startswith(tuple(f"{model}-{RECIPE}" for model in MODELS)) for path in paths):
+        return Trained({}, None)  # so no images are rendered or read in vain
+    roads, recipe, newest = road_data.load(), get_recipe(RECIPE), {}
+    wanted = {"recipe": recipe.settings() | {"precision": "float32"}, "seed": 0, "split": "course"}
+    wanted |= {"data": roads.fingerprint, "size": list(roads.size)}
     for model in MODELS:
-        found = {**wanted, "model": model, "size": list(roads.size)}
-        found = runs.find_all(found, f"{model}-{RECIPE}-seed0-*", out=runs_folder)
+        found = runs.find_all(wanted | {"model": model}, f"{model}-{RECIPE}-seed0-*", out=runs_folder)
         found = [run for run in found if run.finished["epochs"] <= recipe.epochs]
-        by_model[model] = max(found, key=lambda run: (run.finished["epochs"], run.finished["ended"]), default=None)
-    return Trained(by_model, roads)
+        if found:
+            newest[model] = max(found, key=lambda run: (run.finished["epochs"], run.finished["ended"]))
+    return Trained(newest, roads)
 
 
 def missing_parts(book: Workbook, found: Trained) -> list[str]:
     """What the report lacks, a phrase for each notebook and run."""
-    absent = _phrases(book, [entry for entry in book.entries if entry.state in ABSENT])
-    return absent + [_wanted_run(model) for model, run in found.by_model.items() if run is None]
+    return _phrases(book, [entry for entry in book.entries if entry.state in ABSENT]) + _missing_runs(found)
 
 
 def answer_remarks(book: Workbook) -> list[str]:
@@ -92,33 +86,31 @@ def _phrases(book: Workbook, entries: Sequence[Entry]) -> list[str]:
     return [f"{name}.ipynb: {', '.join(map(named, group))}" for name, group in by_notebook]
 
 
-def _wanted_run(model: str) -> str:
-    name = MODELS[model] if model == "unet" else MODELS[model].lower()
-    return f"a finished run of the {name} ({RECIPE}, seed 0)"
+def _missing_runs(found: Trained) -> list[str]:
+    names = {"simple": "simple model", "unet": "U-Net"}
+    return [f"a finished run of the {names[model]} ({RECIPE}, seed 0)" for model in MODELS if model not in found.runs]
 
 
-def contents(book: Workbook, found: Trained, *, name: str = "") -> list[dict]:
+def contents(book: Workbook, found: Trained, *, name: str = "") -> Iterator[dict]:
     """The whole report. What is missing is named in a box at the top and in another in its place."""
     day = f"Trained on {found.ended.day} {found.ended:%B %Y}." if found.ended else ""
-    tasks = [entry for entry in book.entries if entry.item.label.startswith("Task")]
-    questions = [entry for entry in book.entries if entry not in tasks]
-    return [
-        heading(1, TITLE),
-        part("byline", paragraph(" ".join(words for words in (name and f"{name}.", day) if words))),
-        *_listed("missing", "A draft. Missing:", missing_parts(book, found)),
-        *_listed("remark", "Answers with a remark:", answer_remarks(book)),
-        *_results(found),
-        heading(2, "Tasks"),
-        *_answers(tasks),
-        heading(2, "Questions"),
-        *_answers(questions),
-        *_origin(book, found),
-    ]
-
-
-def _listed(kind: str, head: str, phrases: Sequence[str]) -> Iterator[dict]:
-    if phrases:
-        yield part(kind, paragraph(head), {"t": "BulletList", "c": [[paragraph(phrase)] for phrase in phrases]})
+    yield heading(1, TITLE)
+    yield part("byline", paragraph(" ".join(words for words in (name and f"{name}.", day) if words)))
+    if missing := missing_parts(book, found):
+        yield part("missing", paragraph("A draft. Missing:"), bullets(missing))
+    if remarks := answer_remarks(book):
+        yield part("remark", paragraph("Answers with a remark:"), bullets(remarks))
+    yield heading(2, "Results")
+    for wanted in _missing_runs(found):
+        yield part("missing", paragraph(f"Missing: {wanted}."))
+    if found.runs:
+        yield from _results(found)
+    yield heading(2, "Tasks")
+    yield from _answers(entry for entry in book.entries if entry.item.label.startswith("Task"))
+    yield heading(2, "Questions")
+    yield from _answers(entry for entry in book.entries if not entry.item.label.startswith("Task"))
+    yield heading(2, "How it was made")
+    yield from _origin(book, found)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -126,11 +118,6 @@ def _listed(kind: str, head: str, phrases: Sequence[str]) -> Iterator[dict]:
 
 def _results(found: Trained) -> Iterator[dict]:
     """Numbers, curves and predictions of the runs that are there."""
-    yield heading(2, "Results")
-    for model in (model for model, run in found.by_model.items() if run is None):
-        yield part("missing", paragraph(f"Missing: {_wanted_run(model)}."))
-    if not found.runs:
-        return
     settings = next(iter(found.runs.values())).settings
     yield paragraph(
         f"Trained with Adam at {settings['recipe']['learning_rate']:g} on {settings['train_count']} images, scored on "
@@ -143,14 +130,17 @@ def _results(found: Trained) -> Iterator[dict]:
         last = found.runs[model].curves
         ends = f"loss {last['val_loss'][-1]:.3f} and accuracy {last['val_accuracy'][-1]:.3f}"
         words = f"{MODELS[model]}: loss and accuracy by epoch. On the validation images they end at {ends}."
-        yield figure(plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
+        yield _numbered(number, drawn, words)
     yield heading(2, "Predictions")
     rows = np.unique(found.roads.categories[found.validation], return_index=True)[1]
     names = [found.roads.names[found.validation[row]] for row in rows]
     for number, (model, run) in enumerate(found.runs.items(), start=len(found.runs) + 1):
-        drawn = plots.comparison(found.roads, names, run.prediction()[rows])
         words = f"{MODELS[model]}: a validation image of each category, and where the network is wrong."
-        yield figure(plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
+        yield _numbered(number, plots.comparison(found.roads, names, run.prediction()[rows]), words)
+
+
+def _numbered(number: int, drawn: Figure, words: str) -> dict:
+    return figure(plots.encoded(drawn, dots=DOTS), drawn.get_label(), f"Figure {number}. {words}")
 
 
 def _by_model(columns: Mapping[str, Mapping[str, str]], *, align: str) -> dict:
@@ -161,21 +151,23 @@ def _by_model(columns: Mapping[str, Mapping[str, str]], *, align: str) -> dict:
 
 def _numbers(run: runs.Run, found: Trained) -> dict[str, str]:
     """The table's column for one run."""
-    where = found.validation
+    where, seconds = found.validation, int(run.finished["seconds"])
     score = metrics.threshold_sweep(run.prediction(), found.roads.masks[where], found.roads.valid[where])
-    seconds = int(run.finished["seconds"])
+    numbers = {
+        "training loss": run.curves["loss"][-1],
+        "validation loss": run.curves["val_loss"][-1],
+        "training accuracy": run.curves["accuracy"][-1],
+        "validation accuracy": run.curves["val_accuracy"][-1],
+        "IoU at one half": score.at_half.iou,
+        "F1 at one half": score.at_half.f1,
+        "MaxF": score.max_f1,
+        "average precision": score.average_precision,
+    }
     return {
         "parameters": f"{run.finished['parameters']:,}",
         "epochs": f"{run.finished['epochs']} of {get_recipe(RECIPE).epochs}",
         "training time": f"{seconds // 60}:{seconds % 60:02d} min",
-        "training loss": f"{run.curves['loss'][-1]:.3f}",
-        "validation loss": f"{run.curves['val_loss'][-1]:.3f}",
-        "training accuracy": f"{run.curves['accuracy'][-1]:.3f}",
-        "validation accuracy": f"{run.curves['val_accuracy'][-1]:.3f}",
-        "IoU at one half": f"{score.at_half.iou:.3f}",
-        "F1 at one half": f"{score.at_half.f1:.3f}",
-        "MaxF": f"{score.max_f1:.3f}",
-        "average precision": f"{score.average_precision:.3f}",
+        **{name: f"{number:.3f}" for name, number in numbers.items()},
     }
 
 
@@ -193,26 +185,26 @@ def curve_figures(found: Trained) -> dict[str, Figure]:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-def _answers(entries: Sequence[Entry]) -> Iterator[dict]:
-    for label, group in groupby(entries, key=lambda entry: entry.item.label):
-        entries_of_label = list(group)
-        yield heading(3, f"{label}. {entries_of_label[0].item.title}")
-        for entry in entries_of_label:
-            yield part("question", *markdown.read_markdown(entry.item.text))
+def _answers(entries: Iterable[Entry]) -> Iterator[dict]:
+    for head, group in groupby(entries, key=lambda entry: f"{entry.item.label}. {entry.item.title}"):
+        yield heading(3, head)
+        for entry in group:
+            yield part("question", *read_markdown(entry.item.text))
             yield from written_answer(entry)
 
 
 def written_answer(entry: Entry) -> Iterator[dict]:
     """The answer as it was typed, or a box in its place, and what its check said."""
-    state, absent, typed = _state(entry), entry.state in ABSENT, entry.item.kind == "text"
-    if absent:
+    state, is_text = _state(entry), entry.item.kind == "text"
+    if entry.state in ABSENT:
         yield part("missing", paragraph(f"Missing: {state}."))
-    if not absent:
-        read = markdown.read_markdown(entry.source, entry.attachments) if typed else [code(entry.source, "python")]
-        yield part("answer", *read)
-    if not absent and not (entry.done and typed):
-        remark = "Its check: right." if entry.done else f"{state[0].upper()}{state[1:]}."
-        yield part("remark", paragraph(remark))
+        return
+    read = read_markdown(entry.source, entry.attachments) if is_text else [code(entry.source, "python")]
+    yield part("answer", *read)
+    if not entry.done:
+        yield part("remark", paragraph(f"{state[0].upper()}{state[1:]}."))
+    elif not is_text:
+        yield part("remark", paragraph("Its check: right."))
 
 
 def _state(entry: Entry) -> str:
@@ -226,7 +218,6 @@ def _state(entry: Entry) -> str:
 
 def _origin(book: Workbook, found: Trained) -> Iterator[dict]:
     """How the notebooks were run, and the fingerprint of runs, data and versions."""
-    yield heading(2, "How it was made")
     rows = [["Notebook", "code cells", "locked cells"]]
     for name, counts in book.counts.items():
         changed = ", ".join(book.changed[name])

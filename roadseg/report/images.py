@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import struct
 import warnings
-import zlib
 
 from PIL import Image, ImageOps
 
@@ -15,24 +13,19 @@ LARGEST = 1600  # pixels along the longer side: sharp across a page
 MAX_PIXELS = 60_000_000  # an image that claims more is not decoded
 DPI, MAX_HEIGHT = 130, 5.5  # dots an inch and inches: the size on paper where there is room for it
 
-# What Pillow and base64 raise about files that are damaged, of another kind, or claim to be huge.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-DAMAGED += (Image.DecompressionBombError,)
-
 
 def recoded(content: str) -> tuple[bytes, str] | None:
     """An image file for one in base64, and its media type: PNG or JPEG, whichever is smaller; None for no image."""
     try:
         image = _decoded(base64.b64decode(content))
-    except DAMAGED:
+    except Exception:  # Pillow's decoders raise many kinds about files that are damaged or of another kind
         return None
-    files = {}
+    files = []
     for kind in ("png", "jpeg"):
         file, dpi = io.BytesIO(), max(DPI, image.height / MAX_HEIGHT)
         image.save(file, kind, optimize=True, quality=88, dpi=(dpi, dpi))
-        files[f"image/{kind}"] = file.getvalue()
-    smaller = min(files, key=lambda media_type: len(files[media_type]))
-    return files[smaller], smaller
+        files.append((file.getvalue(), f"image/{kind}"))
+    return min(files, key=lambda file: len(file[0]))
 
 
 def _decoded(file: bytes) -> Image.Image:

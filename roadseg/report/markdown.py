@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from roadseg.report import images, pandoc
-from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, inline, part, replaced, strings
+from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, inline, paragraph, part, replaced, strings
 
 FORMAT = "commonmark+pipe_tables+task_lists+strikeout+autolink_bare_uris+tex_math_dollars"  # what JupyterLab knows
 DEEPEST = 25  # nodes inside nodes; beyond it an answer is shown as it was typed
@@ -175,7 +175,7 @@ class _Reader:
         """Lines with a word that no block shows, as they were typed: Markdown hides definitions that nothing uses."""
         said = "".join(strings(blocks)) + "\n".join(self.noted)
         lines = [line for line in markdown.splitlines() if not all(word in said for word in _words(line))]
-        return [part("remark", pandoc.paragraph("Also typed here:")), code("\n".join(lines))] if lines else []
+        return [part("remark", paragraph("Also typed here:")), code("\n".join(lines))] if lines else []
 
 
 def _words(line: str) -> list[str]:

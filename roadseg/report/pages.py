@@ -20,7 +20,7 @@ import typst
 
 from roadseg.errors import RoadsegError
 from roadseg.report import pandoc
-from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, part, replaced, strings
+from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, paragraph, part, replaced, strings
 
 ATTEMPTS = 5  # characters without a font, what cannot be set, and both again
 LAST_RESORT = "Last Resort High-Efficiency"
@@ -94,14 +94,11 @@ class _Press:
                 return [{"t": kind, "c": [attributes, words.translate(UNSEEN)]}]
             case {"t": "Div", "c": [[_, [kind], _], inner]}:
                 return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
-            case {"t": "Plain", "c": inner}:  # of a list, or a cell of a table
-                turned = f"#[#set text(dir: {_direction(inner)});"
-                return [
-                    {"t": "Plain", "c": [_raw("Inline", turned), *replaced(inner, self.for_typst), _raw("Inline", "]")]}
-                ]
-            case {"t": "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
-                block = {"t": kind, "c": replaced(inner, self.for_typst)}
-                return [_raw("Block", f"#[#set text(dir: {_direction(inner)})"), block, _raw("Block", "]")]
+            case {"t": "Plain" | "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
+                shown, turn = replaced(inner, self.for_typst), f"#[#set text(dir: {_direction(inner)});"
+                if kind == "Plain":  # of a list, or a cell of a table
+                    return [{"t": kind, "c": [_raw("Inline", turn), *shown, _raw("Inline", "]")]}]
+                return [_raw("Block", turn), {"t": kind, "c": shown}, _raw("Block", "]")]
             case {"t": "Image", "c": [_, alt, [address, _]]}:
                 head, content = address.split(";base64,")
                 data = base64.b64decode(content)
@@ -156,8 +153,6 @@ def _lacking(error: Exception) -> set[str]:
 def _explained(characters: set[str]) -> list[dict]:
     """A remark about characters without a font, but for those that join others, as emoji have them."""
     named = [f"U+{ord(c):04X}" for c in sorted(characters) if category(c) != "Cf"]
-    if not named:
-        return []
-    codes = ", ".join(named[:20]) + (f" and {len(named) - 20} more" if len(named) > 20 else "")
+    codes = ", ".join(named[:20] + ["..."] * (len(named) > 20))
     words = f"No font on this computer has {codes}: a box stands for each. The HTML file has the characters."
-    return [part("remark", pandoc.paragraph(words))]
+    return [part("remark", paragraph(words))] if named else []

@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pypandoc
@@ -43,9 +43,9 @@ def run_pandoc(source: str, *options: str) -> str:
     return done.stdout.decode()
 
 
-def convert(blocks: Sequence[dict], *options: str) -> str:
+def convert(blocks: Iterable[dict], *options: str) -> str:
     """Blocks in another format. Raises PandocError."""
-    document = {"pandoc-api-version": [1, 23, 1], "meta": {}, "blocks": blocks}
+    document = {"pandoc-api-version": [1, 23, 1], "meta": {}, "blocks": list(blocks)}
     return run_pandoc(json.dumps(document), "--from=json", *options)
 
 
@@ -56,9 +56,9 @@ def replaced(tree: Tree, change: Callable[[dict], list[dict] | None]) -> Tree:
     if not isinstance(tree, list):
         return tree
     copy = []
-    for part in tree:
-        nodes = change(part) if isinstance(part, dict) else None
-        copy += [replaced(part, change)] if nodes is None else nodes
+    for node in tree:
+        nodes = change(node) if isinstance(node, dict) else None
+        copy += [replaced(node, change)] if nodes is None else nodes
     return copy
 
 
@@ -67,14 +67,11 @@ def strings(tree: Tree) -> Iterator[str]:
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, dict):
-        yield from {"Space": " ", "SoftBreak": " ", "LineBreak": "\n"}.get(tree.get("t"), "")
+        yield {"Space": " ", "SoftBreak": " ", "LineBreak": "\n"}.get(tree.get("t"), "")
         yield from strings(tree.get("c"))
     elif isinstance(tree, list):
-        for part in tree:
-            yield from strings(part)
-
-
-# --- nodes ------------------------------------------------------------------------------------------------------------
+        for inner in tree:
+            yield from strings(inner)
 
 
 def cleaned(words: str) -> str:
@@ -83,15 +80,22 @@ def cleaned(words: str) -> str:
     return re.sub("\r\n?|[\x85\u2028\u2029]", "\n", whole).translate(_CONTROLS)
 
 
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
 def inline(words: str) -> list[dict]:
     """Words as inline nodes."""
-    pieces = re.split(r"([ \t\n]+)", cleaned(words))
-    return [{"t": "Space"} if piece.isspace() else {"t": "Str", "c": piece} for piece in pieces if piece]
+    return [{"t": "Str", "c": re.sub(r"[ \t\n]+", " ", cleaned(words))}] if words else []
 
 
 def paragraph(words: str) -> dict:
     """Words as a block."""
     return {"t": "Para", "c": inline(words)}
+
+
+def bullets(phrases: Iterable[str]) -> dict:
+    """A list of phrases."""
+    return {"t": "BulletList", "c": [[paragraph(phrase)] for phrase in phrases]}
 
 
 def heading(level: int, words: str) -> dict:
@@ -117,18 +121,18 @@ def image(data: bytes, media_type: str, alt: str) -> dict:
 
 def figure(data: bytes, alt: str, caption: str) -> dict:
     """A PNG file with its caption."""
-    shown, below = image(data, "image/png", alt), [None, [{"t": "Plain", "c": inline(caption)}]]
-    return {"t": "Figure", "c": [NO_ATTRIBUTES, below, [{"t": "Plain", "c": [shown]}]]}
+    below, shown = _plain(inline(caption)), _plain([image(data, "image/png", alt)])
+    return {"t": "Figure", "c": [NO_ATTRIBUTES, [None, below], shown]}
 
 
 def table_block(rows: Sequence[Sequence[str]], *, align: str = "Right") -> dict:
     """A table of text. The first row is its head, its first column is aligned left, the others to a side."""
-    sides = ["Left", *[align] * (len(rows[0]) - 1)]
-    columns = [[{"t": f"Align{side}"}, {"t": "ColWidthDefault"}] for side in sides]
+    columns = [[{"t": f"Align{side}"}, {"t": "ColWidthDefault"}] for side in ["Left", *[align] * (len(rows[0]) - 1)]]
+    cell = [NO_ATTRIBUTES, {"t": "AlignDefault"}, 1, 1]
+    head, *body = [[NO_ATTRIBUTES, [[*cell, _plain(inline(words))] for words in row]] for row in rows]
+    parts = [NO_ATTRIBUTES, [head]], [[NO_ATTRIBUTES, 0, [], body]], [NO_ATTRIBUTES, []]
+    return {"t": "Table", "c": [NO_ATTRIBUTES, [None, []], columns, *parts]}
 
-    def row(cells: Sequence[str]) -> list:
-        plain = [[{"t": "Plain", "c": inline(cell)}] for cell in cells]
-        return [NO_ATTRIBUTES, [[NO_ATTRIBUTES, {"t": "AlignDefault"}, 1, 1, content] for content in plain]]
 
-    head, body = [NO_ATTRIBUTES, [row(rows[0])]], [NO_ATTRIBUTES, 0, [], [row(cells) for cells in rows[1:]]]
-    return {"t": "Table", "c": [NO_ATTRIBUTES, [None, []], columns, head, [body], [NO_ATTRIBUTES, []]]}
+def _plain(words: list[dict]) -> list[dict]:
+    return [{"t": "Plain", "c": words}]
