@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import shutil
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -19,27 +18,23 @@ import roadseg
 from roadseg.errors import RoadsegError
 from roadseg.storage import max_epochs, project_root
 
-# What each notebook trains, as (model, recipe), in reading order: later notebooks reuse the runs of earlier ones.
-NOTEBOOK_RUNS: dict[str, tuple[tuple[str, ...], ...]] = {
+# What each notebook trains, as (model, recipe), that no notebook before it has trained.
+NEW_RUNS = {
     "00_road_data": (),
     "01_simple_model": (("simple", "reported"), ("simple", "assigned")),
-    "02_unet": (("unet", "reported"), ("simple", "reported"), ("unet-no-skip", "reported"), ("unet", "assigned")),
-    "03_written_questions": (
-        *(("simple", "reported"), ("unet", "reported"), ("unet-no-skip", "reported")),
-        ("unet", "assigned"),
-    ),
-    "04_going_further": (("unet", "fast"), ("unet", "reported"), ("unet", "fast", "blocks")),
+    "02_unet": (("unet", "reported"), ("unet-no-skip", "reported"), ("unet", "assigned")),
+    "03_written_questions": (),
+    "04_going_further": (("unet", "fast"), ("unet", "fast")),  # on the course's images, and on blocks
 }
 # Steps of the U-Net that take as long as a notebook's own small networks.
 EXPERIMENTS = {"03_written_questions": 900, "04_going_further": 700}
 SIZE, BATCH, STEPS_PER_EPOCH = (256, 256), 4, 68
 WARM_UP_STEPS, TIMED_STEPS = 2, 4
 
-PYTHONS = ((3, 11), (3, 13))
 GIGABYTE = 2**30
 LEAST_MEMORY = 2.5 * GIGABYTE  # the peak of a training run, with the images
 LEAST_DISK = 1 * GIGABYTE  # scenes, cache and the runs of all notebooks take less than half of that
-VARIABLES = ("ROADSEG_DATA", "ROADSEG_HOME", "ROADSEG_RUNS", "ROADSEG_CACHE")
+VARIABLES = ("ROADSEG_DATA", "ROADSEG_HOME", "ROADSEG_RUNS", "ROADSEG_CACHE", "ROADSEG_EPOCHS")
 INSTALL = "python -m pip install -r requirements.txt"
 
 
@@ -79,31 +74,25 @@ def _findings(section: Callable[[], Iterator[Line]]) -> Iterator[Line]:
 
 def examine_versions() -> Iterator[Line]:
     """Python, this package and what it depends on; JupyterLab is not essential, as all other commands run without."""
-    lowest, highest = (".".join(map(str, version)) for version in PYTHONS)
-    fits = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
-    remedy = "" if fits else f"install a Python from {lowest} to {highest}, and make a new environment with it."
-    yield Line("python", platform.python_version(), remedy, essential=True)
     yield Line("roadseg", roadseg.__version__)
-    try:
-        from packaging.requirements import Requirement  # comes with TensorFlow
+    from packaging.requirements import Requirement  # comes with TensorFlow
 
-        requirements = [Requirement(line) for line in metadata.requires("roadseg")]
-    except (ImportError, metadata.PackageNotFoundError):
-        yield Line("its packages", "missing", f"install them: {INSTALL}", essential=True)
-        return
-    for requirement in requirements:
-        if requirement.marker and not requirement.marker.evaluate({"extra": "lab"}):
+    python = Requirement(f"python{metadata.metadata('roadseg')['Requires-Python']}")
+    for wanted in (python, *map(Requirement, metadata.requires("roadseg"))):
+        if wanted.marker and not wanted.marker.evaluate({"extra": "lab"}):
             continue
         try:
-            version = metadata.version(requirement.name)
-            remedy = "" if version in requirement.specifier else f"expected {requirement.specifier}; install: {INSTALL}"
+            version = platform.python_version() if wanted is python else metadata.version(wanted.name)
+            remedy = "" if version in wanted.specifier else f"expected {wanted.specifier}; install: {INSTALL}"
         except metadata.PackageNotFoundError:
             version, remedy = "missing", f"install it: {INSTALL}"
-        yield Line(requirement.name, version, remedy, essential=requirement.marker is None)
+        if wanted is python and remedy:
+            remedy = f"make a new environment with a Python {wanted.specifier}."
+        yield Line(wanted.name, version, remedy, essential=wanted.marker is None)
 
 
 def examine_machine() -> Iterator[Line]:
-    """Cores, memory, the variables that change paths, oneDNN and mixed precision."""
+    """Cores, memory, the variables that change paths and epochs, oneDNN and mixed precision."""
     yield Line("cores", str(os.cpu_count() or "unknown"))
     import psutil  # where it is missing, the cores have been found
 
@@ -114,17 +103,14 @@ def examine_machine() -> Iterator[Line]:
     for name in VARIABLES:
         if value := os.environ.get(name):
             yield Line(name, value)
-    if value := os.environ.get("ROADSEG_EPOCHS"):
-        max_epochs()  # a wrong value is an error
-        yield Line("ROADSEG_EPOCHS", value)
+    max_epochs()  # a wrong value is an error
     from roadseg import backend  # last, as it loads TensorFlow
 
     on = backend.onednn_is_on()
     remedy = "" if on else "unset TF_ENABLE_ONEDNN_OPTS: without oneDNN training takes about twice as long."
     yield Line("oneDNN", "on" if on else "off", remedy)
     dtype = backend.fast_precision()
-    value = f"{dtype}: trains faster with --mixed-precision" if dtype else "not on this machine"
-    yield Line("mixed precision", value)
+    yield Line("mixed precision", f"{dtype}: faster with --mixed-precision" if dtype else "not on this machine")
 
 
 def _gigabytes(number: float) -> str:
@@ -132,7 +118,7 @@ def _gigabytes(number: float) -> str:
 
 
 def examine_data() -> Iterator[Line]:
-    """The project's folder and its disk, which road images are found, and every place looked at."""
+    """The project's folder and its disk, and which road images are found."""
     from roadseg import download, kitti
 
     project = project_root()
@@ -142,12 +128,8 @@ def examine_data() -> Iterator[Line]:
     yield Line("disk", f"{_gigabytes(free)} free", remedy)
     location = download.locate()
     yield Line(location.kind, location.reason)
-    for place in location.searched:
-        yield Line("searched", place)
-    if location.kind == "scenes" and not location.chosen:
-        yield Line("real KITTI", "not here; `python -m roadseg data --download kitti` fetches it (495 MB)")
     if location.to_render:
-        yield Line("scenes", "not rendered yet: the first notebook does it, in about a minute")
+        yield Line("images", "not rendered yet: the first notebook does it, in about a minute")
     else:
         yield Line("images", f"{len(kitti.list_frames(location.path))} with labels, in {location.path}")
 
@@ -170,34 +152,30 @@ def examine_runs() -> Iterator[Line]:
 
 
 def examine_minutes() -> Iterator[Line]:
-    """How long each notebook trains here: only the runs that no notebook before it has made, and all of its runs."""
+    """How long each notebook trains here, after the ones before it, whose runs it reuses."""
     seconds = {model: seconds_per_step(model) for model in ("simple", "unet")}
     for model, value in seconds.items():
         yield Line(f"a step of {model}", f"{value:.3f} s")
     for notebook, minutes in estimate(seconds, epochs_limit=max_epochs()).items():
-        after, alone = (f"about {number:.0f} min" if number >= 1 else "under 1 min" for number in minutes)
-        yield Line(notebook, after if after == alone else f"{after} after the ones before it, {alone} alone")
+        yield Line(notebook, f"about {minutes:.0f} min" if minutes >= 1 else "under 1 min")
 
 
-def estimate(seconds: dict[str, float], *, epochs_limit: float = math.inf) -> dict[str, tuple[float, float]]:
-    """Minutes that each notebook trains: after those before it, whose runs it reuses, and alone.
+def estimate(seconds: dict[str, float], *, epochs_limit: float = math.inf) -> dict[str, float]:
+    """Minutes that each notebook trains after those before it.
 
     seconds : of a training step of "simple" and of "unet". epochs_limit : the most epochs of a run.
     """
     from roadseg.recipes import RECIPES
 
-    made, minutes = set(), {}
-    for notebook, needed in NOTEBOOK_RUNS.items():
-        after = alone = EXPERIMENTS.get(notebook, 0) * seconds["unet"]
-        for model, name, *split in needed:
+    minutes = {}
+    for notebook, new in NEW_RUNS.items():
+        took = EXPERIMENTS.get(notebook, 0) * seconds["unet"]
+        for model, name in new:
             epochs = min(RECIPES[name].epochs, epochs_limit)
             small = round(RECIPES[name].progressive_resizing * epochs)  # a third of the time
             steps = STEPS_PER_EPOCH * (epochs - small + small / 3)
-            took = steps * seconds["simple" if model == "simple" else "unet"]  # skip connections take no time
-            alone += took
-            after += 0 if (model, name, *split) in made else took
-        minutes[notebook] = (after / 60, alone / 60)
-        made.update(needed)
+            took += steps * seconds["simple" if model == "simple" else "unet"]  # skip connections take no time
+        minutes[notebook] = took / 60
     return minutes
 
 
@@ -223,5 +201,5 @@ SECTIONS = {
     "Machine": examine_machine,
     "Data": examine_data,
     "Runs": examine_runs,
-    "Minutes of training in each notebook, on this machine": examine_minutes,
+    "Minutes of training in each notebook, in this order, on this machine": examine_minutes,
 }

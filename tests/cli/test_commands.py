@@ -11,15 +11,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from conftest import write_roads
+from students import write_run
 
-from roadseg import data, download, kitti, models, recipes, runs, training
+from roadseg import data, download, kitti, models, runs, training
 from roadseg.cli import COMMANDS, main
 from roadseg.cli.evaluate import LABELS, SCORES, score_table
 from roadseg.cli.start import open_jupyterlab
-from roadseg.cli.train import MODELS, RECIPES, parse_seeds
+from roadseg.cli.train import MODELS, parse_seeds
 from roadseg.download import archive
 from roadseg.scenes import folder
 
@@ -77,13 +80,6 @@ def test_imports_help_and_start_load_nothing_heavy(tmp_path):
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["train", "net"], ["data", "--verify", "--render", "x"]])
-def test_wrong_usage_ends_with_status_2(arguments):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "found"),
     [
@@ -92,7 +88,7 @@ def test_wrong_usage_ends_with_status_2(arguments):
         (["data", "--verify", "nowhere"], "nowhere"),
         (["data", "--render", "x", "--seed", "-1"], "seed"),
         (["train", "simple", "--data", "nowhere"], "nowhere"),
-        *((["train", "simple", "--seeds", text], text) for text in ("x", "9-0", "1-", "1,,2", "0-9999", "")),
+        *((["train", "simple", "--seeds", text], text) for text in ("x", "9-0", "1,,2", "0-9999", "")),
         (["train", "simple", "--scheduler", "tcp://127.0.0.1:9"], "--seeds"),
         (["evaluate", "no-run"], "runs/no-run"),
         (["predict", "no-run", "photo.jpg"], "runs/no-run"),
@@ -106,17 +102,10 @@ def test_an_error_is_one_line(arguments, found, capsys):
 
 
 def test_an_interrupt_is_one_line_and_a_bug_is_raised(monkeypatch, capsys):
-    def raising(error):
-        def locate():
-            raise error
-
-        return locate
-
-    monkeypatch.setattr(download, "locate", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(download, "locate", Mock(side_effect=[KeyboardInterrupt, ZeroDivisionError]))
     assert main(["data"]) == 130
     assert capsys.readouterr().err.count("\n") == 1
-    monkeypatch.setattr(download, "locate", raising(ZeroDivisionError("a bug")))
-    with pytest.raises(ZeroDivisionError, match="a bug"):
+    with pytest.raises(ZeroDivisionError):
         main(["data"])
 
 
@@ -236,15 +225,17 @@ def test_train_passes_every_option_on(trained, road_folder, monkeypatch):
     assert received == {**expected, "model": "unet", "count": 24}
 
 
-@pytest.mark.slow
-def test_seeds_become_runs_a_table_and_a_figure_and_finished_ones_are_reused(trained, road_folder, tmp_path, capsys):
-    run = trained[0]
-    shutil.copytree(run.path, tmp_path / run.path.name)
-    options = ["--data", str(road_folder), "--epochs", "2", "--out", str(tmp_path)]
-    assert main(["train", "simple", "--seeds", "3,1", *options]) == 0
-    last = float(run.curves["val_loss"][-1])
+def test_seeds_become_a_table_and_a_figure(road_folder, tmp_path, monkeypatch, capsys):
+    roads, made = data.load(road_folder), {}
+    for seed in (1, 3):
+        options = {"columns": {"val_loss": [0.5, seed / 10]}, "finished": {"seconds": 2.0 * seed}, "seed": seed}
+        made[seed] = write_run(tmp_path / f"{seed}", roads, [np.zeros((3, 8, 8), np.uint8)] * 2, **options)
+    monkeypatch.setattr(training, "train", lambda *_, seed, **__: made[seed])
+    scores = lambda run, _: {"all": {"max_f": run.settings["seed"] / 4, "iou": 0.5}}  # noqa: E731
+    monkeypatch.setattr(training, "evaluate", scores)
+    assert main(["train", "simple", "--seeds", "3,1", "--data", str(road_folder), "--out", str(tmp_path)]) == 0
     rows = {line[:18].strip(): line[18:].split() for line in capsys.readouterr().out.splitlines()}
-    assert rows["3"][0] == f"{last:.4f}" and float(rows["3"][-1]) == run.finished["seconds"]  # not trained again
+    assert rows["3"] == ["0.3000", "0.0000", "0.7500", "0.5000", "6.0"]
     one, three = (np.array(rows[seed], float) for seed in "13")
     for name, expected in (("mean", (one + three) / 2), ("standard deviation", abs(one - three) / 2**0.5)):
         np.testing.assert_allclose(np.array(rows[name], float), expected, atol=0.06)
@@ -253,15 +244,9 @@ def test_seeds_become_runs_a_table_and_a_figure_and_finished_ones_are_reused(tra
     assert [path.name for path in tmp_path.glob("*.png")] == ["simple-reported-seeds-3,1.png"]
 
 
-def test_numbers_and_ranges_of_seeds():
-    assert parse_seeds("0-9") == list(range(10))
-    assert parse_seeds("5,0,2,2-3") == [0, 2, 3, 5]
-    assert parse_seeds("3") == [3]
-
-
-def test_models_and_recipes_are_those_that_there_are():
+def test_seeds_and_models_that_there_are():
+    assert parse_seeds("0-9") == list(range(10)) and parse_seeds("5,0,2,2-3") == [0, 2, 3, 5]
     assert all(models.build(name, size=(32, 32)) for name in MODELS)
-    assert set(RECIPES) == set(recipes.RECIPES)
 
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------
@@ -287,8 +272,6 @@ def test_evaluate_as_json_and_as_a_table(trained, road_folder, monkeypatch, caps
 
 
 def test_evaluate_on_other_images(trained, tmp_path, capsys):
-    from conftest import write_roads
-
     run, other = trained[0], str(write_roads(tmp_path / "others", count=2, seed=5))
     error = error_of(capsys, ["evaluate", str(run.path), "--data", other])
     assert run.path.name in error and "--images all" in error

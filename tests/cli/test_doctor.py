@@ -6,14 +6,13 @@ import re
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
+from roadseg import workbook
 from roadseg.cli import doctor, main
 from roadseg.recipes import RECIPES
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 WITHOUT_NUMPY = (
     "import sys; sys.modules.update(numpy=None); from roadseg.__main__ import main; sys.exit(main(['doctor']))"
 )
@@ -32,15 +31,17 @@ def examine(monkeypatch, capsys):
     return run
 
 
-def test_all_that_is_needed_is_found(examine, monkeypatch, tmp_path):
+def test_all_that_is_needed_is_found_and_an_incomplete_run_is_named(examine, monkeypatch, tmp_path):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    (tmp_path / "runs" / "half").mkdir(parents=True)
+    (tmp_path / "runs" / "half" / "settings.json").write_text("{}")
     status, found = examine()
     assert status == 0
     for name in ("tensorflow", "keras", "numpy", "jupyterlab"):
         assert found[name] == metadata.version(name)
-    assert found["cores"] == str(os.cpu_count())
+    assert found["cores"] == str(os.cpu_count()) and found["python"].startswith("3.")
     assert found["project"] == str(tmp_path) and found["oneDNN"] == "on"
-    assert found["folder"].startswith(str(tmp_path / "runs"))
+    assert found["folder"].startswith(str(tmp_path / "runs")) and str(tmp_path / "runs" / "half") in found["half"]
     assert "about 3 min" in found["01_simple_model"]  # 2 x 816 steps of 0.1 s
 
 
@@ -55,9 +56,8 @@ def test_bad_data_and_runs_are_essential(examine, tmp_path, monkeypatch):
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-@pytest.mark.parametrize(("package", "status"), [("keras", 1), ("jupyterlab", 0)])
-@pytest.mark.parametrize("version", [None, "0.1"])
-def test_a_package_to_install_is_named(examine, monkeypatch, package, status, version):
+@pytest.mark.parametrize(("package", "version", "status"), [("keras", None, 1), ("jupyterlab", "0.1", 0)])
+def test_a_package_to_install_is_named(examine, monkeypatch, package, version, status):
     def other_version(name):
         if name != package:
             return metadata.distribution(name).version
@@ -71,6 +71,12 @@ def test_a_package_to_install_is_named(examine, monkeypatch, package, status, ve
     assert re.fullmatch(rf"{version or 'missing'}\n +-> .*pip install -r requirements.txt", found[package])
 
 
+def test_a_python_that_does_not_fit_is_essential(examine, monkeypatch):
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.9.1")
+    status, found = examine()
+    assert status == 1 and re.match(r"3\.9\.1\n +-> .*3\.11", found["python"])
+
+
 def test_without_numpy_the_doctor_still_works():
     done = subprocess.run([sys.executable, "-c", WITHOUT_NUMPY], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and done.stderr == ""
@@ -78,14 +84,12 @@ def test_without_numpy_the_doctor_still_works():
     assert {"cores", "memory"} <= {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
 
 
-def test_an_incomplete_run_is_named(examine, tmp_path):
-    (tmp_path / "runs" / "half").mkdir(parents=True)
-    (tmp_path / "runs" / "half" / "settings.json").write_text("{}")
-    status, found = examine()
-    assert status == 0 and str(tmp_path / "runs" / "half") in found["half"]
-
-
-def test_the_estimate_respects_the_epochs_limit(examine, monkeypatch):
+def test_the_estimate_counts_each_run_once_and_respects_the_epochs_limit(examine, monkeypatch):
+    small = round(RECIPES["fast"].progressive_resizing * 10)
+    fast = 3 * (10 - small + small / 3) / 12
+    minutes = doctor.estimate({"simple": 60 / 816, "unet": 180 / 816})
+    expected = [0, 2, 9, 2700 / 816, 2100 / 816 + 2 * fast]  # the last two have small networks of their own
+    assert list(minutes.values()) == pytest.approx(expected)
     monkeypatch.setenv("ROADSEG_EPOCHS", "6")
     status, found = examine()
     assert status == 0 and found["ROADSEG_EPOCHS"] == "6"
@@ -94,30 +98,14 @@ def test_the_estimate_respects_the_epochs_limit(examine, monkeypatch):
     assert examine()[0] == 1
 
 
-def test_the_estimate_counts_each_run_once_in_order():
-    minutes = doctor.estimate({"simple": 60 / 816, "unet": 180 / 816})
-    assert minutes["00_road_data"] == (0, 0)
-    assert minutes["01_simple_model"] == pytest.approx((2, 2))
-    assert minutes["02_unet"] == pytest.approx((9, 10))
-    assert minutes["03_written_questions"] == pytest.approx((2700 / 816, 2700 / 816 + 10))  # its experiments alone
-    small = round(RECIPES["fast"].progressive_resizing * 10)
-    fast = 3 * (10 - small + small / 3) / 12
-    own = 2100 / 816  # its small networks
-    assert minutes["04_going_further"] == pytest.approx((own + 2 * fast, own + 2 * fast + 3))
-    assert doctor.estimate({"simple": 1, "unet": 1}, epochs_limit=1)["01_simple_model"][0] == pytest.approx(136 / 60)
-
-
 def test_the_doctors_runs_are_those_of_the_notebooks():
-    found = {}
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    before = set()
+    for name, new in doctor.NEW_RUNS.items():
+        cells = json.loads((workbook.worked_folder() / f"{name}.ipynb").read_text("utf-8"))["cells"]
         code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        found[path.stem] = set(re.findall(r'\btrain\(\s*"([\w-]+)",\s*"(\w+)"', code))
-    assert found == {notebook: {run[:2] for run in needed} for notebook, needed in doctor.NOTEBOOK_RUNS.items()}
-
-
-def test_a_step_is_measured():
-    assert doctor.seconds_per_step("simple", size=(32, 32), steps=1) > 0
+        found = set(re.findall(r'\btrain\(\s*"([\w-]+)",\s*"(\w+)"', code))
+        assert found - before == set(new), name
+        before |= found
 
 
 @pytest.mark.slow
