@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import ipywidgets
 import numpy as np
 
 from roadseg import data, runs, workbook
@@ -36,6 +37,12 @@ def change(folder: Path, name: str, notebook: str = QUESTIONS, **fields) -> None
 def displayed(**data) -> dict:
     """An output of a cell."""
     return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def panel_of(bundle: dict):
+    """The widget that an output shows."""
+    model = bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
+    return ipywidgets.widget_serialization["from_json"](f"IPY_MODEL_{model}", None)
 
 
 def write_run(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from roadseg import plots
-from roadseg.widgets.panel import choice, mosaic, page, panel, show_panel
+from roadseg.widgets.panel import choice, mosaic, page, show_panel
 
 SIGNALS = {
     "2 2 2 0 1": (2.0, 2.0, 2.0, 0.0, 1.0),  # an even stretch, then a single number
@@ -56,7 +56,7 @@ def transposed_convolution() -> None:
     step = choice(STEPS, "stride 2, valid", description="stride and padding")
     caption = "Each number is multiplied by the kernel; where these copies overlap, they are added."
     figure = convolution_figure("2 2 2 0 1, kernel 1 1 1", "stride 2, valid")
-    show_panel(panel(cache(convolution_page), inputs=inputs, step=step), figure, caption)
+    show_panel(cache(convolution_page), figure, caption, inputs=inputs, step=step)
     caption = "At stride 2 the kernel 1 1 repeats numbers, ½ 1 ½ interpolates, and 1 1 1 makes a checkerboard."
     plots.show(_all_kernels("2 2 2 0 1"), caption)
 

@@ -14,7 +14,7 @@ from roadseg import plots
 from roadseg.backend import keras
 from roadseg.errors import OptionError
 from roadseg.widgets.levels import Level, levels
-from roadseg.widgets.panel import choice, page, panel, show_panel
+from roadseg.widgets.panel import choice, page, show_panel
 
 SIZE = (960, 480)  # pixels on the screen: width and height of all feature maps of a level
 CHOSEN = 4  # feature maps of each level in the figure below the panel, at most
@@ -37,7 +37,7 @@ def unet_levels(model: keras.Model, image: np.ndarray, *, first: str | None = No
         raise OptionError(f"no level is called {first!r}: choose one of {', '.join(by_name)}.")
     view = cache(lambda level: level_page(by_name[level], maps[by_name[level]]))
     caption = f"The image, and at each level the {CHOSEN} feature maps that vary most. {SCALE}."
-    show_panel(panel(view, level=choice(by_name, first or next(iter(by_name)))), _level_figure(image, maps), caption)
+    show_panel(view, _level_figure(image, maps), caption, level=choice(by_name, first or next(iter(by_name))))
 
 
 def feature_maps(model: keras.Model, image: np.ndarray) -> dict[Level, np.ndarray]:

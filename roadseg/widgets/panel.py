@@ -21,20 +21,24 @@ if TYPE_CHECKING:
     import ipywidgets
 
 
-def panel(view: Callable[..., str], **sliders: ipywidgets.Widget) -> ipywidgets.VBox:
-    """Sliders in a row; below them the page `view(name=value, ...)`, made again whenever one of them moves."""
+def show_panel(view: Callable[..., str], figure: Figure, caption: str, **controls: ipywidgets.Widget) -> None:
+    """Show controls in a row, below them the page `view(name=value, ...)`, made again whenever one of them changes, and
+    a caption; where no kernel runs, a figure with the same content takes the panel's place."""
     import ipywidgets
 
     content = ipywidgets.HTML()
 
     def update(_=None) -> None:
-        content.value = view(**{name: slider.value for name, slider in sliders.items()})
+        content.value = view(**{name: control.value for name, control in controls.items()})
 
-    for name, slider in sliders.items():
-        slider.description, slider.style.description_width = slider.description or name, "initial"
-        slider.observe(update, "value")
+    for name, control in controls.items():
+        control.description, control.style.description_width = control.description or name, "initial"
+        control.observe(update, "value")
     update()
-    return ipywidgets.VBox([ipywidgets.Box(list(sliders.values()), layout={"flex_flow": "row wrap"}), content])
+    row = ipywidgets.Box(list(controls.values()), layout={"flex_flow": "row wrap"})
+    names = ", ".join(control.description for control in controls.values())
+    alive = ipywidgets.VBox([row, content])._repr_mimebundle_()
+    plots.show(figure, f"{caption} Run this cell for controls: {names}.", alive=alive)
 
 
 def choice(names: Iterable[str], value: str, **options) -> ipywidgets.SelectionSlider:
@@ -42,12 +46,6 @@ def choice(names: Iterable[str], value: str, **options) -> ipywidgets.SelectionS
     import ipywidgets
 
     return ipywidgets.SelectionSlider(options=list(names), value=value, layout={"width": "400px"}, **options)
-
-
-def show_panel(made: ipywidgets.VBox, figure: Figure, caption: str) -> None:
-    """Show a panel and its caption; where no kernel runs, a figure with the same content takes the panel's place."""
-    names = ", ".join(slider.description for slider in made.children[0].children)
-    plots.show(figure, f"{caption} Run this cell for controls: {names}.", alive=made._repr_mimebundle_())
 
 
 def page(words: str, image: Image.Image, alt: str, *, size: tuple[int, int] | None = None) -> str:

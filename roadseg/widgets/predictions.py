@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion
 from roadseg import metrics, plots
 from roadseg.data import RoadData
 from roadseg.errors import OptionError
-from roadseg.widgets.panel import choice, html_table, mosaic, page, panel, show_panel
+from roadseg.widgets.panel import choice, html_table, mosaic, page, show_panel
 
 if TYPE_CHECKING:
     from roadseg.runs import Run
@@ -53,7 +53,7 @@ def threshold(run: Run, data: RoadData, *, first: str | None = None) -> None:
     slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
     figure = _threshold_figure(data, predictions, sweep, data.names.index(first))
     caption = f"A low threshold predicts too much road, a high one misses road. {COLORS}"
-    show_panel(panel(view, threshold=slider, image=choice(data.names, first)), figure, caption)
+    show_panel(view, figure, caption, threshold=slider, image=choice(data.names, first))
 
 
 def threshold_page(
@@ -113,7 +113,7 @@ def epochs(run: Run, data: RoadData, *, first: str | None = None) -> None:
     figure = _epoch_figure(data, place, {epoch: run.prediction(epoch)[place] for epoch in shown}, run.curves)
     slider = ipywidgets.IntSlider(1, min=1, max=count)
     caption = f"One image after more and more epochs, beside the errors. {COLORS}"
-    show_panel(panel(view, epoch=slider, image=choice(data.names, first)), figure, caption)
+    show_panel(view, figure, caption, epoch=slider, image=choice(data.names, first))
 
 
 def epoch_page(

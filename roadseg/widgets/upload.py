@@ -26,25 +26,21 @@ def own_photo(model: keras.Model, example: np.ndarray) -> None:
     """A button to upload a photo; below it the road that the network finds, at first on `example`, uint8 (H, W, 3)."""
     import ipywidgets
 
+    def view(photo: tuple) -> str:
+        return (
+            uploaded_page(model, photo[0]["name"], bytes(photo[0]["content"])) if photo else road_page(model, example)
+        )
+
     upload = ipywidgets.FileUpload(accept=",".join(photos.SUFFIXES), description="your photo")
-    content = ipywidgets.HTML(road_page(model, example))
-
-    def update(change) -> None:
-        (file,) = change["new"]
-        content.value = uploaded_page(model, file["name"], bytes(file["content"]))
-
-    upload.observe(update, "value")
-    caption = "The network tints in blue what it takes for road."
-    show_panel(ipywidgets.VBox([ipywidgets.Box([upload]), content]), _figure(model, example), caption)
+    show_panel(view, _figure(model, example), "The network tints in blue what it takes for road.", photo=upload)
 
 
 @plots.styled
 def _figure(model: keras.Model, photo: np.ndarray) -> Figure:
     """The photo, and the same with its road."""
     road = photos.draw_road(photo, photos.find_road(model, photo))
-    figure, axes = plots.grid(
-        1, 2, height=1.6, alt="A photo, and the same with the road that was found tinted in blue."
-    )
+    alt = "A photo, and the same with the road that was found tinted in blue."
+    figure, axes = plots.grid(1, 2, height=1.6, alt=alt)
     for cell, image, title in zip(axes[0], (photo, road), ("photo", "with its road")):
         plots.draw_image(cell, image, title)
         cell.set_aspect(1)

@@ -34,7 +34,6 @@ def own_unet(*, skips: tuple[int, ...] = (0, 1)):
 
 NETWORKS = {
     "U-Net": models.unet,
-    "without skips": lambda: models.unet(skip_connections=False),
     "small": lambda: models.unet((32, 64, 3), filters=(4, 16), classes=4, standardize=True),
     "deep": lambda: models.unet((64, 64, 3), filters=(2, 3, 4, 5, 6, 7, 300)),
     "simple model": models.simple_model,
@@ -45,6 +44,17 @@ NETWORKS = {
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
     return NETWORKS[request.param]()
+
+
+@pytest.fixture(scope="module")
+def figure(network):
+    return widgets.unet_diagram(network)
+
+
+@pytest.fixture(scope="module")
+def assigned():
+    """The diagram of the assignment's network."""
+    return widgets.unet_diagram(models.unet())
 
 
 def arrows(figure, *, dashed: bool) -> list[tuple]:
@@ -63,11 +73,16 @@ def legend(figure) -> dict[str, str]:
     return {line.get_label(): to_hex(line.get_color()) for line in figure.legends[0].legend_handles}
 
 
-def test_levels_hold_all_layers_and_parameters(network):
+def test_levels_hold_all_layers_with_their_size_and_parameters(network, figure):
     parts = levels(network)
     assert [layer for part in parts for layer in part.layers] == network.layers
     assert sum(part.parameters for part in parts) == network.count_params()
     assert parts[-1].shape == network.output_shape[1:]
+    for part in parts:
+        height, width, channels = part.shape
+        assert f"{part.name}\n{height} × {width}\n{part.parameters:,} parameters" in words(figure)
+        assert f"{part.name} {height} × {width} × {channels}, {part.parameters:,}" in figure.get_label()
+    assert f"{network.count_params():,} parameters" in figure.get_suptitle()
 
 
 def test_levels_of_the_assignments_network():
@@ -79,14 +94,17 @@ def test_levels_of_the_assignments_network():
     assert parts["bottleneck"].parameters == 9 * 64 * 128 + 128 + 9 * 128 * 128 + 128
 
 
-def test_a_dashed_arrow_for_each_concatenation(network):
-    figure = widgets.unet_diagram(network)
+def test_dashed_arrows_are_concatenations_and_solid_ones_operations_in_the_colors_of_the_legend(network, figure):
     skips = arrows(figure, dashed=True)
     assert len(skips) == sum(isinstance(layer, layers.Concatenate) for layer in network.layers)
     assert all(start[1] == end[1] and start[0] < end[0] for start, end, _ in skips)  # level, from left to right
-    title = figure.get_suptitle()
-    assert title.endswith("1 skip connection" if len(skips) == 1 else f"{len(skips) or 'no'} skip connections")
-    assert figure.get_label().endswith("Skip connections: none.") == (not skips)
+    assert figure.get_suptitle().split(", ")[-1].split()[0] == str(len(skips) or "no")
+    steps = arrows(figure, dashed=False)
+    signs = [(np.sign(end[0] - start[0]), np.sign(end[1] - start[1])) for start, end, _ in steps]
+    turns = np.sign(np.diff([part.row for part in levels(network)])).tolist()
+    assert signs.count((0, -1)) == turns.count(1) and signs.count((0, 1)) == turns.count(-1)
+    assert set(signs) <= {(1, 0), (0, -1), (0, 1)}
+    assert {color for *_, color in steps} <= set(legend(figure).values())
 
 
 @pytest.mark.parametrize("skips", [(), (0,), (0, 1)])
@@ -98,17 +116,8 @@ def test_skip_connections_are_read_from_the_graph(skips):
     assert ("8 + 8" in words(figure)) == (1 in skips)
 
 
-def test_every_level_has_its_size_and_parameters(network):
-    figure = widgets.unet_diagram(network)
-    for part in levels(network):
-        height, width, channels = part.shape
-        assert f"{part.name}\n{height} × {width}\n{part.parameters:,} parameters" in words(figure)
-        assert f"{part.name} {height} × {width} × {channels}, {part.parameters:,}" in figure.get_label()
-    assert f"{network.count_params():,} parameters" in figure.get_suptitle()
-
-
-def test_boxes_are_as_large_as_the_roots_of_sides_and_channels():
-    boxes = [(patch.get_width(), patch.get_height()) for patch in widgets.unet_diagram(models.unet()).axes[0].patches]
+def test_boxes_are_as_large_as_the_roots_of_sides_and_channels(assigned):
+    boxes = [(patch.get_width(), patch.get_height()) for patch in assigned.axes[0].patches]
     tallest, lowest = max(height for _, height in boxes), min(height for _, height in boxes)
     assert np.isclose(tallest / lowest, np.sqrt(256 / 16))
     widest = max(width for width, _ in boxes)
@@ -118,28 +127,15 @@ def test_boxes_are_as_large_as_the_roots_of_sides_and_channels():
     assert len(boxes) == 5 * 3 + 4 * 4 + 1
 
 
-def test_solid_arrows_go_right_down_and_up_in_the_colors_of_the_legend(network):
-    figure = widgets.unet_diagram(network)
-    steps = arrows(figure, dashed=False)
-    rows = [part.row for part in levels(network)]
-    signs = [(np.sign(end[0] - start[0]), np.sign(end[1] - start[1])) for start, end, _ in steps]
-    turns = np.sign(np.diff(rows)).tolist()
-    assert signs.count((0, -1)) == turns.count(1) and signs.count((0, 1)) == turns.count(-1)
-    assert set(signs) <= {(1, 0), (0, -1), (0, 1)}
-    assert {color for *_, color in steps} <= set(legend(figure).values())
-
-
-def test_kernels_of_one_and_three_pixels_are_told_apart():
-    figure = widgets.unet_diagram(models.unet())
-    colors, steps = legend(figure), arrows(figure, dashed=False)
+def test_kernels_of_one_and_three_pixels_are_told_apart(assigned):
+    colors, steps = legend(assigned), arrows(assigned, dashed=False)
     three, one = "convolution 3 × 3, ReLU", "convolution 1 × 1, sigmoid"
     assert list(colors)[:2] == [three, "max pooling 2 × 2"] and len(colors) == 5
     assert "transposed convolution 2 × 2, stride 2, ReLU" in colors and colors[one] != colors[three]
     assert sum(color == colors[one] for *_, color in steps) == 1
 
 
-def test_all_text_is_on_the_page(network):
-    figure = widgets.unet_diagram(network)
+def test_all_text_is_on_the_page(figure):
     figure.canvas.draw()
     page = figure.bbox
     for text in (*figure.axes[0].texts, *figure.legends[0].get_texts()):
@@ -147,10 +143,9 @@ def test_all_text_is_on_the_page(network):
         assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
 
 
-def test_words_do_not_overlap():
-    figure = widgets.unet_diagram(models.unet())
-    figure.canvas.draw()
-    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+def test_words_do_not_overlap(assigned):
+    assigned.canvas.draw()
+    boxes = [text.get_window_extent() for text in assigned.axes[0].texts if text.get_text()]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 

@@ -2,9 +2,8 @@
 
 import json
 
-import ipywidgets
 import pytest
-from students import QUESTIONS, change, displayed
+from students import QUESTIONS, change, displayed, panel_of
 
 from roadseg import workbook
 from roadseg.errors import OptionError
@@ -40,12 +39,6 @@ def notebook(tmp_path, monkeypatch):
     path = tmp_path / f"{QUESTIONS}.ipynb"
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     return path
-
-
-def panel_of(bundle):
-    """The widget that a bundle shows."""
-    model = bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
-    return ipywidgets.widget_serialization["from_json"](f"IPY_MODEL_{model}", None)
 
 
 def test_among_the_worked_notebooks_the_cells_say_what_they_are_for(shown, monkeypatch):
