@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from unittest.mock import patch
 
+from students import cell_of, filled, worked
+
 from roadseg import workbook
 from roadseg.cli import build_parser
 from roadseg.course import workers, workflow
@@ -18,14 +20,6 @@ POINTS = {item.id: item.points for item in questions.ITEMS}
 TEXTS = {item.id for item in questions.ITEMS if item.kind == "text"}
 
 
-def worked(name: str) -> dict:
-    return workbook.read_notebook(PROJECT / "notebooks" / f"{name}.ipynb")
-
-
-def cell_of(notebook: dict, name: str) -> dict:
-    return next(cell for cell in notebook["cells"] if cell["id"] == name)
-
-
 def set_source(notebook: dict, name: str, source: str) -> None:
     cell_of(notebook, name)["source"] = source.splitlines(keepends=True)
 
@@ -36,7 +30,7 @@ def delete(notebook: dict, *ids: str) -> None:
 
 def perfect() -> dict[str, dict]:
     """What a student hands in who has written what the worked notebooks say: blank copies with all answers in them."""
-    made = {name: workbook.filled(workbook.blank(worked(name)), worked(name)) for name in GRADED}
+    made = {name: filled(name) for name in GRADED}
     for cell in (cell for notebook in made.values() for cell in notebook["cells"]):
         lines, hidden = [], False
         for line in cell["source"]:

@@ -20,6 +20,16 @@ def cell_of(notebook: dict, name: str) -> dict:
     return next(cell for cell in notebook["cells"] if cell["id"] == name)
 
 
+def filled(name: str) -> dict:
+    """A blank copy with the worked notebook's solutions, answers and hidden tests put back: its sources again."""
+    original = worked(name)
+    made, originals = workbook.blank(original), {cell["id"]: cell["source"] for cell in original["cells"]}
+    for cell in made["cells"]:
+        if "nbgrader" in cell["metadata"] or cell.pop("attachments", None):
+            cell["source"] = originals[cell["id"]]
+    return made
+
+
 @contextmanager
 def edit(folder: Path, notebook: str = QUESTIONS) -> Iterator[dict]:
     """A saved notebook, to be changed as in JupyterLab."""

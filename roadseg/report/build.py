@@ -42,12 +42,7 @@ class Written:
 
 
 def write_report(
-    folder: str | Path | None = None,
-    *,
-    out: str | Path | None = None,
-    draft: bool = False,
-    runs_folder: str | Path | None = None,
-    name: str = "",
+    folder: Path | None = None, *, out: Path | None = None, draft: bool = False, name: str = ""
 ) -> Written:
     """Write report.html, report.pdf and a zip of both, the executed notebooks and a manifest.
 
@@ -56,7 +51,6 @@ def write_report(
     folder : of the notebooks; None is `my_workbook`.
     out : folder for the three files; None is `report` among the notebooks.
     draft : mark in the report what is missing, instead of refusing.
-    runs_folder : None is ROADSEG_RUNS or the project's `runs`.
     name : of whoever hands in, for the first page, the manifest and the zip's name, which is otherwise hand_in.zip.
 
     Raises
@@ -64,10 +58,10 @@ def write_report(
     ReportError : answers or runs are missing, the zip would be too large, or the files cannot be written.
     NotebookError : no notebooks in the folder, or a damaged one.
     """
-    book, name = workbook.read_workbook(None if folder is None else Path(folder)), cleaned(name).strip()
+    book, name = workbook.read_workbook(folder), cleaned(name).strip()
     if book.damaged:
         raise workbook.NotebookError(" ".join(book.damaged.values()))
-    found = contents.trained(runs_folder)
+    found = contents.trained()
     missing = contents.missing_parts(book, found)
     if missing and not draft:
         raise ReportError(
@@ -80,7 +74,7 @@ def write_report(
     manifest = {"draft": draft, "name": name, "missing": missing, **_manifest(book, found, packed)}
     packed["manifest.json"] = (json.dumps(manifest, indent=1) + "\n").encode()
     files[f"{ascii_name(name).lower() or 'hand_in'}.zip"] = _zipped(packed)
-    out = Path(out or book.folder / "report")
+    out = out or book.folder / "report"
     with explained(ReportError, out, "free space, close its files, or choose another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # none of them takes its name before all are on the disk

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -49,16 +48,16 @@ class Trained:
         return max((datetime.fromisoformat(run.finished["ended"]) for run in self.runs.values()), default=None)
 
 
-def trained(runs_folder: str | Path | None = None) -> Trained:
+def trained() -> Trained:
     """The runs of the recipe `reported`, seed 0, on the images that the workbook uses: the newest of the longest."""
-    paths = storage.runs_folder(runs_folder).glob(f"*-{RECIPE}-seed0-*/finished.json")
+    paths = storage.runs_folder().glob(f"*-{RECIPE}-seed0-*/finished.json")
     if not any(path.parent.name.startswith(tuple(f"{model}-{RECIPE}" for model in MODELS)) for path in paths):
         return Trained({}, None)  # so no images are rendered or read in vain
     roads, recipe, newest = road_data.load(), get_recipe(RECIPE), {}
     wanted = {"recipe": recipe.settings() | {"precision": "float32"}, "seed": 0, "split": "course"}
     wanted |= {"data": roads.fingerprint, "size": list(roads.size)}
     for model in MODELS:
-        found = runs.find_all(wanted | {"model": model}, f"{model}-{RECIPE}-seed0-*", out=runs_folder)
+        found = runs.find_all(wanted | {"model": model}, f"{model}-{RECIPE}-seed0-*")
         found = [run for run in found if run.finished["epochs"] <= recipe.epochs]
         if found:
             newest[model] = max(found, key=lambda run: (run.finished["epochs"], run.finished["ended"]))

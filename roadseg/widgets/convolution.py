@@ -52,8 +52,8 @@ def scatter(
 
 def transposed_convolution() -> None:
     """Choose signal, kernel, stride and padding: the copies, their sum, and the same as a matrix (question 7)."""
-    inputs = choice(INPUTS, "2 2 2 0 1, kernel 1 1", description="signal and kernel")
-    step = choice(STEPS, "stride 2, valid", description="stride and padding")
+    inputs = choice(INPUTS, description="signal and kernel")
+    step = choice(STEPS, value="stride 2, valid", description="stride and padding")
     caption = "Each number is multiplied by the kernel; where these copies overlap, they are added."
     figure = convolution_figure("2 2 2 0 1, kernel 1 1 1", "stride 2, valid")
     show_panel(cache(convolution_page), figure, caption, inputs=inputs, step=step)

@@ -21,23 +21,20 @@ CHOSEN = 4  # feature maps of each level in the figure below the panel, at most
 SCALE = "In each map the lowest value is dark, the highest bright"
 
 
-def unet_levels(model: keras.Model, image: np.ndarray, *, first: str | None = None) -> None:
+def unet_levels(model: keras.Model, image: np.ndarray) -> None:
     """Choose a level of a U-Net: its output shape, its parameters, and all of its feature maps for one image.
 
-    model : from image to image, such as `run.model()`. image : uint8 (H, W, 3). first : name of the level to begin
-    with; None takes the first.
+    model : from image to image, such as `run.model()`. image : uint8 (H, W, 3).
 
     Raises
     ------
-    OptionError : another kind of model, an image of another shape or type than it takes, or an unknown level.
+    OptionError : another kind of model, or an image of another shape or type than it takes.
     """
     maps = feature_maps(model, image)
     by_name = {level.name: level for level in maps}
-    if first not in (None, *by_name):
-        raise OptionError(f"no level is called {first!r}: choose one of {', '.join(by_name)}.")
     view = cache(lambda level: level_page(by_name[level], maps[by_name[level]]))
     caption = f"The image, and at each level the {CHOSEN} feature maps that vary most. {SCALE}."
-    show_panel(view, _level_figure(image, maps), caption, level=choice(by_name, first or next(iter(by_name))))
+    show_panel(view, _level_figure(image, maps), caption, level=choice(by_name))
 
 
 def feature_maps(model: keras.Model, image: np.ndarray) -> dict[Level, np.ndarray]:

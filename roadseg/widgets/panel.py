@@ -41,11 +41,11 @@ def show_panel(view: Callable[..., str], figure: Figure, caption: str, **control
     plots.show(figure, f"{caption} Run this cell for controls: {names}.", alive=alive)
 
 
-def choice(names: Iterable[str], value: str, **options) -> ipywidgets.SelectionSlider:
+def choice(names: Iterable[str], **options) -> ipywidgets.SelectionSlider:
     """A slider over names, wide enough to read them. JupyterLab takes the arrow keys away from drop-down lists."""
     import ipywidgets
 
-    return ipywidgets.SelectionSlider(options=list(names), value=value, layout={"width": "400px"}, **options)
+    return ipywidgets.SelectionSlider(options=list(names), layout={"width": "400px"}, **options)
 
 
 def page(words: str, image: Image.Image, alt: str, *, size: tuple[int, int] | None = None) -> str:

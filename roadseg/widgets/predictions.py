@@ -31,29 +31,28 @@ GAP = 4  # pixels between the two images of a page
 COLORS = "Blue is road found, orange road missed, vermilion false road."
 
 
-def threshold(run: Run, data: RoadData, *, first: str | None = None) -> None:
+def threshold(run: Run, data: RoadData) -> None:
     """Move the threshold: mask and errors of one image, and the scores of all validation images (question 6).
 
-    data : what the run was trained on. first : name of the validation image to begin with; None takes the first.
+    data : what the run was trained on.
 
     Raises
     ------
-    OptionError : other data than that of the run, or an unknown name. RunError : no stored prediction.
+    OptionError : other data than that of the run. RunError : no stored prediction.
     """
     import ipywidgets
 
-    data, first = _validation(run, data, first)
-    predictions = run.prediction()
+    data, predictions = _validation(run, data), run.prediction()
     sweep = metrics.threshold_sweep(predictions, data.masks, data.valid)
 
     def view(threshold: float, image: str) -> str:
         value = round(threshold, 2)  # a browser's 0.6000000000000001 would leave out the pixels at 0.6
         return threshold_page(data, predictions, sweep, place=data.names.index(image), threshold=value)
 
-    slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
-    figure = _threshold_figure(data, predictions, sweep, data.names.index(first))
     caption = f"A low threshold predicts too much road, a high one misses road. {COLORS}"
-    show_panel(view, figure, caption, threshold=slider, image=choice(data.names, first))
+    slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
+    figure = _threshold_figure(data, predictions, sweep)
+    show_panel(view, figure, caption, threshold=slider, image=choice(data.names))
 
 
 def threshold_page(
@@ -73,8 +72,8 @@ def threshold_page(
 
 
 @plots.styled
-def _threshold_figure(data: RoadData, predictions: np.ndarray, sweep: metrics.ThresholdSweep, place: int) -> Figure:
-    """Errors of an image at a few thresholds, above the scores of all images at every threshold."""
+def _threshold_figure(data: RoadData, predictions: np.ndarray, sweep: metrics.ThresholdSweep) -> Figure:
+    """Errors of the first image at a few thresholds, above the scores of all images at every threshold."""
     alt = (
         f"Errors of an image at thresholds from {THRESHOLDS[0]} to {THRESHOLDS[-1]}: less and less is predicted as "
         "road. Below, accuracy, precision, recall, F1 and IoU of all validation images by threshold; the best F1, "
@@ -82,9 +81,9 @@ def _threshold_figure(data: RoadData, predictions: np.ndarray, sweep: metrics.Th
     )
     titles = [f"threshold {value}" for value in THRESHOLDS]
     figure, axes = mosaic([titles, ["scores"] * len(titles)], height=3.7, alt=alt, height_ratios=(1, 2.6))
-    mask = data.masks[place]
     for title, value in zip(titles, THRESHOLDS):
-        plots.draw_image(axes[title], _errors(data, place, predictions[place] / 255 >= value), title, outline=mask)
+        errors = _errors(data, 0, predictions[0] / 255 >= value)
+        plots.draw_image(axes[title], errors, title, outline=data.masks[0])
     for key, name in SCORES.items():
         color, style = plots.SCORE_LINES[key]
         axes["scores"].plot(sweep.thresholds, getattr(sweep, key), style, color=color, label=name)
@@ -94,26 +93,24 @@ def _threshold_figure(data: RoadData, predictions: np.ndarray, sweep: metrics.Th
     return figure
 
 
-def epochs(run: Run, data: RoadData, *, first: str | None = None) -> None:
+def epochs(run: Run, data: RoadData) -> None:
     """Move through the epochs: how the prediction of one image grew, with the losses and accuracies of all.
 
     The arguments and errors are those of `threshold`.
     """
     import ipywidgets
 
-    data, first = _validation(run, data, first)
-    count = len(run.curves["epoch"])
+    data, count = _validation(run, data), len(run.curves["epoch"])
 
     def view(epoch: int, image: str) -> str:
         place = data.names.index(image)
         return epoch_page(data, run.prediction(epoch)[place], run.curves, place=place, epoch=epoch)
 
-    place = data.names.index(first)
-    shown = np.unique(np.linspace(1, count, EPOCHS).round().astype(int)).tolist()
-    figure = _epoch_figure(data, place, {epoch: run.prediction(epoch)[place] for epoch in shown}, run.curves)
-    slider = ipywidgets.IntSlider(1, min=1, max=count)
     caption = f"One image after more and more epochs, beside the errors. {COLORS}"
-    show_panel(view, figure, caption, epoch=slider, image=choice(data.names, first))
+    slider = ipywidgets.IntSlider(1, min=1, max=count)
+    shown = np.unique(np.linspace(1, count, EPOCHS).round().astype(int)).tolist()
+    figure = _epoch_figure(data, {epoch: run.prediction(epoch)[0] for epoch in shown}, run.curves)
+    show_panel(view, figure, caption, epoch=slider, image=choice(data.names))
 
 
 def epoch_page(
@@ -136,10 +133,8 @@ def epoch_page(
 
 
 @plots.styled
-def _epoch_figure(
-    data: RoadData, place: int, predictions: Mapping[int, np.ndarray], curves: Mapping[str, np.ndarray]
-) -> Figure:
-    """Predictions, by epoch, and errors of the image at `place`; two epochs in a row."""
+def _epoch_figure(data: RoadData, predictions: Mapping[int, np.ndarray], curves: Mapping[str, np.ndarray]) -> Figure:
+    """Predictions, by epoch, and errors of the first image; two epochs in a row."""
     alt = (
         f"An image after epochs {', '.join(map(str, predictions))}: each time the probability of road, then the "
         "errors, with the F1 of this image. "
@@ -150,26 +145,23 @@ def _epoch_figure(
     for cell in pairs[len(predictions) :].flat:
         cell.set_axis_off()
     for (left, right), (epoch, prediction) in zip(pairs, predictions.items()):
-        f1 = metrics.confusion_counts(prediction, data.masks[place], data.valid[place]).f1
+        f1 = metrics.confusion_counts(prediction, data.masks[0], data.valid[0]).f1
         plots.draw_image(left, prediction / 255, f"after epoch {epoch}", cmap="cividis", vmin=0, vmax=1)
-        plots.draw_image(right, _errors(data, place, prediction >= 128), f"F1 {f1:.2f}", outline=data.masks[place])
+        plots.draw_image(right, _errors(data, 0, prediction >= 128), f"F1 {f1:.2f}", outline=data.masks[0])
     plots.legend(figure)
     return figure
 
 
-def _validation(run: Run, data: RoadData, first: str | None) -> tuple[RoadData, str]:
-    """A copy of the run's validation images, in the order of its predictions, and the name of the first to show."""
-    names = run.validation_names
+def _validation(run: Run, data: RoadData) -> RoadData:
+    """A copy of the run's validation images, in the order of its predictions."""
     if data.fingerprint != run.settings["data"]:
         raise OptionError(
             f"{run.path.name} was trained on other data: pass the data that it was trained on, as roadseg.data.load "
             "gives it."
         )
-    if first not in (None, *names):
-        raise OptionError(f"first is {first!r}: choose a validation image of the run, such as {names[0]}.")
-    where = [data.names.index(name) for name in names]
+    where = [data.names.index(name) for name in run.validation_names]
     parts = (data.images[where], data.masks[where], data.valid[where])
-    return RoadData(*parts, names, data.source, data.fingerprint), first or names[0]
+    return RoadData(*parts, run.validation_names, data.source, data.fingerprint)
 
 
 def _errors(data: RoadData, place: int, predicted: np.ndarray) -> np.ndarray:

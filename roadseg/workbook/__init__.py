@@ -1,7 +1,7 @@
 """The workbook's notebooks as files, and what its experiments need.
 
 ITEMS, Item, item, rubrics            the tasks and questions, and what their texts should say
-start, blank, filled                  blank copies of the worked notebooks
+start, blank                          blank copies of the worked notebooks
 CODE_STUB, TEXT_STUB, AIM, EXPECTED   what stands in them in place of answers and figures
 read_workbook, summary, Workbook, Entry  what a student has done in a folder of notebooks
 overview, compare, reference_answer   the same seen in a notebook, and the reference answers
@@ -20,7 +20,7 @@ from importlib import import_module
 
 _HOME = {
     **dict.fromkeys(("ITEMS", "Item", "item", "rubrics"), "questions"),
-    **dict.fromkeys(("start", "blank", "filled", "without_prose_checks", "AIM", "EXPECTED"), "copies"),
+    **dict.fromkeys(("start", "blank", "without_prose_checks", "AIM", "EXPECTED"), "copies"),
     **dict.fromkeys(("read_workbook", "summary", "Workbook", "Entry"), "progress"),
     **dict.fromkeys(("overview", "compare", "reference_answer"), "review"),
     "own_steps": "own",

@@ -121,15 +121,3 @@ def _lock(cell: dict) -> None:
         parts += [str(float(own["points"]))] if own.get("grade") else []
         checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
         own.update(checksum=checksum, cell_type=cell["cell_type"])
-
-
-def filled(made: dict, worked: dict) -> dict:
-    """A blank copy with the worked notebook's solutions, answers and hidden tests put back: its sources again."""
-    full = copy.deepcopy(made)
-    originals = {cell["id"]: cell for cell in worked["cells"]}
-    for cell in full["cells"]:
-        if role(cell):
-            cell["source"] = originals[cell["id"]]["source"]
-        elif cell.pop("attachments", None):
-            cell["source"] = source_of(cell).split(f"\n\n{AIM}")[0].splitlines(keepends=True)
-    return full

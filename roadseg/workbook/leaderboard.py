@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 
 import numpy as np
 
@@ -23,26 +22,22 @@ TABLE = "leaderboard.csv"
 COLUMNS = ("recipe", "seed", "epochs", "seconds to target", "best MaxF", "seconds in all", "processor", "run")
 
 
-def standings(data: RoadData, *, out: str | Path | None = None) -> dict[str, dict]:
+def standings(data: RoadData) -> dict[str, dict]:
     """All attempts on these images, the fastest first, those that never reach the target last; also as a file.
 
-    An attempt is a finished `training.train("unet", recipe, data, split="blocks")`.
-
-    Parameters
-    ----------
-    out : folder of runs; None is ROADSEG_RUNS or the project's `runs`. `leaderboard.csv` in it is written anew.
+    An attempt is a finished `training.train("unet", recipe, data, split="blocks")`. `leaderboard.csv` in the folder of
+    runs is written anew.
 
     Returns a row of COLUMNS for each run, by its title; without a value where the target is not reached.
     Raises RunError where the folder cannot be written.
     """
     wanted = {"model": "unet", "split": "blocks", "data": data.fingerprint}
-    found = runs.find_all(wanted, "unet-*", out=out)
-    rows = [_row(run, data) for run in found if not run.settings["recipe"].get("start")]
+    rows = [_row(run, data) for run in runs.find_all(wanted, "unet-*") if not run.settings["recipe"].get("start")]
     rows.sort(key=lambda row: (row["seconds to target"] is None, row["seconds to target"], -row["best MaxF"]))
     writer = csv.DictWriter(text := io.StringIO(), COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with atomic_write(runs.make_folder(out) / TABLE) as file:
+    with atomic_write(runs.make_folder() / TABLE) as file:
         file.write(text.getvalue().encode())
     return {f"{row['recipe']}, seed {row['seed']}": row for row in rows}
 

@@ -17,11 +17,11 @@ from roadseg.workbook.needs import as_python, needed_cells
 NOTEBOOK = "01_simple_model.ipynb"
 
 
-def own_steps(folder: Path | None = None) -> dict[str, Callable]:
-    """The two steps from the saved notebook 01 of a folder, by default the one beside this notebook, checked, as
-    `training.train` takes them: the student's own where they are right, otherwise the reference. Says which."""
+def own_steps() -> dict[str, Callable]:
+    """The two steps from the saved notebook 01 beside this notebook, checked, as `training.train` takes them: the
+    student's own where they are right, otherwise the reference. Says which."""
     try:
-        notebook = read_notebook((folder or Path()) / NOTEBOOK)
+        notebook = read_notebook(Path(NOTEBOOK))
     except NotebookError:  # not there, or damaged: the checks find no function
         notebook = {"cells": [], "metadata": {}}
     train_step, val_step = (_defined(name, notebook) for name in ("train_step", "val_step"))

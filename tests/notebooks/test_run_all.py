@@ -4,6 +4,7 @@ import nbformat
 import pytest
 from conftest import write_roads
 from nbclient import NotebookClient
+from students import filled, worked
 
 from roadseg import workbook
 
@@ -23,10 +24,7 @@ def test_run_all_reaches_the_end(state, tmp_path, monkeypatch):
     monkeypatch.setenv("ROADSEG_DATA", str(write_roads(tmp_path / "roads", count=41)))
     monkeypatch.setenv("ROADSEG_EPOCHS", "1")
     for name in NOTEBOOKS:
-        worked = workbook.read_notebook(workbook.worked_folder() / f"{name}.ipynb")
-        copy = workbook.blank(worked)
-        if state == "done":
-            copy = workbook.filled(copy, worked)
+        copy = filled(name) if state == "done" else workbook.blank(worked(name))
         for cell in copy["cells"]:
             if state == "half done" and cell["id"] in WRONG:
                 cell["source"] = WRONG[cell["id"]]

@@ -99,19 +99,21 @@ def written(tmp_path_factory, roads, road_folder) -> build.Written:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROADSEG_DATA", str(road_folder))
         patch.setenv("ROADSEG_CACHE", str(folder / "cache"))
-        return report.write_report(write_book(folder / "book"), runs_folder=folder / "runs", name="Zoë Łuk")
+        patch.setenv("ROADSEG_RUNS", str(folder / "runs"))
+        return report.write_report(write_book(folder / "book"), name="Zoë Łuk")
 
 
-@pytest.fixture(scope="module")
-def whole(written) -> Path:
-    """The folder of its notebooks and runs, which stay as they are."""
+@pytest.fixture
+def whole(written, monkeypatch) -> Path:
+    """The folder of its notebooks and runs, which stay as they are; the runs are those that are found."""
+    monkeypatch.setenv("ROADSEG_RUNS", str(written.html.parents[2] / "runs"))
     return written.html.parents[2]
 
 
 @pytest.fixture
-def book(whole, tmp_path) -> Path:
+def book(written, tmp_path) -> Path:
     """The same notebooks, to be changed."""
-    return shutil.copytree(whole / "book", tmp_path / "book", ignore=shutil.ignore_patterns("report"))
+    return shutil.copytree(written.html.parents[1], tmp_path / "book", ignore=shutil.ignore_patterns("report"))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +139,7 @@ def test_every_question_and_answer_is_in_it(whole, said, file):
 
 @pytest.mark.parametrize("file", ["HTML", "PDF"])
 def test_numbers_and_fingerprint_are_in_it(whole, said, roads, file):
-    found = contents.trained(whole / "runs")
+    found = contents.trained()
     for model, run in found.runs.items():
         where = [roads.names.index(name) for name in run.validation_names]
         score = metrics.threshold_sweep(run.prediction(), roads.masks[where], roads.valid[where])
@@ -159,7 +161,7 @@ def test_four_figures_and_the_pasted_image_are_in_it(written):
 
 
 def test_both_models_curves_have_the_same_scales(whole):
-    first, second = contents.curve_figures(contents.trained(whole / "runs")).values()
+    first, second = contents.curve_figures(contents.trained()).values()
     for panel in (0, 1):
         low, high = first.axes[panel].get_ylim()
         assert (low, high) == second.axes[panel].get_ylim()
@@ -207,7 +209,7 @@ def test_execution_and_locked_cells_are_in_report_and_manifest(quick, book, tmp_
         for number, cell in enumerate((cell for cell in own["cells"] if cell["cell_type"] == "code"), start=1):
             cell["execution_count"] = number
     shutil.copy(tmp_path / "blank" / "02_unet.ipynb", book)
-    made = report.write_report(book, runs_folder=tmp_path / "runs", draft=True)
+    made = report.write_report(book, draft=True)
     manifest = json.loads(zipfile.ZipFile(made.zip).read("manifest.json"))["notebooks"]["02_unet"]
     assert manifest["locked_cells_changed"] == [locked] and manifest["ran_from_top_to_bottom"]
     assert manifest["execution_counts"] == list(range(1, number + 1))
@@ -217,7 +219,7 @@ def test_execution_and_locked_cells_are_in_report_and_manifest(quick, book, tmp_
 
 @pytest.mark.long
 def test_the_same_workbook_makes_the_same_files(written, whole, book, tmp_path):
-    again = report.write_report(book, runs_folder=whole / "runs", out=tmp_path / "again", name="Zoë Łuk")
+    again = report.write_report(book, out=tmp_path / "again", name="Zoë Łuk")
     for name in ("html", "pdf", "zip"):
         assert getattr(again, name).read_bytes() == getattr(written, name).read_bytes()
 
@@ -232,7 +234,7 @@ def test_the_same_workbook_makes_the_same_files(written, whole, book, tmp_path):
     ],
 )
 def test_the_zip_has_a_name_in_ascii(quick, whole, tmp_path, name, file):
-    made = report.write_report(str(whole / "book"), runs_folder=str(whole / "runs"), out=tmp_path, name=name)
+    made = report.write_report(whole / "book", out=tmp_path, name=name)
     assert made.zip == tmp_path / file
 
 
@@ -245,7 +247,7 @@ def test_what_is_missing_is_named_and_nothing_is_written(book, tmp_path, roads):
     change(book, "answer-5", source=[workbook.TEXT_STUB])
     delete(book, "answer-9", "choice-10")
     with pytest.raises(ReportError) as error:
-        report.write_report(book, runs_folder=tmp_path / "runs")
+        report.write_report(book)
     told = str(error.value)
     assert "\n" not in told and not (book / "report").exists()
     for phrase in ("01_simple_model.ipynb: Task 1;", "Question 5, Question 9 (text; del", "Question 10 (choice; del"):
@@ -277,7 +279,7 @@ def test_a_draft_marks_what_is_missing(book, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda: pytest.fail("images are not needed without runs"))
     change(book, "answer-5", source=[workbook.TEXT_STUB])
     delete(book, "choice-10")
-    made = report.write_report(book, runs_folder=tmp_path / "runs", draft=True)
+    made = report.write_report(book, draft=True)
     page, paper = Page(made.html.read_text("utf-8")), squeezed(pages_of(made.pdf.read_bytes()))
     for said in (page.words, paper):
         assert said.count(squeezed("a finished run of the U-Net (reported, seed 0)")) == 2
@@ -291,23 +293,23 @@ def test_a_draft_marks_what_is_missing(book, tmp_path, monkeypatch):
 def test_a_damaged_notebook_is_named(book, tmp_path):
     (book / "00_road_data.ipynb").write_bytes(b"{")
     with pytest.raises(workbook.NotebookError, match="00_road_data"):
-        report.write_report(book, runs_folder=tmp_path, draft=True)
+        report.write_report(book, draft=True)
 
 
 def test_what_is_too_large_or_cannot_be_written_is_named(quick, whole, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ReportError, match=r"file: .*--out"):
-        report.write_report(whole / "book", runs_folder=whole / "runs", out=tmp_path / "file")
+        report.write_report(whole / "book", out=tmp_path / "file")
     assert (tmp_path / "file").read_text() == "in the way"
     monkeypatch.setattr(build, "LARGEST", 300_000)
     with pytest.raises(ReportError, match=r"and 0 are .*0\d_\w+\.ipynb"):
-        report.write_report(whole / "book", runs_folder=whole / "runs", out=tmp_path / "new")
+        report.write_report(whole / "book", out=tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("failing", [1, 3])
 def test_a_full_disk_leaves_what_was_there(quick, whole, book, monkeypatch, failing):
-    made = report.write_report(book, runs_folder=whole / "runs")
+    made = report.write_report(book)
     before = {path.name: path.read_bytes() for path in made.html.parent.iterdir()}
     change(book, "answer-2", source=["Another answer, which is long enough to be one. " * 4])
     sync, calls = os.fsync, []
@@ -320,7 +322,7 @@ def test_a_full_disk_leaves_what_was_there(quick, whole, book, monkeypatch, fail
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReportError, match="No space left"):
-        report.write_report(book, runs_folder=whole / "runs")
+        report.write_report(book)
     after = {path.name: path.read_bytes() for path in made.html.parent.iterdir()}
     assert after.keys() == before.keys() and sum(after[name] != before[name] for name in before) == failing - 1
 
@@ -331,7 +333,7 @@ def test_a_full_disk_leaves_what_was_there(quick, whole, book, monkeypatch, fail
 @pytest.mark.slow
 def test_what_a_training_writes_is_found(tmp_path, roads):
     run = training.train("simple", "reported", roads, epochs=1, out=tmp_path / "runs", log=lambda text: None)
-    assert contents.trained(tmp_path / "runs").runs["simple"].path == run.path
+    assert contents.trained().runs["simple"].path == run.path
 
 
 def test_the_newest_of_the_longest_runs_is_taken(tmp_path, roads):
@@ -343,7 +345,7 @@ def test_the_newest_of_the_longest_runs_is_taken(tmp_path, roads):
     write_run(out, roads, "simple", epochs=3, data="other images")
     write_run(out, roads, "simple", epochs=3, split="blocks")
     write_run(out, roads, "simple", epochs=3, recipe={**RECIPE, "learning_rate": 1e-4})
-    found = contents.trained(out)
+    found = contents.trained()
     assert list(found.runs) == ["simple"] and found.runs["simple"].path == newest and found.ended.hour == 11
 
 

@@ -116,10 +116,9 @@ def test_a_score_without_a_denominator_is_a_dash(run, roads, shown):
 
 
 def test_threshold_shows_mask_and_errors_of_the_chosen_image(run, roads, shown):
-    widgets.threshold(run, roads, first=roads.names[-4])
+    widgets.threshold(run, roads)
     panel = shown[0][0]
     moved = sliders(panel)
-    assert moved["image"].value == roads.names[-4]
     moved["image"].value, moved["threshold"].value = roads.names[-2], 0.61
     predicted = run.prediction()[3] / 255 >= 0.61
     mask, errors = image(panel)[:, :32], image(panel)[:, -32:]
@@ -157,11 +156,9 @@ def test_epochs_shows_each_prediction_with_its_curves(run, roads, shown):
 
 
 @pytest.mark.parametrize("call", [widgets.threshold, widgets.epochs])
-def test_data_images_and_predictions_that_do_not_fit(call, run, roads):
+def test_data_and_predictions_that_do_not_fit(call, run, roads):
     with pytest.raises(OptionError, match="other data"):
         call(run, replace(roads, fingerprint="another"))
-    with pytest.raises(OptionError, match=f"'{roads.names[0]}'.*{roads.names[-5]}"):
-        call(run, roads, first=roads.names[0])
     (run.path / "predictions" / runs.prediction_name(EPOCHS)).unlink()
     with pytest.raises(RunError, match=r"epoch-03\.npz"):
         call(run, roads)
@@ -230,10 +227,9 @@ def test_what_padding_cuts_off_is_hatched(step, cut, told):
 
 
 def test_unet_levels_names_shape_and_parameters(network, roads, shown):
-    widgets.unet_levels(network, roads.images[0], first="bottleneck")
+    widgets.unet_levels(network, roads.images[0])
     ((panel, figure, _),) = shown
     level = sliders(panel)["level"]
-    assert level.value == "bottleneck" and words(panel).startswith("bottleneck: 8 × 8 × 16")
     assert level.options == ("encoder 1", "encoder 2", "bottleneck", "decoder 2", "decoder 1", "head")
     found = {}
     for name in level.options:
@@ -269,9 +265,7 @@ def test_tiles_are_scaled_one_by_one_and_maps_without_activity_are_counted(netwo
     assert "0 everywhere: 1 of 3." in feature_maps.level_page(levels(network)[0], maps)
 
 
-def test_a_level_or_an_image_that_does_not_fit(network, roads):
-    with pytest.raises(OptionError, match=r"'decoder 9'.*encoder 1, .*, head"):
-        widgets.unet_levels(network, roads.images[0], first="decoder 9")
+def test_an_image_that_does_not_fit(network):
     for wrong in (np.zeros((16, 32, 3), np.uint8), np.zeros((32, 32, 3), np.float32)):
         with pytest.raises(OptionError, match=r"uint8 \(32, 32, 3\)"):
             widgets.unet_levels(network, wrong)

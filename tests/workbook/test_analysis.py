@@ -13,7 +13,6 @@ def test_thin_lines_are_thin_bright_and_repeatable():
     bright = images.mean(-1, keepdims=True)
     assert bright[masks == 1].mean() > bright[masks == 0].mean() + 0.3
     np.testing.assert_array_equal(images, analysis.thin_lines(20, size=32)[0])
-    assert not np.array_equal(masks, analysis.thin_lines(20, size=32, seed=1)[1])
 
 
 def test_the_plateau_ends_where_the_mean_accuracy_leaves_it():

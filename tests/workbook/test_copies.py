@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from students import QUESTIONS, cell_of, change, edit, worked
+from students import QUESTIONS, cell_of, change, edit, filled, worked
 
 from roadseg import workbook
 from roadseg.workbook import copies, files
@@ -25,8 +25,9 @@ def test_a_blank_copy_holds_no_solution_answer_hidden_test_or_output(name):
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
     assert workbook.blank(made) == made
     kept = [c for c in worked(name)["cells"] if copies.PROSE_CHECK not in c["metadata"].get("tags", ())]
-    full = workbook.filled(made, worked(name))["cells"]
-    assert [(cell["id"], cell["source"]) for cell in full] == [(cell["id"], cell["source"]) for cell in kept]
+    assert [(cell["id"], cell["source"]) for cell in filled(name)["cells"]] == [
+        (cell["id"], cell["source"]) for cell in kept
+    ]
 
 
 @pytest.mark.parametrize("end", ["    ### END SOLUTION\nprint(add)", ""])

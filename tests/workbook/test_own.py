@@ -16,8 +16,9 @@ def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
 
 
 @pytest.fixture
-def save(tmp_path):
-    """A function that saves a notebook 01 whose cells hold the given code, below one with a helper."""
+def save(tmp_path, monkeypatch):
+    """A function that saves a notebook 01 here whose cells hold the given code, below one with a helper."""
+    monkeypatch.chdir(tmp_path)
 
     def save(**sources):
         notebook = workbook.blank(worked("01_simple_model"))
@@ -26,7 +27,6 @@ def save(tmp_path):
         helper = {"cell_type": "code", "id": "helper", "metadata": {}, "source": "same = tf.identity"}
         notebook["cells"].insert(1, helper)
         workbook.write_notebook(tmp_path / own.NOTEBOOK, notebook)
-        return tmp_path
 
     return save
 
@@ -34,7 +34,8 @@ def save(tmp_path):
 @pytest.mark.slow
 def test_right_steps_are_the_students_and_have_a_source(save, capsys):
     train_step = "".join(cell_of(worked("01_simple_model"), "train_step")["source"])
-    steps = own.own_steps(save(train_step=train_step, val_step=VAL_STEP))
+    save(train_step=train_step, val_step=VAL_STEP)
+    steps = own.own_steps()
     assert steps["step"] is not training.train_step and steps["validation_step"] is not training.val_step
     assert len(runs.source_digest(*steps.values())) == 16
     assert len(capsys.readouterr().out.splitlines()) == 2
@@ -42,6 +43,7 @@ def test_right_steps_are_the_students_and_have_a_source(save, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [None, "def train_step(:", "1 / 0"])
-def test_where_they_are_not_right_or_not_there_the_reference_is_used(save, tmp_path, source):
-    folder = save(train_step=source) if source else tmp_path / "nowhere"
-    assert own.own_steps(folder) == {"step": training.train_step, "validation_step": training.val_step}
+def test_where_they_are_not_right_or_not_there_the_reference_is_used(save, source):
+    if source:
+        save(train_step=source)
+    assert own.own_steps() == {"step": training.train_step, "validation_step": training.val_step}
