@@ -144,21 +144,18 @@ def _operation(layer: keras.Layer) -> str:
 
 def _draw_steps(axes: Axes, boxes: Sequence[_Box]) -> list[Line2D]:
     """The arrows from box to box, each operation in its own color; returns what the legend says of them."""
-    legend, directions = {}, []
+    legend = {}
     for before, after in pairwise(boxes):
         (x, y), frame, target = before.center, before.frame, after.frame
-        down = after.level.row - before.level.row
-        if down == 0:
-            direction, start, end = "→", (frame.x1, y), (target.x0, y)
-        elif down > 0:
+        direction, start, end = "→", (frame.x1, y), (target.x0, y)
+        if after.level.row > before.level.row:
             direction, start, end = "↓", (x, frame.y0), (x, target.y1 + NUMBER)
-        else:
+        elif after.level.row < before.level.row:
             direction, start, end = "↑", (x, frame.y1 + NUMBER), (x, target.y0)
         if after.operation not in legend:
-            color = ARROWS[directions.count(direction) % len(ARROWS)]
-            directions.append(direction)
-            style = {"marker": f"${direction}$", "markersize": 11, "linestyle": ""}
-            legend[after.operation] = Line2D([], [], color=color, label=after.operation, **style)
+            used = [line.get_marker() for line in legend.values()].count(f"${direction}$")
+            style = {"color": ARROWS[used % len(ARROWS)], "marker": f"${direction}$", "markersize": 11, "linestyle": ""}
+            legend[after.operation] = Line2D([], [], label=after.operation, **style)
         color = legend[after.operation].get_color()
         _arrow(axes, start, end, color=color, arrowstyle="-|>" if color == ARROWS[0] else "->")
     return list(legend.values())

@@ -149,29 +149,24 @@ def test_words_do_not_overlap(assigned):
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def classifier():
-    inputs = keras.Input((8, 8, 3))
-    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(inputs)))
-
-
-def any_size():
-    inputs = keras.Input((None, None, 3))
-    return keras.Model(inputs, layers.Conv2D(1, 1)(inputs))
-
-
-def smaller_twice():
-    x = inputs = keras.Input((8, 8, 3))
-    for _ in range(2):
-        x = layers.UpSampling2D(2)(layers.MaxPooling2D(2)(x))
+def network_of(*applied, size=8):
+    """A network of layers, one after the other."""
+    inputs = x = keras.Input((size, size, 3))
+    for layer in applied:
+        x = layer(x)
     return keras.Model(inputs, x)
 
 
-def concatenated_by_a_function():
-    inputs = keras.Input((8, 8, 3))
-    return keras.Model(inputs, keras.ops.concatenate([inputs, layers.Conv2D(1, 1)(inputs)], axis=-1))
+OTHERS = {
+    "not to an image": lambda: network_of(layers.Flatten(), layers.Dense(3)),
+    "of any size": lambda: network_of(layers.Conv2D(1, 1), size=None),
+    "smaller twice": lambda: network_of(*(kind(2) for kind in [layers.MaxPooling2D, layers.UpSampling2D] * 2)),
+    "with a function": lambda: network_of(layers.Conv2D(1, 1), keras.ops.relu),
+    "none": lambda: None,
+}
 
 
-@pytest.mark.parametrize("made", [classifier, any_size, smaller_twice, concatenated_by_a_function, lambda: None])
-def test_other_networks_are_refused(made):
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks_are_refused(name):
     with pytest.raises(OptionError, match="model: expected"):
-        widgets.unet_diagram(made())
+        widgets.unet_diagram(OTHERS[name]())
