@@ -218,11 +218,8 @@ def ascii_name(name: str) -> str:
 
     Latin letters lose their accents; words of other scripts are in punycode. Of a name of signs alone nothing is left.
     """
-    known = [
-        c if c.isalnum() or c in "-." or unicodedata.combining(c) or unicodedata.category(c) == "Mc" else " "
-        for c in unicodedata.normalize("NFKC", name)
-    ]
-    plain = []
+    composed, plain = unicodedata.normalize("NFKC", name), []
+    known = (c if c in "-." or unicodedata.category(c)[0] in "LMN" else " " for c in composed)
     for word in "".join(known).split():
         latin = unicodedata.normalize("NFKD", word.translate(str.maketrans(LATIN)))
         bare = "".join(c for c in latin if not unicodedata.combining(c))
