@@ -24,6 +24,7 @@ from roadseg.cli.evaluate import LABELS, SCORES, score_table
 from roadseg.cli.start import open_jupyterlab
 from roadseg.cli.train import MODELS, parse_seeds
 from roadseg.download import archive
+from roadseg.report import contents
 from roadseg.scenes import folder
 
 LOADED_AFTER = """
@@ -40,7 +41,7 @@ def trained(road_folder, tmp_path_factory) -> tuple[runs.Run, str]:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setenv("ROADSEG_CACHE", str(out / "cache"))
         patch.delenv("ROADSEG_EPOCHS", raising=False)
-        arguments = ["train", "simple", "--data", str(road_folder), "--epochs", "2", "--seed", "3", "--out", str(out)]
+        arguments = ["train", "simple", "--data", str(road_folder), "--epochs", "2", "--seed", "0", "--out", str(out)]
         assert main(arguments) == 0
     (path,) = out.glob("simple-*")
     return runs.open_run(path), printed.getvalue()
@@ -207,6 +208,12 @@ def test_train_prints_a_line_an_epoch(trained):
         assert line.startswith(f"epoch  {number + 1}/2  loss {curves['loss']}, validation {curves['val_loss']}  ")
         assert f"accuracy {curves['accuracy']}, validation {curves['val_accuracy']}  " in line
     assert len(epochs) == 2 and "0:00" in epochs[-1]
+
+
+def test_the_report_finds_what_train_wrote(trained, road_folder, monkeypatch):
+    monkeypatch.setenv("ROADSEG_DATA", str(road_folder))
+    monkeypatch.setenv("ROADSEG_RUNS", str(trained[0].path.parent))
+    assert contents.trained().runs["simple"].path == trained[0].path
 
 
 def test_train_passes_every_option_on(trained, road_folder, monkeypatch):

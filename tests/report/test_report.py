@@ -18,7 +18,7 @@ from pypdf import PdfReader
 from students import change, edit
 from test_answers import Page, image, pages_of, squeezed
 
-from roadseg import data, metrics, report, runs, training, workbook
+from roadseg import data, metrics, report, runs, workbook
 from roadseg.recipes import get_recipe
 from roadseg.report import build, contents
 from roadseg.report.build import ReportError
@@ -328,12 +328,6 @@ def test_a_full_disk_leaves_what_was_there(quick, whole, book, monkeypatch, fail
 
 
 # --- the runs --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_what_a_training_writes_is_found(tmp_path, roads):
-    run = training.train("simple", "reported", roads, epochs=1, out=tmp_path / "runs", log=lambda text: None)
-    assert contents.trained().runs["simple"].path == run.path
 
 
 def test_the_newest_of_the_longest_runs_is_taken(tmp_path, roads):
