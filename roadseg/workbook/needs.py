@@ -36,7 +36,9 @@ def parsed(source: str) -> ast.Module | None:
     """A code cell's syntax; None where it is not Python."""
     try:
         with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
-            return ast.parse(as_python(source))
+            tree = ast.parse(as_python(source))
+            compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)  # finds `return` outside of a function
+            return tree
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, brackets in brackets
         return None
 
@@ -66,7 +68,7 @@ def find_names(source: str) -> Names:
     statements = getattr(parsed(source), "body", [])
     try:
         tables = [symtable.symtable(ast.unparse(statement), "cell", "exec") for statement in statements]
-    except (SyntaxError, RecursionError):  # such as `return` outside of a function
+    except (SyntaxError, RecursionError):  # `await` outside of a function
         tables = []
     used, made, imported, called = set(), set(), set(), set()
     for statement, table in zip(statements, tables):
