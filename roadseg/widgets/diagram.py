@@ -117,16 +117,15 @@ def _results(parts: Sequence[Level]) -> list[_Box]:
     source = {id(layer.output): level.name for level in parts for layer in level.layers}
     boxes = []
     for level in parts:
-        new_level = True
         for layer in level.layers:
             joins = isinstance(layer, layers.Concatenate)
             tensors = layer.input if joins else [layer.output]
             channels = [(tensor.shape[-1], source[id(tensor)]) for tensor in tensors]
-            if joins and not new_level:
+            begins = not boxes or boxes[-1].level is not level
+            if joins and not begins:
                 boxes[-1].parts = channels
-            elif joins or new_level or isinstance(layer, tuple(OPERATIONS)):
+            elif joins or begins or isinstance(layer, tuple(OPERATIONS)):
                 boxes.append(_Box(level, _operation(layer), channels))
-            new_level = False
     return boxes
 
 
