@@ -135,7 +135,7 @@ def examine_data() -> Iterator[Line]:
 
 
 def examine_runs() -> Iterator[Line]:
-    """The runs folder, and what it holds."""
+    """The runs folder, how many it holds, and those that have not finished."""
     from roadseg import runs
 
     folder = runs.make_folder()
@@ -143,19 +143,14 @@ def examine_runs() -> Iterator[Line]:
     yield Line("folder", f"{folder}: {len(paths) or 'no'} {'run' if len(paths) == 1 else 'runs'}")
     for path in paths:
         try:
-            finished = runs.open_run(path).finished
+            runs.open_run(path)
         except RoadsegError as error:
             yield Line(path.name, "incomplete", str(error))
-        else:
-            minutes, seconds = divmod(round(finished["seconds"]), 60)
-            yield Line(path.name, f"finished: {finished['epochs']} epochs, {minutes}:{seconds:02d} min")
 
 
 def examine_minutes() -> Iterator[Line]:
     """How long each notebook trains here, after the ones before it, whose runs it reuses."""
     seconds = {model: seconds_per_step(model) for model in ("simple", "unet")}
-    for model, value in seconds.items():
-        yield Line(f"a step of {model}", f"{value:.3f} s")
     for notebook, minutes in estimate(seconds, epochs_limit=max_epochs()).items():
         yield Line(notebook, f"about {minutes:.0f} min" if minutes >= 1 else "under 1 min")
 
