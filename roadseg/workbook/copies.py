@@ -12,20 +12,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from roadseg.workbook.files import (
-    CODE_STUB,
-    TEXT_STUB,
-    NotebookError,
-    cell_digest,
-    default_folder,
-    handed_out,
-    is_locked,
-    read_notebook,
-    role,
-    source_of,
-    worked_notebooks,
-    write_notebook,
-)
+from roadseg.workbook import files
+from roadseg.workbook.files import CODE_STUB, TEXT_STUB, NotebookError
 
 SOLUTION = re.compile(r"(?ms)^([ \t]*)[^\n]*### BEGIN SOLUTION.*?(?:### END SOLUTION[^\n]*$|\Z)")
 HIDDEN = re.compile(r"(?ms)\n?^[^\n]*### BEGIN HIDDEN TESTS.*?(?:### END HIDDEN TESTS[^\n]*$|\Z)")
@@ -44,15 +32,15 @@ def start(folder: Path | None = None) -> list[str]:
     ------
     NotebookError : the folder cannot be written, or there are no notebooks to copy.
     """
-    folder, lines = folder or default_folder(), []
-    for source in worked_notebooks():
-        made, path = blank(read_notebook(source)), folder / source.name
+    folder, lines = folder or files.default_folder(), []
+    for source in files.worked_notebooks():
+        made, path = blank(files.read_notebook(source)), folder / source.name
         if not path.exists():
-            write_notebook(path, made)
+            files.write_notebook(path, made)
             lines.append(f"{path.name}: a blank copy, new")
             continue
         try:
-            remark = _changes(read_notebook(path), made)
+            remark = _changes(files.read_notebook(path), made)
         except NotebookError as error:
             remark = f": {error}"
         lines.append(f"{path.name}: yours, left as it is{remark}")
@@ -61,7 +49,7 @@ def start(folder: Path | None = None) -> list[str]:
 
 def _changes(own: dict, made: dict) -> str:
     """What has changed in the workbook since a copy was made, as the end of a sentence."""
-    then, now = handed_out(own), handed_out(made)
+    then, now = files.handed_out(own), files.handed_out(made)
     if not then or then == now:
         return ""
     differ = ", ".join(name for name in {**now, **then} if then.get(name) != now.get(name))
@@ -81,16 +69,16 @@ def blank(worked: dict) -> dict:
     for cell in made["cells"]:
         if EXPECTED in cell["metadata"].get("tags", ()) and above:
             _attach_figure(above, cell)
-        is_text = role(cell).get("solution") and cell["cell_type"] == "markdown"
-        source = TEXT_STUB if is_text else HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", source_of(cell)))
+        is_text = files.role(cell).get("solution") and cell["cell_type"] == "markdown"
+        source = TEXT_STUB if is_text else HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", files.source_of(cell)))
         cell["source"] = source.splitlines(keepends=True)
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
-        elif not role(cell):
+        elif not files.role(cell):
             above = cell
         _lock(cell)
-    cells = {cell["id"]: cell_digest(cell) for cell in made["cells"]}
-    made["metadata"]["roadseg"] = {"cells": cells, "locked": [c["id"] for c in made["cells"] if is_locked(c)]}
+    cells = {cell["id"]: files.cell_digest(cell) for cell in made["cells"]}
+    made["metadata"]["roadseg"] = {"cells": cells, "locked": [c["id"] for c in made["cells"] if files.is_locked(c)]}
     return made
 
 
@@ -106,18 +94,18 @@ def _attach_figure(above: dict, cell: dict) -> None:
         above.setdefault("attachments", {})[name] = {kind: "".join(data[kind]).replace("\n", "")}
         caption = "".join(data.get("text/plain", "")).split("\n")[0].translate(str.maketrans("[]", "()"))
         added = f"{AIM}\n\n![{caption}](attachment:{name})"
-        above["source"] = f"{source_of(above)}\n\n{added}".splitlines(keepends=True)
+        above["source"] = f"{files.source_of(above)}\n\n{added}".splitlines(keepends=True)
 
 
 def _lock(cell: dict) -> None:
     """What nbgrader does when it hands a cell out: no deleting, no editing of locked ones, and a checksum."""
-    own, locked = role(cell), is_locked(cell)
+    own, locked = files.role(cell), files.is_locked(cell)
     if own:
         cell["metadata"] |= {"deletable": False} | ({"editable": False} if locked else {})
     if own.get("grade") or own.get("solution"):
         # nbgrader's own checksum of a cell, by which it sees that nothing was answered
         flags = map(str, [bool(own.get("grade")), bool(own.get("solution")), locked])
-        parts = [source_of(cell), cell["cell_type"], *flags, own["grade_id"]]
+        parts = [files.source_of(cell), cell["cell_type"], *flags, own["grade_id"]]
         parts += [str(float(own["points"]))] if own.get("grade") else []
         checksum = hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
         own.update(checksum=checksum, cell_type=cell["cell_type"])

@@ -11,18 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roadseg.checks.result import MIME, NOT_WRITTEN
-from roadseg.workbook.files import (
-    TEXT_STUB,
-    NotebookError,
-    cell_digest,
-    default_folder,
-    handed_out,
-    read_notebook,
-    role,
-    shown_data,
-    source_of,
-    worked_notebooks,
-)
+from roadseg.workbook import files
+from roadseg.workbook.files import TEXT_STUB, NotebookError
 from roadseg.workbook.needs import find_names, parsed
 from roadseg.workbook.questions import EXERCISES, ITEMS, Item
 
@@ -79,8 +69,8 @@ def read_workbook(folder: Path | None = None) -> Workbook:
     ------
     NotebookError : no such folder, or no notebook of the workbook in it.
     """
-    folder = folder or default_folder()
-    names = {path.name for path in worked_notebooks()}
+    folder = folder or files.default_folder()
+    names = {path.name for path in files.worked_notebooks()}
     found = sorted(folder.glob("*.ipynb"))
     paths = tuple(path for path in found if path.name in names)
     if not paths:
@@ -88,12 +78,12 @@ def read_workbook(folder: Path | None = None) -> Workbook:
     cells, changed, counts, damaged = {}, {}, {}, {}
     for path in paths:
         try:
-            notebook = read_notebook(path)
+            notebook = files.read_notebook(path)
         except NotebookError as error:
             damaged[path.stem] = str(error)
             continue
         cells[path.stem] = notebook
-        now, then = {cell["id"]: cell_digest(cell) for cell in notebook["cells"]}, handed_out(notebook)
+        now, then = {cell["id"]: files.cell_digest(cell) for cell in notebook["cells"]}, files.handed_out(notebook)
         locked = notebook["metadata"].get("roadseg", {}).get("locked", ())
         changed[path.stem] = [name for name in then if name in locked and now.get(name) != then[name]]
         counts[path.stem] = [c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code"]
@@ -124,11 +114,11 @@ def _entry(item: Item, notebook: dict | None) -> Entry:
     """Look for the answer in its own cell first, then around it."""
     if notebook is None:
         return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing or damaged")
-    places = [i for i, cell in enumerate(notebook["cells"]) if role(cell).get("grade_id") == item.id]
+    places = [i for i, cell in enumerate(notebook["cells"]) if files.role(cell).get("grade_id") == item.id]
     if not places:
         return Entry(item, "deleted", "its cell is gone: get it back from a blank copy")
     own, check = notebook["cells"][places[0]], None
-    source = source_of(own).strip()
+    source = files.source_of(own).strip()
     if item.kind == "text":
         state, remark = _text_state(item, source)
     else:
@@ -151,7 +141,7 @@ def _text_state(item: Item, source: str) -> tuple[str, str]:
 def _check(item: Item, notebook: dict) -> dict | None:
     """What the item's check last said, from the outputs that are in the file."""
     name = item.id.replace("choice-", "answer-")
-    card = shown_data(notebook, MIME, name)
+    card = files.shown_data(notebook, MIME, name)
     return card and {"name": name, "passed": card.get("passed") is True, "cause": str(card.get("cause") or "")}
 
 
@@ -191,15 +181,15 @@ def _elsewhere(item: Item, notebook: dict, own: int) -> str:
 
     A text is looked for in its own section, between headings, code in the whole notebook.
     """
-    cells, as_handed_out = notebook["cells"], handed_out(notebook)
+    cells, as_handed_out = notebook["cells"], files.handed_out(notebook)
     first, last = 0, len(cells)
     if item.kind == "text":
-        heads = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and HEADING.search(source_of(c))]
+        heads = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and HEADING.search(files.source_of(c))]
         first, last = max((i for i in heads if i < own), default=0), min((i for i in heads if i > own), default=last)
     for number, cell in enumerate(cells[first:last], start=first + 1):
-        if not as_handed_out or role(cell) or cell_digest(cell) in as_handed_out.values():
+        if not as_handed_out or files.role(cell) or files.cell_digest(cell) in as_handed_out.values():
             continue
-        source = source_of(cell)
+        source = files.source_of(cell)
         is_code = cell["cell_type"] == "code" and parsed(source) is not None
         if item.kind == "text":
             holds_answer = not is_code and len(words(source)) >= min(item.words, 10)
