@@ -1,4 +1,4 @@
-"""The levels of a U-Net as a panel: output shape, parameters and feature maps of each (notebook 02)."""
+"""The levels of a U-Net as a panel: output shape and feature maps of each (notebook 02)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCALE = "In each map the lowest value is dark, the highest bright"
 
 
 def unet_levels(model: keras.Model, image: np.ndarray, *, first: str | None = None) -> None:
-    """Choose a level of a U-Net: its output shape, its parameters, and all of its feature maps for one image.
+    """Choose a level of a U-Net: its output shape and all of its feature maps for one image.
 
     model : from image to image, such as `run.model()`. image : uint8 (H, W, 3). first : name of the level to begin
     with; None takes the first.
@@ -56,7 +56,7 @@ def feature_maps(model: keras.Model, image: np.ndarray) -> dict[Level, np.ndarra
 
 
 def level_page(level: Level, maps: np.ndarray) -> str:
-    """Shape and parameters of a level, above its feature maps, float (h, w, channels)."""
+    """Shape of a level, above its feature maps, float (h, w, channels)."""
     count = maps.shape[-1]
     silent = count - int(maps.any(axis=(0, 1)).sum())
     words = f"{_described(level)}. Feature maps that are 0 everywhere: {silent} of {count}."
@@ -96,5 +96,5 @@ def _level_figure(image: np.ndarray, maps: dict[Level, np.ndarray]) -> Figure:
 
 
 def _described(level: Level) -> str:
-    """Such as "encoder 1: 256 × 256 × 8, 808 parameters"."""
-    return f"{level.name}: {' × '.join(map(str, level.shape))}, {level.parameters:,} parameters"
+    """Such as "encoder 1: 256 × 256 × 8"."""
+    return f"{level.name}: {' × '.join(map(str, level.shape))}"
