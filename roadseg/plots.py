@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FOUND, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # true positives, false negatives, false positives
 UNET, SIMPLE, WITHOUT_SKIPS = "#B0489F", "#8F7355", "#1B9185"  # each network's own, in every figure; none is an error's
 SLOW = "#4A8FD0"  # of any network trained at the script's learning rate, 1e-4
-COLORS = ("#7A6FD0", "#8F8F2E", "#C2607A")  # of whatever else is compared
+COLORS = ("#7A6FD0", "#C2607A", "#8F8F2E")  # of whatever else is compared
 INK = "#797979"  # of text and axes: as far from white as from JupyterLab's dark ground
 SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": (INK, ":"),
@@ -280,8 +280,7 @@ def curves(
                 _draw_curve(cell, columns, quantity, training=training, **line)
         _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
-        ends = {label: max(c["epoch"][-1] for c in group) for label, group in groups.items()}
-        _label_ends(cell, last, ends=ends)
+        _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
     if background is not None:
         _mark_background(axes[0, 1], background)
@@ -341,12 +340,10 @@ def _mark_background(axes, accuracy: float) -> None:
     axes.annotate("all background", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
 
 
-def _label_ends(axes, last: Mapping[str, float], *, ends: Mapping[str, float]) -> None:
-    """Write each label behind the end of its line, moved apart where two lines end close together.
-
-    ends : by label, where the line ends on the horizontal axis."""
+def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
+    """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
-    gap, end = 0.065 * (high - low), max(ends.values())
+    gap = 0.065 * (high - low)
     order, heights, lowest, highest = sorted(last, key=last.get), {}, -np.inf, high
     for label in order:
         heights[label] = lowest = max(last[label], lowest + gap)
@@ -356,7 +353,7 @@ def _label_ends(axes, last: Mapping[str, float], *, ends: Mapping[str, float]) -
     for label, color in zip(last, colors_of(last)):
         axes.annotate(
             label,
-            (ends[label], heights[label]),
+            (end, heights[label]),
             (5, -3),
             textcoords="offset points",
             color=color,
@@ -549,7 +546,7 @@ def steps(
             epochs = columns["step"][window - 1 :] / per_epoch
             cell.plot(epochs, mean, "--", color=color)  # dashed, as all that is measured in training
             last[label] = mean[-1]
-        _label_ends(cell, last, ends={label: columns["step"][-1] / per_epoch for label, columns in named.items()})
+        _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()) / per_epoch)
         cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {window} steps")
     if background is not None:
         _mark_background(axes[0, 1], background)
