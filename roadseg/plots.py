@@ -395,7 +395,7 @@ def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> 
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
         cell.hist(values, bins=50, range=(0, 1), density=True, color=INK)
-        title = f"{title}, median {np.median(values):.3f}"
+        title = f"{title}\nmedian {np.median(values):.3f}"
         cell.set(title=title, xlabel="probability of road", yticks=[], xlim=(0, 1))
         if mark is not None:
             cell.axvline(mark, color=COLORS[0], linestyle=":")
