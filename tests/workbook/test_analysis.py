@@ -1,6 +1,9 @@
 """What the experiments of notebook 03 measure, by hand, and the facts that the workbook states about them."""
 
+import re
+
 import numpy as np
+import pytest
 
 from roadseg import data, models
 from roadseg.backend import keras
@@ -66,3 +69,19 @@ def test_the_best_guess_of_two_sharp_edges_is_blurred_under_l2_alone():
     absolute = guesses[np.abs(guesses - edges).mean(1).argmin(0), 0, 0]
     np.testing.assert_allclose(squared[18:22], 0.33)  # question 13: the mean
     np.testing.assert_array_equal(absolute, edges[1])  # the median
+
+
+@pytest.mark.parametrize(
+    "guess, measured, numbers",
+    [(None, 0.8234, ["0.823"]), (0.5, 0.8234, ["0.5", "0.823", "0.323"]), (0.82340, 0.8234, ["0.8234", "0.823"])],
+)
+def test_a_guess_is_told_how_far_off_it_is(guess, measured, numbers, capsys):
+    analysis.compare_guess(guess, measured)
+    assert re.findall(r"\d\.\d+", capsys.readouterr().out) == numbers
+
+
+def test_a_word_is_right_or_not(capsys):
+    analysis.compare_guess("flip", "flip")
+    analysis.compare_guess("Dice", "flip")
+    right, wrong = capsys.readouterr().out.splitlines()
+    assert right != wrong.replace("Dice", "flip")
