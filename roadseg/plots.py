@@ -567,7 +567,7 @@ def lines(
     marked = f"; dotted line, {mark[0]}: {mark[1]:.3f}" if mark else ""
     figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}{marked}.")
     apart = np.ptp(list(named.values()), axis=0)
-    first = max(1, len(apart) // 5)  # leaves room for a label on the left
+    first = max(1, len(apart) // 5) if len(named) > 1 else len(apart) // 2  # leaves room for a label on the left
     place = first + int(apart[first:].argmax())  # where the lines are farthest apart
     lowest = min(named, key=lambda name: named[name][place])
     for color, (name, values) in zip(colors_of(named), named.items()):
