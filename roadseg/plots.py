@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 FOUND, MISSED, FALSE = "#0072B2", "#E69F00", "#D55E00"  # true positives, false negatives, false positives
 UNET, SIMPLE, WITHOUT_SKIPS = "#B0489F", "#8F7355", "#1B9185"  # each network's own, in every figure; none is an error's
-COLORS = ("#C2607A", "#4A8FD0", "#8F8F2E", "#7A6FD0")  # of whatever else is compared
+SLOW = "#4A8FD0"  # of any network trained at the script's learning rate, 1e-4
+COLORS = ("#7A6FD0", "#C2607A", "#8F8F2E")  # of whatever else is compared
 INK = "#797979"  # of text and axes: as far from white as from JupyterLab's dark ground
 SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": (INK, ":"),
@@ -264,12 +265,14 @@ def curves(
     background : the accuracy of predicting background everywhere, as a dotted line.
     """
     groups = {label: [group] if isinstance(group, Mapping) else list(group) for label, group in named.items()}
-    ends = [
+    described = [
         f"{label}: loss {c['val_loss'][-1]:.3f}, accuracy {c['val_accuracy'][-1]:.3f}"
         for label, group in groups.items()
         for c in group
     ]
-    figure, axes = grid(1, 2, height=3.3, alt=f"Loss and accuracy by epoch. Last validation values: {'; '.join(ends)}.")
+    figure, axes = grid(
+        1, 2, height=3.3, alt=f"Loss and accuracy by epoch. Last validation values: {'; '.join(described)}."
+    )
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         for color, group in zip(colors_of(groups), groups.values()):
             for columns in group:
@@ -310,8 +313,12 @@ def _widen(axes, *values: float) -> None:
 
 def colors_of(labels: Iterable[str]) -> list[str]:
     """A color for each label: a network's own for the first label that names it, else one that no network has."""
-    own = {"without": WITHOUT_SKIPS, "no-skip": WITHOUT_SKIPS, "simple": SIMPLE, "unet": UNET, "u-net": UNET}
-    own["with skips"] = UNET
+    own = {
+        **dict.fromkeys(("1e-4", "assigned"), SLOW),
+        **dict.fromkeys(("without", "no-skip"), WITHOUT_SKIPS),
+        "simple": SIMPLE,
+        **dict.fromkeys(("unet", "u-net", "with skips"), UNET),
+    }
     rest, colors = cycle(COLORS), []
     for label in labels:
         color = next((color for word, color in own.items() if word in label.lower()), None)
@@ -336,16 +343,20 @@ def _mark_background(axes, accuracy: float) -> None:
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
-    gap, height = 0.065 * (high - low), -np.inf
-    colors = dict(zip(last, colors_of(last)))
-    for label in sorted(last, key=last.get):
-        height = max(last[label], height + gap)
+    gap = 0.065 * (high - low)
+    order, heights, lowest, highest = sorted(last, key=last.get), {}, -np.inf, high
+    for label in order:
+        heights[label] = lowest = max(last[label], lowest + gap)
+    for label in reversed(order):
+        heights[label] = min(heights[label], highest)
+        highest = heights[label] - gap
+    for label, color in zip(last, colors_of(last)):
         axes.annotate(
             label,
-            (end, height),
+            (end, heights[label]),
             (5, -3),
             textcoords="offset points",
-            color=colors[label],
+            color=color,
             fontsize=8.5,
             annotation_clip=False,
         )
@@ -361,7 +372,7 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
         f"{name} " + ", ".join(f"{c} {row.get(c, np.nan):.3f}" for c in columns) for name, row in table.items()
     )
     figure, axes = grid(1, len(columns), height=0.5 + 0.28 * len(table), alt=f"Scores: {text}.")
-    networks = (UNET, SIMPLE, WITHOUT_SKIPS)
+    networks = (UNET, SIMPLE, WITHOUT_SKIPS, SLOW)
     colors = [color if color in networks else INK for color in colors_of(table)]
     for cell, column in zip(axes[0], columns):
         values = [row.get(column, np.nan) for row in table.values()]
@@ -380,10 +391,11 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
 @styled
 def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> Figure:
     """How often each probability occurs among some pixels, a panel for each name; `mark` draws a threshold."""
-    alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.2f}' for name, v in named.items())}."
+    alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.3f}' for name, v in named.items())}."
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
         cell.hist(values, bins=50, range=(0, 1), density=True, color=INK)
+        title = f"{title}\nmedian {np.median(values):.3f}"
         cell.set(title=title, xlabel="probability of road", yticks=[], xlim=(0, 1))
         if mark is not None:
             cell.axvline(mark, color=COLORS[0], linestyle=":")
@@ -436,7 +448,7 @@ def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], No
         reached = "The first epoch is under way"
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
-            reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
+            reached = f"After epoch {progress.epoch}, {right:.1%} of all validation pixels are right"
         caption = f"{reached} ({progress.title})."
         if progress.prediction is not None and progress.epoch == progress.epochs:
             name = shown or progress.validation_names[0]
@@ -542,12 +554,20 @@ def steps(
 
 
 @styled
-def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], labels: tuple[str, str]) -> Figure:
-    """One line or two over the same places `along` the horizontal axis, each with its name; labels of both axes."""
+def lines(
+    named: Mapping[str, Sequence[float]],
+    *,
+    along: Sequence[float],
+    labels: tuple[str, str],
+    mark: tuple[str, float] | None = None,
+) -> Figure:
+    """One line or two over the same places `along` the horizontal axis, each with its name; labels of both axes.
+    `mark` names a dotted horizontal line."""
     ends = "; ".join(f"{name} from {values[0]:.3f} to {values[-1]:.3f}" for name, values in named.items())
-    figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}.")
+    marked = f"; dotted line, {mark[0]}: {mark[1]:.3f}" if mark else ""
+    figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}{marked}.")
     apart = np.ptp(list(named.values()), axis=0)
-    first = max(1, len(apart) // 5)  # leaves room for a label on the left
+    first = max(1, len(apart) // 5) if len(named) > 1 else len(apart) // 2  # leaves room for a label on the left
     place = first + int(apart[first:].argmax())  # where the lines are farthest apart
     lowest = min(named, key=lambda name: named[name][place])
     for color, (name, values) in zip(colors_of(named), named.items()):
@@ -556,6 +576,9 @@ def lines(named: Mapping[str, Sequence[float]], *, along: Sequence[float], label
         axes[0, 0].annotate(
             name, (along[place], values[place]), offset, textcoords="offset points", color=color, ha=side
         )
+    if mark is not None:
+        axes[0, 0].axhline(mark[1], color=INK, linestyle=":", linewidth=1)
+        axes[0, 0].annotate(mark[0], (along[-1], mark[1]), (0, 4), textcoords="offset points", ha="right", fontsize=8)
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
     return figure
 
@@ -644,7 +667,8 @@ def image_rows(rows: Mapping[str, Mapping[str, np.ndarray]], *, describe: str, s
     rows : by label, the images by title; the titles of the first row stand over all of them.
     """
     titles = list(next(iter(rows.values())))
-    alt = f"{describe} Rows: {', '.join(rows)}; columns: {', '.join(titles)}."
+    labels = f"Rows: {', '.join(rows)}; columns" if any(rows) else "From left to right"
+    alt = f"{describe} {labels}: {', '.join(titles)}."
     height = (1 if square else PIXEL_ASPECT) * WIDTH / len(titles)
     figure, axes = grid(len(rows), len(titles), height=height + 0.2 / len(rows), alt=alt)
     for place, (label, shown) in enumerate(rows.items()):

@@ -65,7 +65,7 @@ class _Box:
 def unet_diagram(model: keras.Model) -> Figure:
     """The network as a U. A box is as high as the root of its side, and as wide as the root of its channels.
 
-    Below each level stand its size and its parameters; dashed arrows are skip connections.
+    Below each level stands its size; dashed arrows are skip connections.
     Raises OptionError as `levels.levels` does.
     """
     parts = levels(model)
@@ -73,7 +73,7 @@ def unet_diagram(model: keras.Model) -> Figure:
     last = {box.level.name: box for box in boxes}
     skips = [(last[name], box) for box in boxes for _, name in box.parts if name != box.level.name]
     low, high = min(box.frame.y0 for box in boxes) - 0.5, max(box.frame.y1 for box in boxes) + 0.2
-    described = "; ".join(f"{p.name} {' × '.join(map(str, p.shape))}, {p.parameters:,} parameters" for p in parts)
+    described = "; ".join(f"{p.name} {' × '.join(map(str, p.shape))}" for p in parts)
     joins = ", ".join(f"{source.level.name} to {target.level.name}" for source, target in skips) or "none"
     alt = f"Diagram of the network {model.name} as a U, from left to right: {described}. Skip connections: {joins}."
     figure, ((axes,),) = plots.grid(1, 1, height=high - low + 0.8, alt=alt)
@@ -90,7 +90,7 @@ def unet_diagram(model: keras.Model) -> Figure:
         legend.append(Line2D([], [], color=COLORS["encoder"], linestyle=DASHES, label=label))
     figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     count = f"{len(skips) or 'no'} skip connection{'s' * (len(skips) != 1)}"
-    figure.suptitle(f"{model.name}: {model.count_params():,} parameters, {count}")
+    figure.suptitle(f"{model.name}: {count}")
     return figure
 
 
@@ -166,7 +166,7 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], **s
 
 
 def _draw_level(axes: Axes, level: Level, boxes: Sequence[_Box]) -> None:
-    """Its boxes, each with its channels above; its name, size and parameters below, on the outer side of the U."""
+    """Its boxes, each with its channels above; its name and size below, on the outer side of the U."""
     kind = level.name.split()[0]
     for box in boxes:
         x, bottom, _, height = box.frame.bounds
@@ -177,7 +177,7 @@ def _draw_level(axes: Axes, level: Level, boxes: Sequence[_Box]) -> None:
         channels = " + ".join(str(channels) for channels, _ in box.parts)
         axes.annotate(channels, (box.center[0], box.frame.y1), (0, 2.5), ha="center", **SMALL)
     height, width, _ = level.shape
-    words = f"{level.name}\n{height} × {width}\n{level.parameters:,} parameters"
+    words = f"{level.name}\n{height} × {width}"
     if kind == "head":
         axes.annotate(words, (boxes[-1].frame.x1, boxes[-1].center[1]), (4, 0), va="center", rotation=90, **SMALL)
         return

@@ -1,4 +1,4 @@
-"""The levels of a U-Net as a panel: output shape, parameters and feature maps of each (notebook 02)."""
+"""The levels of a U-Net as a panel: output shape and feature maps of each (notebook 02)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCALE = "In each map the lowest value is dark, the highest bright"
 
 
 def unet_levels(model: keras.Model, image: np.ndarray) -> None:
-    """Choose a level of a U-Net: its output shape, its parameters, and all of its feature maps for one image.
+    """Choose a level of a U-Net: its output shape and all of its feature maps for one image.
 
     model : from image to image, such as `run.model()`. image : uint8 (H, W, 3).
 
@@ -53,7 +53,7 @@ def feature_maps(model: keras.Model, image: np.ndarray) -> dict[Level, np.ndarra
 
 
 def level_page(level: Level, maps: np.ndarray) -> str:
-    """Shape and parameters of a level, above its feature maps, float (h, w, channels)."""
+    """Shape of a level, above its feature maps, float (h, w, channels)."""
     count = maps.shape[-1]
     silent = count - int(maps.any(axis=(0, 1)).sum())
     words = f"{_described(level)}. Feature maps that are 0 everywhere: {silent} of {count}."
@@ -86,12 +86,12 @@ def _level_figure(image: np.ndarray, maps: dict[Level, np.ndarray]) -> Figure:
     plots.draw_image(axes[0, 0], image, "the image")
     for cell, (level, values) in zip(axes.flat[1:], maps.items()):
         most = np.sort(values.std(axis=(0, 1)).argsort()[-CHOSEN:])
-        plots.draw_image(cell, tiled(values[..., most]), _described(level).replace(", ", "\n"))
+        plots.draw_image(cell, tiled(values[..., most]), _described(level))
         if level.row > 0:
             cell.images[0].set_interpolation("nearest")  # shows how coarse the maps are
     return figure
 
 
 def _described(level: Level) -> str:
-    """Such as "encoder 1: 256 × 256 × 8, 808 parameters"."""
-    return f"{level.name}: {' × '.join(map(str, level.shape))}, {level.parameters:,} parameters"
+    """Such as "encoder 1: 256 × 256 × 8"."""
+    return f"{level.name}: {' × '.join(map(str, level.shape))}"

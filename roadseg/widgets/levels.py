@@ -30,11 +30,6 @@ class Level:
         """(height, width, channels) of the level's output."""
         return self.layers[-1].output.shape[1:]
 
-    @property
-    def parameters(self) -> int:
-        """Weights and biases of all its layers."""
-        return sum(layer.count_params() for layer in self.layers)
-
 
 def levels(model: keras.Model) -> list[Level]:
     """The levels of a network, in order; together they hold all of its layers.

@@ -28,7 +28,7 @@ SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the figure below the panel
 EPOCHS = 6  # in the figure below the panel, at most
 GAP = 4  # pixels between the two images of a page
-COLORS = "Blue is road found, orange road missed, vermilion false road."
+COLORS = "Blue: found road; orange: missed road; vermilion: false road."
 
 
 def threshold(run: Run, data: RoadData) -> None:
@@ -106,7 +106,7 @@ def epochs(run: Run, data: RoadData) -> None:
         place = data.names.index(image)
         return epoch_page(data, run.prediction(epoch)[place], run.curves, place=place, epoch=epoch)
 
-    caption = f"One image after more and more epochs, beside the errors. {COLORS}"
+    caption = f"One image after more and more epochs. {COLORS}"
     slider = ipywidgets.IntSlider(1, min=1, max=count)
     shown = np.unique(np.linspace(1, count, EPOCHS).round().astype(int)).tolist()
     figure = _epoch_figure(data, {epoch: run.prediction(epoch)[0] for epoch in shown}, run.curves)

@@ -41,7 +41,7 @@ def _figure(model: keras.Model, photo: np.ndarray) -> Figure:
     road = photos.draw_road(photo, photos.find_road(model, photo))
     alt = "A photo, and the same with the road that was found tinted in blue."
     figure, axes = plots.grid(1, 2, height=1.6, alt=alt)
-    for cell, image, title in zip(axes[0], (photo, road), ("photo", "with its road")):
+    for cell, image, title in zip(axes[0], (photo, road), ("photo", "road that is found")):
         plots.draw_image(cell, image, title)
         cell.set_aspect(1)
     return figure

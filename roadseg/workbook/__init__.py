@@ -6,6 +6,7 @@ CODE_STUB, TEXT_STUB, AIM, EXPECTED   what stands in them in place of answers an
 read_workbook, summary, Workbook, Entry  what a student has done in a folder of notebooks
 overview, compare, reference_answer   the same seen in a notebook, and the reference answers
 own_steps                             the student's two steps, for notebook 02
+compare_guess                         a guess beside what was measured
 needs                                 which cells of a notebook an answer needs
 default_folder, worked_folder         where the notebooks are
 read_notebook, write_notebook         one notebook's file; NotebookError where that fails
@@ -24,6 +25,7 @@ _HOME = {
     **dict.fromkeys(("read_workbook", "summary", "Workbook", "Entry"), "progress"),
     **dict.fromkeys(("overview", "compare", "reference_answer"), "review"),
     "own_steps": "own",
+    "compare_guess": "analysis",
     **dict.fromkeys(("default_folder", "worked_folder", "read_notebook", "write_notebook"), "files"),
     **dict.fromkeys(("NotebookError", "parse_notebook", "notebook_bytes", "without_widgets"), "files"),
     **dict.fromkeys(("CODE_STUB", "TEXT_STUB"), "files"),

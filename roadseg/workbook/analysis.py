@@ -1,15 +1,31 @@
-"""What the experiments of notebook 03 measure, and the thin lines that one of them needs.
+"""Guesses beside what was measured, what the experiments of notebook 03 measure, and the lines that one of them needs.
 
 Masks are bool (n, H, W), where True is road, unless a function says otherwise.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
 MARGIN = 0.02  # above the majority class: four times what the mean over half an epoch varies by chance
 LINES, NOISE = 3, 0.12  # thin lines an image, and the spread of its noise: visible, and not by one pixel alone
+
+
+def compare_guess(guess: Any, measured: float | str | list, *, digits: int = 3) -> None:
+    """Print a guess beside what was measured and, of numbers, how far off it was. None is no guess."""
+    shown = measured if isinstance(measured, str | list) else f"{measured:.{digits}f}"
+    if guess is None:
+        print(f"measured: {shown} (no guess)")
+        return
+    if isinstance(guess, int | float) and not isinstance(measured, str | list):
+        off = f"{abs(guess - measured):.{digits}f}"
+        verdict = f" ({off} too {'high' if guess > measured else 'low'})" if float(off) else " (right)"
+    else:
+        verdict = " (right)" if guess == measured else ""
+    print(f"your guess: {guess}, measured: {shown}{verdict}")
 
 
 def steps_on_plateau(accuracy: np.ndarray, majority: float, *, window: int = 34) -> int:

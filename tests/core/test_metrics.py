@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as reference
 
 from roadseg.errors import OptionError
-from roadseg.metrics import ConfusionCounts, confusion_counts, report, threshold_sweep
+from roadseg.metrics import ConfusionCounts, confusion_counts, f1_by_image, report, threshold_sweep
 
 
 def example(seed: int, shape=(3, 20, 30)):
@@ -162,3 +162,9 @@ def test_a_threshold_out_of_range_is_named():
     for threshold in (-0.1, float("nan")):
         with pytest.raises(OptionError, match=str(threshold)):
             confusion_counts(np.zeros((2, 2)), np.zeros((2, 2)), threshold=threshold)
+
+
+def test_f1_by_image_is_that_of_each_image_alone():
+    probability, masks, valid = example(3)
+    expected = [reference.f1_score(m[v], p[v] >= 0.5) for p, m, v in zip(probability, masks, valid)]
+    assert f1_by_image(probability, masks, valid) == pytest.approx(expected)

@@ -152,7 +152,7 @@ def test_live_is_one_figure_that_grows(shown, roads):
     (growing,), (last,) = ([entry["alt"] for entry in shown[i][2].values()] for i in (-4, -2))
     assert "epoch 1 of 2" in growing and "0.811" in growing
     assert roads.names[2] in last and "epoch" not in last  # the curves do not stay
-    assert "epoch 2 82.3%" in shown[-1][1]["text/markdown"]
+    assert "epoch 2, 82.3%" in shown[-1][1]["text/markdown"]
 
 
 def luminance(color: str) -> float:

@@ -179,7 +179,13 @@ def test_each_notebook_opens(page, name):
 
 
 @pytest.mark.parametrize(
-    "name, minutes", [("00_road_data", 10), ("01_simple_model", 20), ("02_unet", 40), ("03_written_questions", 40)]
+    "name, minutes",
+    [
+        ("00_road_data", 10),
+        ("01_simple_model", 20),
+        ("02_unet", 40),
+        pytest.param("03_written_questions", 40, marks=pytest.mark.long),
+    ],
 )
 def test_a_blank_copy_runs_to_its_end(page, folder, name, minutes):
     open_notebook(page, name)

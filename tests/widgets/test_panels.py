@@ -226,7 +226,7 @@ def test_what_padding_cuts_off_is_hatched(step, cut, told):
 # --- levels of a U-Net ------------------------------------------------------------------------------------------------
 
 
-def test_unet_levels_names_shape_and_parameters(network, roads, shown):
+def test_unet_levels_names_each_shape(network, roads, shown):
     widgets.unet_levels(network, roads.images[0])
     ((panel, figure, _),) = shown
     level = sliders(panel)["level"]
@@ -234,13 +234,10 @@ def test_unet_levels_names_shape_and_parameters(network, roads, shown):
     found = {}
     for name in level.options:
         level.value = name
-        size, parameters = re.match(r".*?: (.*), ([\d,]+) parameters", words(panel)).groups()
-        found[name] = size, int(parameters.replace(",", ""))
-    assert found["encoder 2"] == ("16 × 16 × 8", 4 * 9 * 8 + 8 + 8 * 9 * 8 + 8)
-    assert found["head"] == ("32 × 32 × 1", 4 + 1)
-    assert sum(count for _, count in found.values()) == network.count_params()
+        found[name] = re.search(r"\d+ × \d+ × \d+", words(panel))[0]
+    assert found["encoder 2"] == "16 × 16 × 8" and found["head"] == "32 × 32 × 1"
     used = [cell for cell in figure.axes if cell.images]
-    assert len(used) == 1 + 6 and used[3].get_title() == "bottleneck: 8 × 8 × 16\n3,488 parameters"
+    assert len(used) == 1 + 6 and used[3].get_title() == "bottleneck: 8 × 8 × 16"
     np.testing.assert_array_equal(used[0].images[0].get_array(), roads.images[0])
 
 

@@ -1,6 +1,9 @@
 """What the experiments of notebook 03 measure, by hand."""
 
+import re
+
 import numpy as np
+import pytest
 
 from roadseg.workbook import analysis
 
@@ -28,3 +31,19 @@ def test_distance_to_edge_counts_from_both_sides():
     assert distance[0, 5].tolist() == [2, 1, 1, 2, 3, 3, 3, 3, 3]
     assert distance[0, :, 8].tolist() == [3, 2, 1, 1, 2, 3, 4]
     assert (distance[1] == 4).all() and (analysis.distance_to_edge(~mask[1:], most=4) == 4).all()
+
+
+@pytest.mark.parametrize(
+    "guess, measured, numbers",
+    [(None, 0.8234, ["0.823"]), (0.5, 0.8234, ["0.5", "0.823", "0.323"]), (0.82340, 0.8234, ["0.8234", "0.823"])],
+)
+def test_a_guess_is_told_how_far_off_it_is(guess, measured, numbers, capsys):
+    analysis.compare_guess(guess, measured)
+    assert re.findall(r"\d\.\d+", capsys.readouterr().out) == numbers
+
+
+def test_a_word_is_right_or_not(capsys):
+    analysis.compare_guess("flip", "flip")
+    analysis.compare_guess("Dice", "flip")
+    right, wrong = capsys.readouterr().out.splitlines()
+    assert right != wrong.replace("Dice", "flip")
