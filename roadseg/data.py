@@ -126,21 +126,22 @@ def load(
             root, source = Path(root), f"Road images from {printable(Path(root).name)}."
         with _scenes_remedy(root):
             frames = kitti.list_frames(root)
-        names = tuple(frame.name for frame in frames)
-        path = data = None
-        if cache is not False:
-            path = (cache_folder() if cache is True else Path(cache)) / f"{_cache_key(root, frames, size)}.npy"
-            data = _read_cache(path, names, size, source)
-            if data is None and cache is True and path.parent.is_dir() and not os.access(path.parent, os.W_OK):
-                shared, path = path.parent, project_root() / "data" / "cache" / path.name
-                data = _read_cache(path, names, size, source)
-                if data is None:
-                    log(f"The cache {shared} is read-only and lacks these images: {path.parent} keeps them.")
-        if data is None:
-            with _scenes_remedy(root):
-                data = _decode(frames, size, workers, source)
-            if path:
-                _write_cache(path, data)
+        folders = (
+            [cache_folder(), project_root() / "data" / "cache"] if cache is True else [Path(cache)] if cache else []
+        )
+        if folders:
+            name, names = f"{_cache_key(root, frames, size)}.npy", tuple(frame.name for frame in frames)
+            for folder in dict.fromkeys(folders):
+                if found := _read_cache(folder / name, names, size, source):
+                    return found
+        with _scenes_remedy(root):
+            data = _decode(frames, size, workers, source)
+        if folders:
+            place = folders[0]
+            if place != folders[-1] and place.is_dir() and not os.access(place, os.W_OK):
+                log(f"The cache {place} is read-only and lacks these images: {folders[-1]} keeps them.")
+                place = folders[-1]
+            _write_cache(place / name, data)
         return data
 
 

@@ -305,8 +305,8 @@ class _Training:
             for row in self.curves:
                 self.log_to_tensorboard(row, *writers)
         report = partial(_progress, self.path, self.settings, self.curves)
-        callback(report())
         try:
+            callback(report())
             for epoch in range(len(self.curves) + 1, self.settings["epochs"] + 1):
                 prediction = self.run_epoch(epoch, lambda fraction, seconds: callback(report(fraction, seconds)))
                 with self.writing():
