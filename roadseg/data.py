@@ -126,9 +126,8 @@ def load(
             root, source = Path(root), f"Road images from {printable(Path(root).name)}."
         with _scenes_remedy(root):
             frames = kitti.list_frames(root)
-        folders = (
-            [cache_folder(), project_root() / "data" / "cache"] if cache is True else [Path(cache)] if cache else []
-        )
+        usual = [cache_folder(), project_root() / "data" / "cache"]
+        folders = usual if cache is True else [Path(cache)] if cache else []
         if folders:
             name, names = f"{_cache_key(root, frames, size)}.npy", tuple(frame.name for frame in frames)
             for folder in dict.fromkeys(folders):
