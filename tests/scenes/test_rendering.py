@@ -72,7 +72,7 @@ def test_same_seed_same_pixels_in_another_process_without_tensorflow():
     assert done.stdout == scenes.render("uu", 3, seed=8).image.tobytes()
 
 
-# --- like KITTI: what a change of the pixels above has to keep ---------------------------------------------------------
+# --- like KITTI: what a change of the pixels above has to keep --------------------------------------------------------
 
 
 @pytest.mark.long

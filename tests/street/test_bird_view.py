@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from roadseg import metrics
 from roadseg.errors import DataError
 from roadseg.street.bird_view import SIZE, from_above, parse_calibration, read_calibration
 
@@ -37,11 +36,8 @@ def meters(row: int, column: int) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("cell", "pixel"),
     [
-        (
-            (799, 200),
-            (355, 602),
-        ),  # 0.025 m right, 6.025 m ahead: 170 + 1120 / 6.025 = 355.9, 600 + 17.5 / 6.025 = 602.9
-        ((0, 200), (194, 600)),  # 45.975 m ahead: 194.4, 600.4
+        # 0.025 m right, 6.025 m ahead: 170 + 1120 / 6.025 = 355.9, 600 + 17.5 / 6.025 = 602.9
+        ((799, 200), (355, 602)),
         ((0, 0), (194, 448)),  # 9.975 m left: 600 - 6982.5 / 45.975 = 448.1
         ((400, 399), (213, 868)),  # 9.975 m right, 25.975 m ahead: 213.1, 868.8
         ((799, 0), (0, 0)),  # 9.975 m left, 6.025 m ahead: column -559, which the camera does not see
@@ -80,49 +76,20 @@ def test_the_second_camera_and_its_rectification():
     np.testing.assert_allclose(parse_calibration(text, place=""), beside, atol=1e-9)
 
 
-def test_scores_from_above_weigh_road_by_its_meters():
-    """A road 8 m wide of which the middle 4 m are found: half of it, from above and with every row alike."""
-    rows, columns = np.indices(SHAPE)
-    with np.errstate(divide="ignore"):
-        z = FOCAL * HEIGHT / np.maximum(rows + 1.5 - HORIZON, 0)  # of the cells that take this pixel, on average
-        x = (columns + 1.5 - MIDDLE) * z / FOCAL
-    ground = (z > 0) & np.isfinite(z)
-    mask, found = ground & (np.abs(x) < 4), ground & (np.abs(x) < 2)
-    matrix = parse_calibration(calibration(), place="")
-    mask, found, valid = (from_above(part, matrix) for part in (mask, found, np.ones(SHAPE, bool)))
-    sweep = metrics.threshold_sweep(found.astype(np.float32), mask, valid)
-    assert sweep.best.precision == 1
-    assert sweep.best.recall == pytest.approx(0.5, abs=0.01)
-    assert sweep.max_f1 == pytest.approx(2 / 3, abs=0.01)
-    meters_of_road = 0.05**2 * np.count_nonzero(mask)
-    assert meters_of_road == pytest.approx(8 * 40, rel=0.01)
-    # what the camera sees of the view: |x| < 600 / 700 z, from z = 6 to 35 / 3 on, and everything farther away
-    unseen = 2 * (10 * (35 / 3 - 6) - 6 / 7 * ((35 / 3) ** 2 - 6**2) / 2)
-    assert 0.05**2 * np.count_nonzero(~valid) == pytest.approx(unseen, rel=0.02)
-
-
 @pytest.mark.parametrize(
     "damaged",
     [
-        "",
-        calibration().replace("P2", "P4"),
+        None,
         calibration().replace("R0_rect", "R_rect"),
-        calibration().replace("Tr_cam_to_road", "Tr_cam"),
         calibration().replace("700.0", "seven", 1),
         calibration().replace("700.0", "nan", 1),
-        calibration().replace("700.0", "", 1),
         calibration().replace("-1.6", "-1.6 0.0"),
         calibration(to_road=np.zeros((3, 4))),  # singular
     ],
 )
-def test_a_damaged_file_is_named(tmp_path, damaged):
+def test_a_damaged_or_missing_file_is_named(tmp_path, damaged):
     path = tmp_path / "um_000000.txt"
-    path.write_text(damaged)
-    assert damaged != calibration()
+    if damaged:
+        path.write_text(damaged)
     with pytest.raises(DataError, match="um_000000"):
         read_calibration(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="um_000007"):
-        read_calibration(tmp_path / "um_000007.txt")

@@ -13,7 +13,7 @@ def exported() -> tuple:
     return model, images, model(images, training=False).numpy()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras 3.15 looks for it in NumPy 2
 def test_onnx_gives_the_same(exported, tmp_path):
     pytest.importorskip("tf2onnx")
@@ -25,7 +25,7 @@ def test_onnx_gives_the_same(exported, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_litert_gives_the_same(exported, tmp_path):
     litert = pytest.importorskip("ai_edge_litert.interpreter")
     model, images, expected = exported
