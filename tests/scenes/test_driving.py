@@ -1,5 +1,7 @@
 """Calibration of rendered scenes, and a drive: what is known of the camera agrees with what is drawn."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,15 +10,22 @@ from roadseg.errors import OptionError
 from roadseg.scenes import driving
 from roadseg.scenes.planting import plant_sides
 from roadseg.scenes.rendering import make_generator, set_scene
-from roadseg.street.bird_view import ACROSS, AHEAD, CELL, from_above, parse_calibration
+from roadseg.street.bird_view import ACROSS, AHEAD, CELL, from_above, read_calibration
+
+
+def matrix_of(folder: Path, text: str) -> np.ndarray:
+    """What is read of a calibration file with this text."""
+    (folder / "calibration.txt").write_text(text)
+    return read_calibration(folder / "calibration.txt")
+
 
 ROWS = slice(500, 780)  # 7 to 21 meters ahead, where hills hardly matter
 
 
 @pytest.mark.parametrize(("category", "index"), [("um", 0), ("umm", 5)])
-def test_the_calibration_puts_the_road_where_the_street_has_it(category, index):
+def test_the_calibration_puts_the_road_where_the_street_has_it(tmp_path, category, index):
     street, camera, _ = set_scene(category, index, 0)
-    matrix = parse_calibration(scenes.calibration(category, index), place="")
+    matrix = matrix_of(tmp_path, scenes.calibration(category, index))
     mask, valid = kitti.decode_label(from_above(scenes.render(category, index).label, matrix))
     z = AHEAD[1] - CELL * (np.arange(len(mask)) + 0.5)
     x = ACROSS[0] + CELL * (np.arange(mask.shape[1]) + 0.5)
@@ -29,18 +38,18 @@ def test_the_calibration_puts_the_road_where_the_street_has_it(category, index):
         assert mask[ROWS][(beside & ~inside)[ROWS]].mean() < 0.02
 
 
-def test_the_calibration_agrees_with_the_camera():
+def test_the_calibration_agrees_with_the_camera(tmp_path):
     _, camera, _ = set_scene("uu", 3, 7)
     points = np.array([[0, 0, 6], [-5, 0, 10], [4, 0, 40]], float)
-    u, v, depth = parse_calibration(scenes.calibration("uu", 3, seed=7), place="") @ [*points[:, [0, 2]].T, np.ones(3)]
+    u, v, depth = matrix_of(tmp_path, scenes.calibration("uu", 3, seed=7)) @ [*points[:, [0, 2]].T, np.ones(3)]
     pixels = np.stack([u, v], axis=1) / depth[:, None]
     np.testing.assert_allclose(pixels, camera.project(points) - 0.5)  # the middle of the first pixel is 0, or 0.5
 
 
-def test_the_ground_moves_a_meter_a_frame():
+def test_the_ground_moves_a_meter_a_frame(tmp_path):
     """From above, the second image fits the first one best where that is moved by as many cells."""
     before, after = scenes.drive("um", 0, seed=2, seconds=0.2)
-    matrix = parse_calibration(scenes.calibration("um", 0, seed=2), place="")
+    matrix = matrix_of(tmp_path, scenes.calibration("um", 0, seed=2))
     lane = np.s_[600:780, 120:280]  # 7 to 16 meters ahead
     views = [from_above(scene.image, matrix).mean(axis=2) for scene in (before, after)]
 

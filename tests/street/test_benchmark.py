@@ -1,7 +1,6 @@
 """The benchmark's own view: scores against sums by hand, and the zip for its server."""
 
 import io
-import json
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import data, kitti, plots, scenes
+from roadseg import data, kitti, plots
 from roadseg.backend import tf
 from roadseg.cli import main
 from roadseg.errors import DataError
@@ -96,17 +95,10 @@ def test_both_views_of_one_prediction(folder):
     assert "F1 0." in figure.get_label()
 
 
-def test_scenes_that_were_written_without_calibration_have_one(tmp_path):
-    root = scenes.write(tmp_path / "scenes", seed=4, counts={"um": 1}, workers=1)
-    path = root / "training/calib/um_000000.txt"
-    kept = benchmark.find_calibration(root, "training", "um_000000")
-    path.unlink()
-    path.parent.rmdir()
-    np.testing.assert_array_equal(benchmark.find_calibration(root, "training", "um_000000"), kept)
-    record = scenes.read_record(root) | {"version": scenes.VERSION - 1}
-    (root / "scenes.json").write_text(json.dumps(record))
+def test_a_missing_calibration_is_named(folder):
+    (folder / "training/calib/um_000000.txt").unlink()
     with pytest.raises(DataError, match=r"calib/um_000000\.txt"):
-        benchmark.find_calibration(root, "training", "um_000000")
+        benchmark.find_calibration(folder, "training", "um_000000")
 
 
 # --- the zip ----------------------------------------------------------------------------------------------------------
@@ -128,7 +120,6 @@ def test_there_are_290_test_images():
     names = benchmark.test_names()
     assert len(names) == 290 and names == sorted(names)
     assert Counter(name.split("_")[0] for name in names) == {"um": 96, "umm": 94, "uu": 100}
-    assert benchmark.result_name("umm_000093") == "umm_road_000093.png"
 
 
 def test_the_command_writes_a_zip_of_views_from_above(testing, monkeypatch, tmp_path, capsys):
@@ -150,30 +141,3 @@ def test_a_missing_test_image_is_named(testing, tmp_path):
     with pytest.raises(DataError, match="uu_000001"):
         benchmark.write_submission(RedIsRoad(), testing, tmp_path / "results.zip")
     assert not (tmp_path / "results.zip").exists()
-
-
-GRAY = Image.new("L", (400, 800))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"um_road_000001.png": GRAY},  # one more
-        {"um_road_000000.png": Image.new("RGB", (400, 800))},
-        {"um_road_000000.png": Image.new("L", (1242, 375))},
-        {"um_road_000000.png": None},  # one less
-    ],
-)
-def test_another_zip_is_refused(tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(benchmark, "test_names", lambda: list(SIZES))
-    path, images = tmp_path / "results.zip", {benchmark.result_name(each): GRAY for each in SIZES}
-    with zipfile.ZipFile(path, "w") as zipped:
-        for each, content in (images | changes).items():
-            if content:
-                with zipped.open(each, "w") as file:
-                    content.save(file, "PNG")
-    with pytest.raises(DataError, match=next(iter(changes)).removesuffix(".png")):
-        benchmark.check_submission(path)
-    path.write_bytes(b"PK and no more")
-    with pytest.raises(DataError, match=r"results\.zip"):
-        benchmark.check_submission(path)

@@ -1,12 +1,13 @@
 """The view from above against geometry by hand: a flat road, and cameras that stand level, look down, or are turned."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from roadseg.errors import DataError
-from roadseg.street.bird_view import SIZE, from_above, parse_calibration, read_calibration
+from roadseg.street.bird_view import SIZE, from_above, read_calibration
 
 FOCAL, MIDDLE, HORIZON, HEIGHT = 700.0, 600.0, 170.0, 1.6  # pixels, and meters above the road
 SHAPE = (370, 1200)
@@ -21,6 +22,12 @@ def calibration(*, projection=None, rectify=None, to_road=None) -> str:
         "Tr_cam_to_road": [[1, 0, 0, 0], [0, 1, 0, -HEIGHT], [0, 0, 1, 0]] if to_road is None else to_road,
     }
     return "\n".join(f"{name}: {' '.join(map(str, np.ravel(matrix)))}" for name, matrix in matrices.items()) + "\n\n"
+
+
+def written(folder: Path, text: str) -> np.ndarray:
+    """What is read of a calibration file with this text."""
+    (folder / "calibration.txt").write_text(text)
+    return read_calibration(folder / "calibration.txt")
 
 
 def coordinates() -> np.ndarray:
@@ -43,18 +50,18 @@ def meters(row: int, column: int) -> tuple[float, float]:
         ((799, 0), (0, 0)),  # 9.975 m left, 6.025 m ahead: column -559, which the camera does not see
     ],
 )
-def test_each_cell_takes_the_pixel_that_its_center_is_projected_to(cell, pixel):
-    view = from_above(coordinates(), parse_calibration(calibration(), place=""))
+def test_each_cell_takes_the_pixel_that_its_center_is_projected_to(tmp_path, cell, pixel):
+    view = from_above(coordinates(), written(tmp_path, calibration()))
     assert view.shape == (*SIZE, 2) == (800, 400, 2)
     assert tuple(view[cell]) == pixel  # counted from 1, so that the development kit's row is this minus 1
 
 
-def test_a_camera_that_looks_down():
+def test_a_camera_that_looks_down(tmp_path):
     """By the axes of the camera: its depth grows with how far a point lies below and ahead."""
     pitch = 0.05
     cos, sin = math.cos(pitch), math.sin(pitch)
     to_road = [[1, 0, 0, 0.2], [0, cos, sin, -HEIGHT], [0, -sin, cos, 0.5]]
-    view = from_above(coordinates(), parse_calibration(calibration(to_road=to_road), place=""))
+    view = from_above(coordinates(), written(tmp_path, calibration(to_road=to_road)))
     for cell in ((10, 200), (300, 180), (600, 230), (760, 205)):
         x, z = meters(*cell)
         depth = (z - 0.5) * cos + HEIGHT * sin
@@ -63,17 +70,17 @@ def test_a_camera_that_looks_down():
         assert tuple(view[cell]) == (math.floor(v), math.floor(u))
 
 
-def test_the_second_camera_and_its_rectification():
+def test_the_second_camera_and_its_rectification(tmp_path):
     """A camera 0.3 m further left sees everything further right; turned before rectification, it sees the same."""
     projection = [[FOCAL, 0, MIDDLE, FOCAL * 0.3], [0, FOCAL, HORIZON, 0], [0, 0, 1, 0]]
-    beside = parse_calibration(calibration(projection=projection), place="")
+    beside = written(tmp_path, calibration(projection=projection))
     x, z = meters(500, 220)
     u, v = MIDDLE + FOCAL * (x + 0.3) / z, HORIZON + FOCAL * HEIGHT / z
     assert tuple(from_above(coordinates(), beside)[500, 220]) == (math.floor(v), math.floor(u))
     turned = np.array([[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]])
     to_road = np.column_stack([turned, [0, -HEIGHT, 0]])
     text = calibration(projection=projection, rectify=turned, to_road=to_road)
-    np.testing.assert_allclose(parse_calibration(text, place=""), beside, atol=1e-9)
+    np.testing.assert_allclose(written(tmp_path, text), beside, atol=1e-9)
 
 
 @pytest.mark.parametrize(
