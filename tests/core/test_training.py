@@ -1,4 +1,4 @@
-"""Recipes; the two steps against Keras's own; the loop: reuse, resume, seeds, options; prediction and evaluation."""
+"""The two steps against Keras's own; the loop: what it leaves, reuse, resume, options; prediction and evaluation."""
 
 import os
 import shutil
@@ -37,7 +37,9 @@ def train(model, recipe, roads, out, **options):
 def trained(roads, tmp_path_factory):
     """A finished run of the simple model, not to be changed, what its callback received and what was logged."""
     received, log = [], []
-    run = train("simple", small(), roads, tmp_path_factory.mktemp("runs"), callback=received.append, log=log.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "TICK", 0.0)
+        run = train("simple", small(), roads, tmp_path_factory.mktemp("runs"), callback=received.append, log=log.append)
     return SimpleNamespace(run=run, received=received, log=log)
 
 
@@ -56,12 +58,6 @@ def test_the_steps_equal_train_on_batch_and_test_on_batch(roads):
     other.compile(keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(), metrics=[ACCURACY()])
     running = {"running_loss": keras.metrics.Mean(), "running_accuracy": ACCURACY()}
     optimizer, loss_fn = keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy()
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step(image, mask):
-        return training.train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
-
     for start, validate in ((0, False), (4, False), (8, True)):
         image, mask, _ = data.arrays(roads, np.arange(start, start + 4))
         for metric in running.values():
@@ -72,7 +68,7 @@ def test_the_steps_equal_train_on_batch_and_test_on_batch(roads):
             np.testing.assert_array_equal(probability, model(image, training=False))
             expected = other.test_on_batch(image, mask, return_dict=True)
         else:
-            step(tf.constant(image), tf.constant(mask))
+            training.train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
             expected = other.train_on_batch(image, mask, return_dict=True)
         found = [float(metric.result()) for metric in running.values()]
         assert found == pytest.approx([expected["loss"], expected["binary_accuracy"]], rel=1e-4)
@@ -103,7 +99,6 @@ def test_a_run_leaves_what_it_promises(roads, trained):
     assert run.how == "trained" and len(trained.log) == 1 and run.title in trained.log[0]
     assert list(run.curves) == list(runs.CURVES) and run.curves["epoch"].tolist() == [1, 2, 3]
     assert run.steps["step"].tolist() == list(range(1, 10))  # of 24 images 9 train: three batches an epoch
-    assert run.prediction(2).shape == (15, 32, 32) and run.prediction().dtype == np.uint8
     assert run.settings["data"] == roads.fingerprint and run.settings["versions"]["tensorflow"] == tf.__version__
     assert run.finished["best_epoch"] == run.curves["val_loss"].argmin() + 1 and run.finished["parameters"] == 53_761
     where = [roads.names.index(name) for name in run.validation_names]
@@ -113,26 +108,29 @@ def test_a_run_leaves_what_it_promises(roads, trained):
 
 
 def test_a_callback_receives_the_progress(trained):
-    between = [progress for progress in trained.received if not progress.fraction]
-    assert [progress.epoch for progress in between] == [0, 1, 2, 3]
-    assert between[0].prediction is None and not len(between[0].curves["loss"])
-    for progress in between[1:]:
+    places = [(progress.epoch, progress.fraction) for progress in trained.received]  # three batches an epoch
+    assert places == [(epoch, part / 3) for epoch in (0, 1, 2) for part in (0, 1, 2)] + [(3, 0)]
+    assert trained.received[0].prediction is None and not len(trained.received[0].curves["loss"])
+    for progress in trained.received[3:]:
         assert (progress.title, progress.epochs) == (trained.run.title, 3)
         assert len(progress.curves["val_loss"]) == progress.epoch
         np.testing.assert_array_equal(progress.prediction, trained.run.prediction(progress.epoch))
-        assert progress.seconds_left == (3 - progress.epoch) * progress.seconds_per_epoch
+        left = 3 - progress.epoch - progress.fraction
+        assert progress.seconds_left == pytest.approx(left * progress.seconds_per_epoch)
 
 
-def test_a_callback_hears_of_every_part_of_an_epoch(roads, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "TICK", 0.0)
-    received = []
-    train("simple", small(epochs=2), roads, tmp_path, callback=received.append)
-    parts = [(progress.epoch, progress.fraction) for progress in received]  # three batches an epoch
-    assert parts == [(epoch, part / 3) for epoch in (0, 1) for part in (0, 1, 2)] + [(2, 0)]
-    assert all(progress.seconds_left > 0 for progress in received[1:-1])
+def test_tensorboard_shows_curves_and_predictions(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for part, column in (("train", "loss"), ("validation", "val_loss")):
+        events = EventAccumulator(str(trained.run.path / "tensorboard" / part)).Reload()
+        values = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("loss")]
+        np.testing.assert_allclose(values, trained.run.curves[column], rtol=1e-6)
+    width, height, *images = events.Tensors("predicted road")[0].tensor_proto.string_val
+    assert (int(width), int(height), len(images)) == (32, 32, training.TENSORBOARD_IMAGES)
 
 
-def own_unet(*, skip_first=True):
+def own_unet(*, skip_first):
     """A right U-Net of 32 x 32 in another hand: other names, and the skip before or after the decoder's features."""
     layers = keras.layers
 
@@ -155,13 +153,12 @@ def own_unet(*, skip_first=True):
 
 @pytest.mark.parametrize("skip_first", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_network_of_your_own_is_trained_and_kept_as_the_package_has_it(roads, tmp_path, skip_first):
-    built = []
+    built, recipe = [], small(epochs=1)
 
     def network():
         built.append(own_unet(skip_first=skip_first))
         return built[-1]
 
-    recipe = small(epochs=1)
     run = train("unet", recipe, roads, tmp_path, network=network)
     found, expected = (training.predict(model, roads.images[:2]) for model in (run.model(), built[0]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -176,18 +173,7 @@ def test_a_network_of_your_own_that_is_not_the_model(roads, tmp_path):
     with pytest.raises(OptionError):
         train("unet", small(), roads, tmp_path, network=lambda: models.unet((32, 32, 3), skip_connections=False))
     with pytest.raises(OptionError):
-        train("unet", small(initializer="he_normal"), roads, tmp_path, network=own_unet)
-
-
-def test_tensorboard_shows_curves_and_predictions(trained):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    for part, column in (("train", "loss"), ("validation", "val_loss")):
-        events = EventAccumulator(str(trained.run.path / "tensorboard" / part)).Reload()
-        values = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("loss")]
-        np.testing.assert_allclose(values, trained.run.curves[column], rtol=1e-6)
-    width, height, *images = events.Tensors("predicted road")[0].tensor_proto.string_val
-    assert (int(width), int(height), len(images)) == (32, 32, training.TENSORBOARD_IMAGES)
+        train("unet", small(initializer="he_normal"), roads, tmp_path, network=lambda: models.unet((32, 32, 3)))
 
 
 @pytest.mark.parametrize(("fraction", "sides"), [(2 / 3, {16, 32}), pytest.param(1, {16}, marks=pytest.mark.long)])
@@ -199,14 +185,15 @@ def test_progressive_resizing_starts_at_half_the_size(roads, tmp_path, fraction,
         assert model.input_shape[1:3] == image.shape[1:3]
         return training.train_step(model, image, mask, **options)
 
-    run = train("simple", mixed(progressive_resizing=fraction), roads, tmp_path, step=step)
-    assert traced == sides and run.prediction().shape[1:] == (32, 32)
+    recipe = mixed(progressive_resizing=fraction)
+    assert train("simple", recipe, roads, tmp_path, step=step).prediction().shape[1:] == (32, 32)
+    assert traced == sides
 
 
 # --- reuse and resume ------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_reused(roads, trained):
+def test_the_same_settings_reuse_the_run_and_write_nothing(roads, trained):
     before = {path: path.stat().st_mtime_ns for path in trained.run.path.rglob("*")}
     received, log = [], []
     again = train("simple", small(), roads, trained.run.path.parent, callback=received.append, log=log.append)
@@ -231,19 +218,16 @@ class Stop(Exception):
     """What ends a training run early."""
 
 
-def stop_after(epoch: int):
-    def callback(progress):
-        if progress.epoch == epoch:
-            raise Stop
-
-    return callback
+def stop(progress):
+    if progress.epoch == 1:
+        raise Stop
 
 
 @pytest.mark.long  # the simple model in test_robustness
 @pytest.mark.parametrize("recipe", [mixed(camera_jitter=0.5), mixed(start="scenes")])
 def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
     with pytest.raises(Stop):
-        train("unet", recipe, roads, tmp_path / "stopped", callback=stop_after(1))
+        train("unet", recipe, roads, tmp_path / "stopped", callback=stop)
     log = []
     resumed = train("unet", recipe, roads, tmp_path / "stopped", log=log.append)
     whole = train("unet", recipe, roads, tmp_path / "whole")
@@ -255,7 +239,7 @@ def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
 @pytest.mark.parametrize("changes", [pytest.param({"best_loss": np.zeros(3)}, marks=pytest.mark.long), None])
 def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path, changes):
     with pytest.raises(Stop):
-        train("simple", small(), roads, tmp_path, callback=stop_after(1))
+        train("simple", small(), roads, tmp_path, callback=stop)
     (state,) = tmp_path.rglob("state.npz")
     if changes:
         np.savez(state, **(runs.read_run_arrays(state) | changes))
@@ -288,14 +272,10 @@ def test_the_same_seed_gives_the_same_run_in_every_process(road_folder, roads, t
     command = [sys.executable, "-c", ELSEWHERE, road_folder, tmp_path / "elsewhere"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run(command, check=True, timeout=500, env=environment, cwd=Path(__file__).parents[2])
-    here, other = (
-        train("unet", mixed(), roads, tmp_path / name, split="blocks", seed=seed)
-        for name, seed in (("here", 5), ("other", 6))
-    )
+    here = train("unet", mixed(), roads, tmp_path / "here", split="blocks", seed=5)
     elsewhere = runs.open_run(tmp_path / "elsewhere" / here.path.name)
     assert here.finished["weights"] == elsewhere.finished["weights"]
     assert (here.path / "steps.csv").read_bytes() == (elsewhere.path / "steps.csv").read_bytes()
-    assert (here.curves["val_loss"] != other.curves["val_loss"]).all()
 
 
 # --- options and failures --------------------------------------------------------------------------------------------
@@ -307,9 +287,9 @@ def test_the_same_seed_gives_the_same_run_in_every_process(road_folder, roads, t
         ("net", {}, "'net'"),
         ("simple", {"split": "half"}, "'half'"),
         ("simple", {"strategy": "two"}, "'two'"),
-        ("simple", {"epochs": 0}, "epochs 0"),
         ("simple", {"epochs": True}, "epochs True"),
         ("simple", {"seed": 1.5}, "seed 1.5"),
+        ("simple", {"recipe": small(initializer="unknown")}, "unknown"),
         ("unet", {"recipe": mixed(), "data": (48, 80)}, "24 x 40"),  # half of which the U-Net cannot halve
         ("simple", {"step": print}, "print"),
     ],
@@ -320,6 +300,12 @@ def test_options_out_of_range_leave_nothing(road_folder, roads, tmp_path, model,
     with pytest.raises(OptionError, match=found):
         training.train(model, **{"data": roads, **options}, out=tmp_path)
     assert not list(tmp_path.glob("simple-*")) and not list(tmp_path.glob("unet-*"))
+
+
+def test_other_floats_are_named(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
+    with pytest.raises(OptionError, match="float64"):
+        train("simple", small(), roads, tmp_path)
 
 
 def test_epochs_can_be_capped_from_outside(roads, tmp_path, monkeypatch):
@@ -340,18 +326,6 @@ def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
         train("simple", small(), roads, tmp_path, callback=full)
 
 
-def test_other_floats_are_named(roads, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
-    with pytest.raises(OptionError, match="float64"):
-        train("simple", small(), roads, tmp_path)
-
-
-def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):
-    with pytest.raises(RunError, match="NaN in epoch 1"):
-        train("simple", small(learning_rate=1e30), roads, tmp_path)
-    assert not list(tmp_path.rglob("state.npz"))
-
-
 def test_errors_of_a_step_and_a_callback_are_shown_as_they_are(roads, tmp_path):
     def step(model, image, mask, **options):
         raise NotImplementedError("write me")
@@ -360,6 +334,12 @@ def test_errors_of_a_step_and_a_callback_are_shown_as_they_are(roads, tmp_path):
         train("simple", small(), roads, tmp_path, step=step)
     with pytest.raises(FileNotFoundError):
         train("simple", small(), roads, tmp_path, callback=lambda progress: (tmp_path / "nowhere").read_text())
+
+
+def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):
+    with pytest.raises(RunError, match="NaN in epoch 1"):
+        train("simple", small(learning_rate=1e30), roads, tmp_path)
+    assert not list(tmp_path.rglob("state.npz"))
 
 
 def test_mixed_precision_needs_a_machine_for_it_and_one_device(roads, tmp_path, monkeypatch):
@@ -378,12 +358,13 @@ def test_mixed_precision_needs_a_machine_for_it_and_one_device(roads, tmp_path, 
 )
 def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path, dtype, tolerance):
     monkeypatch.setattr(backend, "fast_precision", lambda: dtype)
-    plain, fast = (train("simple", mixed(epochs=1), roads, tmp_path, mixed_precision=on) for on in (False, True))
+    recipe = mixed(epochs=1)
+    plain, fast = (train("simple", recipe, roads, tmp_path, mixed_precision=on) for on in (False, True))
     assert fast.title == f"simple, mixed-{dtype}, seed 0" and fast.path != plain.path
     assert 0 < np.abs(fast.steps["loss"] - plain.steps["loss"]).max() < tolerance
     assert keras.config.dtype_policy().name == "float32"
     assert {weight.dtype for weight in fast.model().get_weights()} == {np.dtype("float32")}
-    assert train("simple", mixed(epochs=1), roads, tmp_path, mixed_precision=True).path == fast.path
+    assert train("simple", recipe, roads, tmp_path, mixed_precision=True).path == fast.path
 
 
 # --- prediction and evaluation ---------------------------------------------------------------------------------------
@@ -408,13 +389,11 @@ def test_evaluate_scores_validation_images_or_all(roads, trained):
         expected = metrics.report(probability, roads.masks[where], roads.valid[where], roads.categories[where])
         np.testing.assert_equal(training.evaluate(trained.run, roads, images=images, flip=flip), expected)
     other = replace(roads, fingerprint="other")
-    assert training.evaluate(trained.run, other, images="all")["all"]["accuracy"] > 0.5
     for images, found in (("validation", trained.run.path.name), ("some", "'some'")):
         with pytest.raises(OptionError, match=found):
             training.evaluate(trained.run, other, images=images)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(("recipe", "max_f"), [("reported", 0.77), ("assigned", 0.711)])
 def test_the_simple_model_gets_as_far_on_scenes_as_on_real_images(all_scenes, tmp_path, recipe, max_f):
@@ -426,9 +405,3 @@ def test_the_simple_model_gets_as_far_on_scenes_as_on_real_images(all_scenes, tm
         level = np.median(run.curves[quantity][-4:])
         assert min(real) - tolerance < level < max(real) + tolerance, (quantity, real)
     assert training.evaluate(run, all_scenes)["all"]["max_f"] == pytest.approx(max_f, abs=0.05)
-
-
-def test_an_initializer_that_keras_does_not_know(roads, tmp_path):
-    with pytest.raises(OptionError, match="unknown"):
-        train("simple", small(initializer="unknown"), roads, tmp_path)
-    assert not list(tmp_path.iterdir())
