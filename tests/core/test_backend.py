@@ -11,7 +11,6 @@ import pytest
 
 from roadseg import backend, models
 from roadseg.backend import keras, tf
-from roadseg.errors import OptionError
 
 PROJECT = Path(__file__).parents[2]
 
@@ -88,11 +87,6 @@ def test_layers_compute_in_the_precision_and_the_output_in_float32():
         *inner, output = models.build("unet", size=(32, 32)).layers[1:]
     assert output.compute_dtype == "float32" and {layer.compute_dtype for layer in inner} == {"bfloat16"}
     assert {weight.dtype for layer in (*inner, output) for weight in layer.weights} == {"float32"}
-
-
-def test_an_unknown_strategy():
-    with pytest.raises(OptionError, match="two"):
-        backend.get_strategy("two")
 
 
 MIRRORED = """

@@ -13,16 +13,6 @@ IMAGES = np.array([[[GREEN, GREEN], [GRAY, GREEN]], [[GREEN, GRAY], [GRAY, GRAY]
 MASKS = np.array([[[0, 0], [1, 0]], [[0, 0], [1, 1]]], bool)  # 3 of 8 pixels; 3 of 4 gray ones; no green one
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_a_prediction_is_a_probability_for_each_pixel(name):
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (7, 5, 6, 3), np.uint8)
-    before = images.copy()
-    found = BASELINES[name](images[:4], random.random((4, 5, 6)) < 0.3)(images[4:])
-    assert found.shape == (3, 5, 6) and found.dtype == np.float32 and found.min() >= 0 and found.max() <= 1
-    np.testing.assert_array_equal(images, before)
-
-
 def test_all_background_and_mean_mask_ignore_the_image():
     assert not BASELINES["all background"](IMAGES, MASKS)(IMAGES).any()
     found = BASELINES["mean mask"](IMAGES, MASKS)(255 - IMAGES)

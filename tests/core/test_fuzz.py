@@ -62,16 +62,15 @@ def test_damaged_caches(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names and special files as Linux has them")
-@pytest.mark.parametrize("link", [None, "fifo", "um_000000.png", "/dev/zero", ".."])
+@pytest.mark.parametrize("link", ["fifo", "um_000000.png", "/dev/zero"])
 def test_strange_folders(tmp_path, link):
     root = write_roads(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff\n")), count=1, size=(4, 6))
     (root / "training" / "loop").symlink_to(root)
     Path(os.fsdecode(os.fsencode(root / "training/image_2") + b"/x\xff\n\x1b")).touch()
     os.mkfifo(root / "training/image_2/fifo")
     assert len(data.load(root, size=(4, 6))) == 3
-    if link:
-        (root / IMAGE).unlink()
-        (root / IMAGE).symlink_to(link)
-        with pytest.raises(RoadsegError) as error:
-            data.load(root, size=(4, 6))
-        assert str(error.value).isprintable()
+    (root / IMAGE).unlink()
+    (root / IMAGE).symlink_to(link)
+    with pytest.raises(RoadsegError) as error:
+        data.load(root, size=(4, 6))
+    assert str(error.value).isprintable()

@@ -89,12 +89,6 @@ def test_each_network_has_one_color_and_no_error_has_it():
     assert not {plots.FOUND, plots.MISSED, plots.FALSE} & {plots.UNET, plots.SIMPLE, plots.WITHOUT_SKIPS, *plots.COLORS}
 
 
-def test_one_epoch_is_a_point_and_training_can_be_left_out():
-    for cell in plots.curves({"mine": curves(1)}, training=False).axes:
-        (line,) = cell.lines
-        assert line.get_marker() == "o" and line.get_linestyle() == "-"
-
-
 @pytest.mark.parametrize("ends", [(0.834, 0.818), (0.82, 0.9)])
 def test_labels_stay_apart(ends):
     named = {name: steps(end) for name, end in zip(("U-Net at 1e-4", "simple model"), ends)}

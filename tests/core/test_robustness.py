@@ -159,14 +159,6 @@ def test_a_disk_that_fills_up_at_any_file(roads, whole, tmp_path):
     assert_same(train(roads, tmp_path), whole)
 
 
-def test_a_lock_that_cannot_be_made(tmp_path, monkeypatch):
-    import filelock
-
-    monkeypatch.setattr(filelock.FileLock, "acquire", lambda *_, **__: os.rmdir("/none"))  # any OSError
-    with pytest.raises(RunError, match="ROADSEG_RUNS"), runs.locked(tmp_path / "run", log=quiet):
-        pass
-
-
 @pytest.mark.slow
 def test_a_finished_run_in_a_read_only_folder_is_reused(whole, roads, tmp_path, monkeypatch):
     path = Path(shutil.copytree(whole.path, tmp_path / "runs" / whole.path.name))
