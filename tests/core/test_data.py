@@ -178,14 +178,6 @@ def test_course_split_is_that_of_the_assignment(count, used):
     assert [*train, *validation] == indices and len(validation) == 15
 
 
-def test_splits_by_name(random_roads):
-    for found, expected in (
-        (data.split(random_roads), data.course_split(COURSE)),
-        (data.split(random_roads, "blocks"), data.block_split(NAMES, fraction=1 / 6, fold=0)),
-    ):
-        np.testing.assert_equal(found, expected)
-
-
 @pytest.mark.parametrize("fraction", [1 / 6, 0.4])
 def test_block_split_holds_out_a_block_of_each_category(random_roads, fraction):
     folds = [data.block_split(NAMES, fraction=fraction, fold=fold) for fold in range(int(1 / fraction + 1e-9))]

@@ -90,20 +90,6 @@ def test_a_file_that_another_program_holds_is_replaced_once_it_is_free(tmp_path,
 # --- arrays ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def npz(tmp_path) -> Path:
-    np.savez(tmp_path / "arrays.npz", a=np.arange(100), b=np.array(["x"]))
-    return tmp_path / "arrays.npz"
-
-
-def test_arrays_are_read_and_missing_ones_are_told_from_damaged_ones(npz):
-    arrays = storage.read_arrays(npz)
-    assert list(arrays) == ["a", "b"] and arrays["a"].tolist() == list(range(100))
-    for path in (npz.with_name("gone.npz"), npz / "below.npz"):
-        with pytest.raises((FileNotFoundError, NotADirectoryError)):
-            storage.read_arrays(path)
-
-
 DAMAGES = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:300]),
     "changed": lambda path: path.write_bytes(path.read_bytes().replace(b"\x07\0\0\0", b"\x08\0\0\0")),
@@ -112,7 +98,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_arrays_are_named(npz, damage):
-    damage(npz)
+def test_arrays_are_read_and_missing_ones_are_told_from_damaged_ones(tmp_path, damage):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, a=np.arange(100), b=np.array(["x"]))
+    arrays = storage.read_arrays(path)
+    assert list(arrays) == ["a", "b"] and arrays["a"].tolist() == list(range(100))
+    for missing in (tmp_path / "gone.npz", path / "below.npz"):
+        with pytest.raises((FileNotFoundError, NotADirectoryError)):
+            storage.read_arrays(missing)
+    damage(path)
     with pytest.raises(ValueError, match=r"arrays\.npz"):
-        storage.read_arrays(npz)
+        storage.read_arrays(path)

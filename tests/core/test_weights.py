@@ -68,11 +68,10 @@ def test_weights_that_are_unknown_or_do_not_fit(options):
         models.unet(**{"weights": "scenes", **options})
 
 
-@pytest.mark.parametrize(("model", "standardize"), [("simple", True), ("unet", False)])
-def test_a_recipe_starts_from_them_only_where_they_fit(roads, tmp_path, model, standardize):
-    recipe = recipes.get_recipe("fast", name="own", epochs=1, start="scenes", standardize=standardize)
+def test_a_recipe_starts_from_them_only_where_they_fit(roads, tmp_path):
+    recipe = recipes.get_recipe("fast", name="own", epochs=1, start="scenes", standardize=False)
     with pytest.raises(OptionError, match="scenes"):
-        training.train(model, recipe, roads, out=tmp_path)
+        training.train("unet", recipe, roads, out=tmp_path)
 
 
 def test_photos_need_no_run(tmp_path):

@@ -10,7 +10,6 @@ import pytest
 
 from roadseg import scenes
 from roadseg.errors import OptionError
-from roadseg.scenes import rendering
 from roadseg.scenes.street import draw_camera, draw_junction, draw_lanes, draw_light, draw_street
 
 ROAD, BUILDINGS, CARS = (scenes.CLASSES.index(name) for name in ("road", "buildings", "cars"))
@@ -76,22 +75,6 @@ def test_same_seed_same_pixels_in_another_process_without_tensorflow():
 
 
 @pytest.mark.long
-def test_variety_widens_roads_and_what_the_ground_looks_like(sample):
-    varied = [scenes.render(category, index, variety=True) for category in scenes.CATEGORIES for index in range(8)]
-    widths = [[road(scene).sum(axis=1).max() for scene in kind] for kind in (sample, varied)]
-    assert np.mean(widths[1]) > 1.05 * np.mean(widths[0])
-    greens = [[scene.image[100:][~road(scene)[100:]].mean() for scene in kind] for kind in (sample, varied)]
-    assert np.std(greens[1]) > np.std(greens[0])
-
-
-@pytest.mark.long
-def test_labels_have_the_colors_of_kitti_only(sample):
-    colors = np.array([rendering.NOT_ROAD_COLOR, rendering.ROAD_COLOR, rendering.EXCLUDED_COLOR])
-    code = np.array([65536, 256, 1])
-    assert set(np.unique([scene.label @ code for scene in sample])) == set(colors @ code)
-
-
-@pytest.mark.long
 def test_classes_agree_with_labels(sample):
     assert set(np.unique([scene.classes for scene in sample])) == set(range(len(scenes.CLASSES)))
     for scene in sample:
@@ -113,32 +96,10 @@ def test_fractions_are_those_of_kitti(sample):
     assert 86 <= np.median([row[0] for row in rows]) <= 100
 
 
-@pytest.mark.long
-def test_cars_stand_on_road(sample):
-    """In three images of ten or more, road and a car touch."""
-    touching = [
-        ((scene.classes[:-1] == CARS) & (scene.classes[1:] == ROAD)).any()
-        or ((scene.classes[:, :-1] == CARS) & (scene.classes[:, 1:] == ROAD)).any()
-        for scene in sample
-    ]
-    assert np.mean(touching) >= 0.3
-
-
 def test_categories_differ_in_lines():
     lines = {name: [len(draw_lanes(name, rng)[2]) for rng in draw_often(lambda rng: rng)] for name in scenes.CATEGORIES}
     assert max(lines["uu"]) == 0 and min(lines["um"]) >= 1 and min(lines["umm"]) >= 2
     assert np.mean(lines["umm"]) > np.mean(lines["um"])
-
-
-@pytest.mark.long
-def test_markings_can_be_seen(sample):
-    """The brightest road pixels stand out from the road's own brightness where lines are, more than where none are."""
-
-    def contrast(scene):
-        return np.subtract(*np.percentile(scene.image.mean(axis=2)[road(scene)], [99.5, 95]))
-
-    seen = {name: np.median([contrast(scene) for scene in some]) for name, some in by_category(sample)}
-    assert min(seen["um"], seen["umm"]) > 1.3 * seen["uu"]
 
 
 def test_streets_differ():
@@ -155,17 +116,6 @@ def test_streets_differ():
     assert np.abs(sun.mean(axis=0)[[0, 2]]).max() < 0.15 and sun[:, 1].min() > 0.3
     brightness = [street.brightness for street in draw_often(lambda rng: draw_street("um", rng), 30)]
     assert max(brightness) - min(brightness) > 0.1
-
-
-@pytest.mark.long
-def test_shadows_lie_on_roads(sample):
-    """In a quarter of the scenes or more the near road has parts less than half as bright as others."""
-
-    def contrast(scene):
-        dark, bright = np.percentile(scene.image[120:].mean(axis=2)[road(scene)[120:]], [5, 90])
-        return dark / bright
-
-    assert np.mean([contrast(scene) < 0.5 for scene in sample]) >= 0.25
 
 
 @pytest.mark.long
