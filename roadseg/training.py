@@ -490,17 +490,14 @@ def _write_weights(model: keras.Model, path: Path) -> None:
 # --- using a trained network -----------------------------------------------------------------------------------------
 
 
-def predict(
-    model: keras.Model, images: np.ndarray, *, flip: bool = False, batch_size: int = VALIDATION_BATCH
-) -> np.ndarray:
+def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
     """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes).
 
     flip : test-time augmentation: the mean of the predictions for each image and its mirror image, at twice the time.
     """
     if flip:
-        mirrored = predict(model, images[:, :, ::-1], batch_size=batch_size)[:, :, ::-1]
-        return (predict(model, images, batch_size=batch_size) + mirrored) / 2
-    batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        return (predict(model, images) + predict(model, images[:, :, ::-1])[:, :, ::-1]) / 2
+    batches = (images[start : start + VALIDATION_BATCH] for start in range(0, len(images), VALIDATION_BATCH))
     probability = np.concatenate([model(batch.astype(np.float32) / 255, training=False).numpy() for batch in batches])
     return probability[..., 0] if probability.shape[-1] == 1 else probability
 

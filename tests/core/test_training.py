@@ -372,7 +372,7 @@ def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path
 
 def test_predict_by_batches_and_with_mirror_images(roads, trained):
     model = trained.run.model()
-    plain = training.predict(model, roads.images, batch_size=5)
+    plain = training.predict(model, roads.images)
     assert plain.shape == (24, 32, 32) and plain.dtype == np.float32
     np.testing.assert_allclose(plain, model(roads.images / np.float32(255)).numpy()[..., 0], atol=1e-6)
     mirrored = training.predict(model, roads.images[:, :, ::-1])[:, :, ::-1]
