@@ -132,7 +132,7 @@ BAD_FILES = {
     "jpeg": lambda path: STILL.save(path, format="JPEG"),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-14]),
     "changed": change_pixels,
-    "too large": lambda path: Image.new("1", (16_001, 1_000)).save(path),
+    "too large": lambda path: Image.new("1", (90_000, 1_000)).save(path),
     "animated": lambda path: STILL.save(path, save_all=True, append_images=[Image.new("RGB", (6, 4), RED)]),
     "16 bits": lambda path: Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(path),
 }
