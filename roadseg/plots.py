@@ -13,7 +13,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,7 +78,7 @@ def styled(function: Callable) -> Callable:
     return drawn
 
 
-def show(figure: Figure, caption: str, *, alive: Mapping = MappingProxyType({})) -> None:
+def show(figure: Figure, caption: str, *, alive: Mapping | None = None) -> None:
     """Show a figure in a notebook, its caption below, and below that, folded away, the figure in words.
 
     The figure's text form is the caption alone, so that two runs of a notebook compare equal.

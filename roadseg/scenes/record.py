@@ -1,4 +1,4 @@
-"""What is written beside rendered scenes: version of the renderer, seed, counts, digest."""
+"""What is written beside rendered scenes: version of the renderer, seed, counts."""
 
 from __future__ import annotations
 
