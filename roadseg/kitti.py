@@ -40,10 +40,9 @@ BROKEN += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 @dataclass(frozen=True)
 class Frame:
-    """The files of one labeled image: `name` is "um_000000", `category` one of `CATEGORIES`."""
+    """The files of one labeled image: `name` is "um_000000"."""
 
     name: str
-    category: str
     image: Path
     label: Path
 
@@ -63,7 +62,7 @@ def list_frames(root: Path) -> list[Frame]:
             raise DataError(
                 f"{root}: {len(alone)} without {partner} ({a_few(alone)}); restore each {partner} or remove these files"
             )
-    return [Frame(name, name.split("_")[0], images[name], labels[name]) for name in sorted(images)]
+    return [Frame(name, images[name], labels[name]) for name in sorted(images)]
 
 
 def read_frame(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
