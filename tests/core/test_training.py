@@ -104,7 +104,9 @@ def test_a_run_leaves_what_it_promises(roads, trained):
     where = [roads.names.index(name) for name in run.validation_names]
     accuracy = metrics.confusion_counts(run.prediction(), roads.masks[where]).accuracy
     assert accuracy == pytest.approx(run.curves["val_accuracy"][-1], abs=2e-3)  # predictions are rounded to 8 bits
-    np.testing.assert_allclose(training.predict(run.model(), roads.images[where]), run.prediction() / 255, atol=3e-3)
+    for which, epoch in (("last", 3), ("best", run.finished["best_epoch"])):
+        found = training.predict(run.model(which), roads.images[where])
+        np.testing.assert_allclose(found, run.prediction(epoch) / 255, atol=3e-3)
 
 
 def test_a_callback_receives_the_progress(trained):
