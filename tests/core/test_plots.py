@@ -1,6 +1,7 @@
 """Every figure is drawn, says its numbers in words, leaves the reader's settings alone and can be encoded."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,16 +107,13 @@ def test_table_formats_numbers():
 
 @pytest.fixture
 def shown(monkeypatch) -> list:
-    """What `display` and its handles are given: whether it is an update, the bundle, the metadata."""
+    """What `display` and its handles are given: 0, or which handle it is that is updated; the bundle; the metadata."""
     calls = []
 
-    class Handle:
-        def update(self, bundle, *, raw, metadata):
-            calls.append((True, bundle, metadata))
-
     def display(bundle, *, raw, metadata, display_id):
-        calls.append((False, bundle, metadata))
-        return Handle()
+        calls.append((0, bundle, metadata))
+        place = len(calls)
+        return SimpleNamespace(update=lambda bundle, *, raw, metadata: calls.append((place, bundle, metadata)))
 
     monkeypatch.setattr("IPython.display.display", display)
     return calls
@@ -138,7 +136,7 @@ def test_live_is_one_figure_that_grows(shown, roads):
         if not epoch:
             callback(Progress(title, epoch, 2, curves(epoch), prediction, names, 9.0, 75.0, 0.25))
             assert "25%" in shown[-1][1]["text/markdown"] and "1:15" in shown[-1][1]["text/markdown"]
-    assert [update for update, _, _ in shown] == [False, False, True, True, True, True, True]
+    assert [place for place, _, _ in shown] == [0, 0, 2, 1, 2, 1, 2]  # the figure, and its words
     assert len({bundle["text/plain"] for _, bundle, _ in shown}) == 1  # so that two runs of a notebook compare equal
     (growing,), (last,) = ([entry["alt"] for entry in shown[i][2].values()] for i in (-4, -2))
     assert "epoch 1 of 2" in growing and "0.811" in growing
