@@ -110,7 +110,7 @@ class Run:
         path = self.path / f"{which}.weights.h5"
         if which not in WEIGHTS:
             raise RunError(f"no weights are called {which!r}: choose best or last.")
-        with _trusted(path):
+        with _reading(path):
             if digest(path) != self.finished["weights"][which]:
                 raise ValueError("another digest")
             recipe, size = self.settings["recipe"], tuple(self.settings["size"])
@@ -223,7 +223,8 @@ def write_json(path: Path, content: dict) -> None:
 
 def write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
     """Write a table whole: rows of len(columns) numbers; digits enough to read the same numbers back."""
-    lines = [",".join(columns), *(",".join([f"{row[0]:.0f}", *(repr(float(x)) for x in row[1:])]) for row in rows)]
+    lines = [",".join(columns)]
+    lines += [f"{row[0]:.0f}," + ",".join(repr(float(value)) for value in row[1:]) for row in rows]
     with atomic_write(path) as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
 
@@ -241,14 +242,15 @@ def prediction_name(epoch: int) -> str:
 
 def read_prediction(path: Path, epoch: int) -> np.ndarray:
     """Predictions in the run's folder `path` after `epoch`: uint8 (n, H, W)."""
-    return read_run_arrays(path / "predictions" / prediction_name(epoch), ("probability",))["probability"]
+    file = path / "predictions" / prediction_name(epoch)
+    with _reading(file):
+        return storage.read_arrays(file)["probability"]
 
 
-def read_run_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """The named arrays of an npz file, else all; RunError where it is damaged or lacks one."""
-    with _trusted(path):
-        arrays = storage.read_arrays(path)
-        return {name: arrays[name] for name in names or arrays}
+def read_run_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file; RunError where it is damaged."""
+    with _reading(path):
+        return storage.read_arrays(path)
 
 
 def digest(path: Path) -> str:
@@ -315,7 +317,7 @@ def _readable(settings: dict) -> str:
 
 
 def _read_json(path: Path, required: dict[str, type]) -> dict:
-    with _trusted(path):
+    with _reading(path):
         content = json.loads(path.read_text())
         if wrong := [name for name, kind in required.items() if not isinstance(content.get(name), kind)]:
             raise ValueError(f"other entries: {wrong}")
@@ -323,7 +325,7 @@ def _read_json(path: Path, required: dict[str, type]) -> dict:
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    with _trusted(path):
+    with _reading(path):
         text = path.read_text()
         header, *rows = text.splitlines()
         table = np.array([row.split(",") for row in rows], np.float64).reshape(len(rows), len(columns))
@@ -333,7 +335,7 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _trusted(path: Path) -> Iterator[None]:
+def _reading(path: Path) -> Iterator[None]:
     """Name the file of a run that turns out to be missing or damaged while it is read, and say what to do."""
     try:
         yield
