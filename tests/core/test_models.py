@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from roadseg import models
-from roadseg.backend import keras, tf
+from roadseg.backend import keras
 from roadseg.errors import OptionError
 
 PARAMETERS = {"simple": 53_761, "unet": 485_817, "unet-no-skip": 529_457}
@@ -66,14 +66,6 @@ def test_skip_connections_concatenate_each_level_with_itself(images):
         names = (f"decoder{level}_skip", f"encoder{level}_conv2", f"decoder{level}_up")
         concatenated, *parts = outputs(model, images, *names)
         np.testing.assert_array_equal(concatenated, np.concatenate(parts, axis=-1))
-
-
-@pytest.mark.parametrize(("name", "reaches"), [("unet", True), ("unet-no-skip", False)])
-def test_details_reach_the_output_through_skip_connections_alone(name, reaches, images):
-    model = tiny(name)
-    for weight in model.get_layer("decoder4_up").weights:  # silences the bottleneck
-        weight.assign(tf.zeros_like(weight))
-    assert (np.ptp(model(images).numpy()[:, 8:-8, 8:-8]) > 1e-6) == reaches
 
 
 def test_the_simple_model_scores_blocks_of_four_by_four():

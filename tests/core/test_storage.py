@@ -1,9 +1,6 @@
 """Where files are kept, and that each is whole or not there."""
 
 import os
-import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,16 +39,6 @@ def test_environment_variables_choose_the_folders(tmp_path, monkeypatch):
 
 # --- whole files -----------------------------------------------------------------------------------------------------
 
-WRITE_HALF = """
-import os, signal, sys
-from pathlib import Path
-from roadseg.storage import atomic_write
-with atomic_write(Path(sys.argv[1])) as file:
-    file.write(b"half")
-    file.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
 
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
 def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
@@ -64,14 +51,6 @@ def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
         if error:
             raise error
     assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills in another way")
-def test_a_killed_writer_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", WRITE_HALF, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL and path.read_bytes() == b"old"
 
 
 def test_a_file_that_another_program_holds_is_replaced_once_it_is_free(tmp_path, monkeypatch):

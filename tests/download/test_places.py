@@ -60,9 +60,3 @@ def test_a_wrong_choice_is_named(tmp_path, data, monkeypatch, name):
     monkeypatch.setenv("ROADSEG_DATA", name)
     with pytest.raises(DataError, match=rf"ROADSEG_DATA.*{name}"):
         locate(tmp_path)
-
-
-def test_a_folder_that_only_has_the_name_is_refused(tmp_path, data):
-    (data / "data_road").mkdir()
-    with pytest.raises(DataError, match="data_road"):
-        locate(tmp_path)

@@ -1,6 +1,5 @@
 """Photos: whatever can be read is read upright, everything else is one line, and the others go on."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,43 +21,19 @@ def shades(height: int = 40, width: int = 60) -> np.ndarray:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "wrong.txt"])
-def test_formats(tmp_path, name):
-    image, kind = shades(), {"a.jpg": "JPEG", "a.webp": "WEBP"}.get(name, "PNG")
-    Image.fromarray(image).save(tmp_path / name, kind, quality=95)
-    found = photos.open_photo(tmp_path / name)
-    assert found.dtype == np.uint8 and found.shape == (40, 60, 3)
-    assert np.abs(found.astype(int) - image).mean() < (0.1 if kind == "PNG" else 6)
-
-
-def test_photos_are_turned_as_their_exif_data_say(tmp_path):
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "JPEG"), ("a.webp", "WEBP"), ("wrong.txt", "PNG")])
+def test_photos_are_turned_as_their_exif_data_say(tmp_path, name, kind):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(shades()).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(photos.open_photo(tmp_path / "a.png"), np.rot90(shades(), 3))
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA"])
-def test_modes_of_eight_bits(tmp_path, mode):
-    image = Image.fromarray(shades()).convert(mode)
-    image.save(tmp_path / "a.png", transparency=bytes(range(256)) if mode == "P" else None)
-    np.testing.assert_array_equal(photos.open_photo(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
+    Image.fromarray(shades()).save(tmp_path / name, kind, quality=95, exif=exif)
+    found = photos.open_photo(tmp_path / name)
+    assert found.dtype == np.uint8 and np.abs(found.astype(int) - np.rot90(shades(), 3)).mean() < 6
 
 
 def test_a_second_image_inside_a_jpeg_of_a_phone_is_left_alone(tmp_path):
     first, second = Image.fromarray(shades()), Image.fromarray(shades(10, 10))
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
     assert photos.open_photo(tmp_path / "a.jpg").shape == (40, 60, 3)
-
-
-def bomb(path: Path) -> None:
-    """A PNG that claims 20000 x 20000 pixels."""
-    content = bytearray()
-    Image.new("L", (1, 1)).save(path, "PNG")
-    content = bytearray(path.read_bytes())
-    content[16:24] = (20000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    path.write_bytes(content)
 
 
 def truncated(path: Path) -> None:
@@ -70,9 +45,7 @@ MOVING = [Image.fromarray(np.roll(shades(), i, 0)) for i in range(3)]
 BAD = {
     "text.jpg": lambda path: path.write_text("not an image"),
     "truncated.jpg": truncated,
-    "bomb.png": bomb,
     "cmyk.jpg": lambda path: Image.fromarray(shades()).convert("CMYK").save(path),
-    "deep.png": lambda path: Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(path),
     "moving.webp": lambda path: MOVING[0].save(path, save_all=True, append_images=MOVING[1:]),
     "gif.png": lambda path: Image.fromarray(shades()).save(path, "GIF"),
     "missing.jpg": lambda path: None,
