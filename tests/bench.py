@@ -194,7 +194,7 @@ def train_other(pipe, build: Callable, name: str, root: Path, effort: Effort, co
     """In the process apart: build, then time an epoch whenever asked."""
     importlib.import_module("roadseg.backend")  # which asks for batch work, once
     schedule_as_usual()
-    way, in_all = build(name, root, effort.size), -(-len(course_split(count).train) // BATCH)
+    way, in_all = build(name, root, size=effort.size), -(-len(course_split(count).train) // BATCH)
     steps = min(effort.steps, in_all)
     while pipe.recv():
         pipe.send(seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate))

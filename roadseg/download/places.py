@@ -34,7 +34,7 @@ class Location:
             return False
         record = read_record(self.path)
         outdated = record is not None and record.get("version", VERSION) != VERSION
-        return outdated or not (self.path / "training").is_dir()
+        return outdated or not (self.path / "training" / "calib").is_dir()
 
     @property
     def chosen(self) -> bool:

@@ -90,16 +90,16 @@ def write(
 
 
 def is_written(root: Path, record: dict) -> bool:
-    """Whether `root` holds these scenes; those of an older renderer are removed.
+    """Whether `root` holds these scenes; those of an older renderer, or without their cameras, are removed.
 
     Raises DataError where `root` holds anything else.
     """
     found = read_record(root) or {}
     version = found.get("version")
     same = all(found.get(name) == record.get(name) for name in ("seed", "counts", "variety"))
-    if same and version == record["version"]:
+    if same and version == record["version"] and (root / "training" / "calib").is_dir():
         return True
-    if same and isinstance(version, int) and version < record["version"]:
+    if same and isinstance(version, int) and version <= record["version"]:
         shutil.rmtree(root, ignore_errors=True)
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False

@@ -77,6 +77,7 @@ def test_without_any_data_scenes_are_rendered_once(tmp_path, monkeypatch):
 
     def write(root, *, progress):
         written.append(write_roads(root, count=1))
+        (root / "training" / "calib").mkdir()
         for done in range(1, 11):
             progress(done, 10)
 
@@ -97,6 +98,7 @@ def test_a_bad_file_is_named_and_scenes_are_to_be_rendered_again(folder, tmp_pat
         data.load(folder, size=(16, 16))
     usual = tmp_path / "data" / "scenes"
     shutil.copytree(folder, usual)
+    (usual / "training" / "calib").mkdir()
     with pytest.raises(DataError, match=rf"um_000001.png.*delete the folder {usual}"):
         data.load(size=(16, 16))
 

@@ -27,7 +27,7 @@ def test_an_archive_that_was_put_there_is_unpacked_once(tmp_path, members, data,
 def test_without_any_kitti_there_are_scenes_to_render(tmp_path):
     found = locate(tmp_path)
     assert (found.path, found.kind, found.to_render) == (tmp_path / "data" / "scenes", "scenes", True)
-    (found.path / "training").mkdir(parents=True)
+    (found.path / "training" / "calib").mkdir(parents=True)
     assert not locate(tmp_path).to_render
     (found.path / "scenes.json").write_text('{"version": 0}')  # of the renderer, an older one
     assert locate(tmp_path).to_render

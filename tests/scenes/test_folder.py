@@ -87,6 +87,9 @@ def test_only_the_same_scenes_of_an_older_version_are_rendered_again(written, tm
     if seed == 5:
         scenes.write(root, seed=seed, counts=COUNTS, workers=1)
         assert files_below(root) == whole
+        shutil.rmtree(root / "training" / "calib")  # which were not written once
+        scenes.write(root, seed=seed, counts=COUNTS, workers=1)
+        assert files_below(root) == whole
     else:
         with pytest.raises(DataError, match=rf"seed 5, version {scenes.VERSION - 1}"):
             scenes.write(root, seed=seed, counts=COUNTS, workers=1)
