@@ -224,14 +224,16 @@ class _Training:
     """A network, its optimizer, and what they have reached after a whole epoch: `save` writes all of it to state.npz,
     `restore` reads it back."""
 
-    def __init__(self, path: Path, settings: dict, recipe: Recipe, data: RoadData, split: Split, steps, strategy, own):
+    def __init__(
+        self, path: Path, settings: dict, recipe: Recipe, data: RoadData, split: Split, steps, strategy, network
+    ):
         self.path, self.settings, self.recipe, self.data, self.split = path, settings, recipe, data, split
         self.strategy, self.precision = strategy, settings["recipe"]["precision"]
         self.title = runs.title(settings)
         self.small_epochs = round(recipe.progressive_resizing * settings["epochs"])
         keras.utils.set_random_seed(settings["seed"])
         with backend.precision(self.precision):
-            own = own and own()
+            own = network() if network else None
             self.package = models.build(
                 settings["model"], size=data.size, initializer=recipe.initializer, standardize=recipe.standardize
             )

@@ -243,13 +243,6 @@ def test_shuffling_depends_on_seed_and_epoch_alone(random_roads):
     assert orders[0] == orders[1] and len(set(orders)) == 3
 
 
-def test_samples_keep_their_mask_and_weight(random_roads):
-    """Images that show their own masks still do so shuffled and flipped."""
-    shown = np.stack([random_roads.masks, random_roads.valid, random_roads.masks], axis=-1) * np.uint8(255)
-    image, mask, weight = epoch_of(replace(random_roads, images=shown), shuffle=True, random_flip=True)
-    np.testing.assert_array_equal(image, np.concatenate([mask, weight, mask], axis=-1))
-
-
 def test_changes_are_drawn_anew_in_every_epoch_and_leave_the_arrays_alone(random_roads):
     before = random_roads.images.copy()
     options = {"random_flip": True, "color_jitter": 1.0, "half_resolution": True}
