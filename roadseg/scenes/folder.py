@@ -25,9 +25,10 @@ import numpy as np
 from PIL import Image
 
 from roadseg.errors import DataError
-from roadseg.scenes.record import RECORD, VERSION, read_record
 from roadseg.scenes.rendering import COUNTS, calibration, render, require_category, require_whole
 
+RECORD = "scenes.json"  # lies where scenes were rendered
+VERSION = 2  # of the renderer: the same seed gives the same pixels only within one version
 HELPER = "import sys; from roadseg.scenes.folder import write_part; write_part(*sys.argv[1:])"
 
 
@@ -87,6 +88,15 @@ def write(
     except OSError as error:
         raise DataError(f"{root}: cannot write scenes here ({error.strerror}); choose another folder") from error
     return root
+
+
+def read_record(root: Path) -> dict | None:
+    """The record in a folder of scenes; None where there is none, or a damaged one."""
+    try:
+        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def is_written(root: Path, record: dict) -> bool:
