@@ -153,6 +153,7 @@ def own_unet(*, skip_first):
     return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip_first", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_network_of_your_own_is_trained_and_kept_as_the_package_has_it(roads, tmp_path, skip_first):
     built, recipe = [], small(epochs=1)
@@ -178,6 +179,7 @@ def test_a_network_of_your_own_that_is_not_the_model(roads, tmp_path):
         train("unet", small(initializer="he_normal"), roads, tmp_path, network=lambda: models.unet((32, 32, 3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fraction", "sides"), [(2 / 3, {16, 32}), pytest.param(1, {16}, marks=pytest.mark.long)])
 def test_progressive_resizing_starts_at_half_the_size(roads, tmp_path, fraction, sides):
     traced = set()
@@ -238,6 +240,7 @@ def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
     np.testing.assert_equal(resumed.steps, whole.steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [pytest.param({"best_loss": np.zeros(3)}, marks=pytest.mark.long), None])
 def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path, changes):
     with pytest.raises(Stop):
@@ -355,6 +358,7 @@ def test_mixed_precision_needs_a_machine_for_it_and_one_device(roads, tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [("float16", 5e-3), pytest.param("bfloat16", 2e-2, marks=pytest.mark.long)]
 )

@@ -40,6 +40,7 @@ def test_a_video_is_written_and_read_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_predict_takes_videos(weights, tmp_path, capsys):
     film.write_film(tmp_path / "a.mp4", moving(4, (64, 96)), rate=5)

@@ -63,6 +63,7 @@ def test_what_is_no_photo_is_one_line(tmp_path, name):
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_network_comes_from_a_run_its_name_or_its_weights(roads, weights, tmp_path):
     run = training.train("simple", "reported", roads, epochs=1, out=tmp_path / "runs", log=lambda line: None)
     for place, which in {run.path: "last", run.path.name: "last", run.path / "best.weights.h5": "best"}.items():
