@@ -126,21 +126,23 @@ def load(
             root, source = Path(root), f"Road images from {printable(Path(root).name)}."
         with _scenes_remedy(root):
             frames = kitti.list_frames(root)
-        names = tuple(frame.name for frame in frames)
-        path = data = None
-        if cache is not False:
-            path = (cache_folder() if cache is True else Path(cache)) / f"{_cache_key(root, frames, size)}.npy"
-            data = _read_cache(path, names, size, source)
-            if data is None and cache is True and path.parent.is_dir() and not os.access(path.parent, os.W_OK):
-                shared, path = path.parent, project_root() / "data" / "cache" / path.name
-                data = _read_cache(path, names, size, source)
-                if data is None:
-                    log(f"The cache {shared} is read-only and lacks these images: {path.parent} keeps them.")
-        if data is None:
-            with _scenes_remedy(root):
-                data = _decode(frames, size, workers, source)
-            if path:
-                _write_cache(path, data)
+        usual = [cache_folder(), project_root() / "data" / "cache"]
+        folders = usual if cache is True else [Path(cache)] if cache else []
+        if folders:
+            names = tuple(frame.name for frame in frames)
+            stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for f in frames for p in (f.image, f.label)]
+            name = f"{_fingerprint([CACHE_VERSION, str(root.resolve()), size, stats])}.npy"  # by what makes the arrays
+            for folder in dict.fromkeys(folders):
+                if found := _read_cache(folder / name, names, size, source):
+                    return found
+        with _scenes_remedy(root):
+            data = _decode(frames, size, workers, source)
+        if folders:
+            place = folders[0]
+            if place != folders[-1] and place.is_dir() and not os.access(place, os.W_OK):
+                log(f"The cache {place} is read-only and lacks these images: {folders[-1]} keeps them.")
+                place = folders[-1]
+            _write_cache(place / name, data)
         return data
 
 
@@ -192,8 +194,9 @@ def _decode(frames: list[kitti.Frame], size: tuple[int, int], workers: int | Non
     return RoadData(images, masks, valid, names, source, _fingerprint(names, images, masks, valid))
 
 
-def _fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:
-    digest = hashlib.sha256(json.dumps(names).encode())
+def _fingerprint(content, *arrays: np.ndarray) -> str:
+    """Digest of what JSON can write, and of arrays: 16 characters."""
+    digest = hashlib.sha256(json.dumps(content).encode())
     for array in arrays:
         digest.update(array)
     return digest.hexdigest()[:16]
@@ -202,13 +205,6 @@ def _fingerprint(names: tuple[str, ...], *arrays: np.ndarray) -> str:
 def resize(image: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
     """uint8 (h, w, 3) to uint8 (height, width, 3). Labels need NEAREST: mixed colors would mean other classes."""
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), method))
-
-
-def _cache_key(root: Path, frames: list[kitti.Frame], size: tuple[int, int]) -> str:
-    """Digest of what makes the arrays: place, size, and the name, length and time of every file."""
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for f in frames for path in (f.image, f.label)]
-    content = json.dumps([CACHE_VERSION, str(root.resolve()), size, stats])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _read_cache(path: Path, names: tuple[str, ...], size: tuple[int, int], source: str) -> RoadData | None:

@@ -72,10 +72,8 @@ def shorten_tracebacks() -> None:
     """Show a missing name in a notebook as one line that says which cells to run first, from now on.
 
     Outside of IPython there is nothing to do."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return
+    from IPython import get_ipython
+
     if shell := get_ipython():
         load_ipython_extension(shell)
 

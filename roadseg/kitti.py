@@ -18,11 +18,12 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from roadseg.errors import DataError, explained, one_line
 
@@ -31,7 +32,7 @@ ROOT = "data_road"
 IMAGES, LABELS = ("training", "image_2"), ("training", "gt_image_2")
 IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_([0-9]{{6}})\.png")
 LABEL_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_road_([0-9]{{6}})\.png")
-LARGEST_IMAGE = 16_000_000  # pixels; KITTI's have half a million, a decompression bomb has billions
+LARGEST_IMAGE = Image.MAX_IMAGE_PIXELS  # 89 million: more than a camera's, a decompression bomb has billions
 REPLACE = "replace it by an intact copy"
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)  # what Pillow raises
 BROKEN += (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -39,10 +40,9 @@ BROKEN += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 @dataclass(frozen=True)
 class Frame:
-    """The files of one labeled image: `name` is "um_000000", `category` one of `CATEGORIES`."""
+    """The files of one labeled image: `name` is "um_000000"."""
 
     name: str
-    category: str
     image: Path
     label: Path
 
@@ -62,7 +62,7 @@ def list_frames(root: Path) -> list[Frame]:
             raise DataError(
                 f"{root}: {len(alone)} without {partner} ({a_few(alone)}); restore each {partner} or remove these files"
             )
-    return [Frame(name, name.split("_")[0], images[name], labels[name]) for name in sorted(images)]
+    return [Frame(name, images[name], labels[name]) for name in sorted(images)]
 
 
 def read_frame(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +71,7 @@ def read_frame(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     Raises DataError for a file that is not a whole PNG image, for two sizes, and for a label with other colors than
     KITTI's, with red and blue exchanged, or without any valid pixel.
     """
-    image, label = _read_png(frame.image), _read_png(frame.label, gray=False)
+    image, label = read_image(frame.image), read_image(frame.label, gray=False)
     if image.shape != label.shape:
         (height, width), (label_height, label_width) = image.shape[:2], label.shape[:2]
         raise DataError(
@@ -144,26 +144,29 @@ def _named_files(folder: Path, pattern: re.Pattern) -> dict[str, Path]:
     return files
 
 
-def _read_png(path: Path, *, gray: bool = True) -> np.ndarray:
-    """A PNG file of 8 bits a channel as uint8 (H, W, 3); unless `gray`, it must have colors."""
+def read_image(path: Path, *, formats: Sequence[str] = ("PNG",), gray: bool = True) -> np.ndarray:
+    """An image file of 8 bits a channel as uint8 (H, W, 3), turned as its EXIF data say.
+
+    formats : Pillow's names of those accepted; gray : False requires colors. Raises DataError for anything else: not an
+    image, truncated, too large, animated, CMYK or 16 bits a channel.
+    """
     with explained(DataError, path, "make it a readable file"):
         content = io.BytesIO(path.read_bytes())
+    modes = ("RGB", "RGBA", "P", "PA") + gray * ("1", "L", "LA")
     try:
-        Image.open(content, formats=["PNG"]).verify()  # checksums, which decoding leaves out
-        image = Image.open(content, formats=["PNG"])
-        too_large = image.width * image.height > LARGEST_IMAGE or getattr(image, "is_animated", False)
-        if not too_large:
-            image.load()
+        Image.open(content, formats=formats).verify()  # checksums, which decoding leaves out
+        image = Image.open(content, formats=formats)
+        frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # phones put a second image into a JPEG
+        if image.width * image.height <= LARGEST_IMAGE and frames == 1 and image.mode in modes:
+            ImageOps.exif_transpose(image, in_place=True)
+            image = image.convert("RGBA") if "P" in image.mode else image  # the one way on which Pillow does not warn
+            return np.asarray(image.convert("RGB"))
     except UnidentifiedImageError:
-        raise DataError(f"{path}: expected a PNG image, found something else; {REPLACE}") from None
+        kinds = " or ".join(formats)
+        raise DataError(f"{path}: expected an image ({kinds}), found something else; {REPLACE}") from None
     except BROKEN as error:
-        raise DataError(f"{path}: truncated or damaged PNG file ({one_line(error)}); {REPLACE}") from error
-    if too_large:
-        found = f"{image.width} x {image.height} pixels, {getattr(image, 'n_frames', 1)} frames"
-        raise DataError(f"{path}: expected a still image of at most {LARGEST_IMAGE:,} pixels, found {found}; {REPLACE}")
-    modes = ("RGB", "RGBA", "P") + gray * ("1", "L", "LA")
-    if image.mode not in modes:
-        raise DataError(f"{path}: expected one of the modes {', '.join(modes)}, found {image.mode}; convert it to RGB")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the one way on which Pillow does not warn
-    return np.asarray(image.convert("RGB"))
+        raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {REPLACE}") from error
+    raise DataError(
+        f"{path}: expected a still image of at most {LARGEST_IMAGE:,} pixels in one of the modes {', '.join(modes)}, "
+        f"found {image.width} x {image.height} pixels, {frames} frames, mode {image.mode}; convert it to RGB"
+    )

@@ -31,8 +31,17 @@ HALF = LEVELS // 2
 CHUNK = 1 << 18  # pixels binned at a time: temporary arrays that fit the cache, about twice as fast as whole ones
 
 
-class _Ratios:
-    """Ratios of the four counts: a float each, and in a `ThresholdSweep` float64 (256,), one for each threshold."""
+@dataclass(frozen=True)
+class ConfusionCounts:
+    """Pixels at one threshold, by prediction and truth: a false positive is predicted as road and is background.
+
+    Ratios of the four counts are a float each, and in a `ThresholdSweep` float64 (256,), one for each threshold.
+    """
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
 
     def __add__(self, other):
         """Pool two data sets (return a new object)."""
@@ -77,24 +86,10 @@ class _Ratios:
         return _ratio(self.false_negative, self.true_positive + self.false_negative)
 
 
-@dataclass(frozen=True)
-class ConfusionCounts(_Ratios):
-    """Pixels at one threshold, by prediction and truth: a false positive is predicted as road and is background."""
-
-    true_positive: int
-    false_positive: int
-    true_negative: int
-    false_negative: int
-
-
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
-class ThresholdSweep(_Ratios):
+class ThresholdSweep(ConfusionCounts):
     """Counts at each of the 256 thresholds, int64 (256,), and at one half, which lies between two of them."""
 
-    true_positive: np.ndarray
-    false_positive: np.ndarray
-    true_negative: np.ndarray
-    false_negative: np.ndarray
     at_half: ConfusionCounts
 
     @property
@@ -182,7 +177,12 @@ def threshold_sweep(probability: ArrayLike, mask: ArrayLike, valid: ArrayLike | 
     A threshold is compared in the precision of the probabilities, so that float32 k / 255 reaches threshold k / 255.
     Raises OptionError for shapes that differ, values out of range, NaN, or no valid pixel.
     """
-    histogram = _histogram(*_valid_pixels(probability, mask, valid))
+    probability, mask = _valid_pixels(probability, mask, valid)
+    histogram = np.zeros(2 * LEVELS, np.int64)
+    for start in range(0, probability.size, CHUNK):
+        piece = slice(start, start + CHUNK)
+        histogram += np.bincount(_level(probability[piece]) + LEVELS * mask[piece], minlength=2 * LEVELS)
+    histogram = histogram.reshape(2, LEVELS)  # background and road, by the highest level that they reach
     predicted = histogram[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels at each level or above it
     rest = histogram.sum(axis=1, keepdims=True) - predicted
     confusion = np.stack([predicted[1], predicted[0], rest[0], rest[1]])  # (4, 511), in the order of the fields
@@ -223,9 +223,18 @@ def _valid_pixels(probability, mask, valid) -> tuple[np.ndarray, np.ndarray]:
         raise OptionError(f"probability, mask, valid: expected one shape, found {found}; index them alike")
     if not valid.any():
         raise OptionError("valid: expected a pixel that counts, found none; look at the labels' red channel")
-    probability = probability[valid]
-    _check_probability(probability)
-    return probability, mask[valid]
+    values, mask = probability[valid], mask[valid]
+    if values.dtype == np.uint8:
+        return values, mask
+    if not np.issubdtype(values.dtype, np.floating):
+        raise OptionError(f"probability: expected float or uint8, found {values.dtype}; convert with astype('float32')")
+    lowest, highest = values.min(), values.max()
+    if not (lowest >= 0 and highest <= 1):  # so put, it is also true of NaN
+        found = "NaN" if np.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
+        raise OptionError(
+            f"probability: expected values in [0, 1], found {found}; apply a sigmoid, or look for a loss that is NaN"
+        )
+    return values, mask
 
 
 def _plane(values: ArrayLike) -> np.ndarray:
@@ -239,28 +248,6 @@ def _boolean(name: str, values: ArrayLike) -> np.ndarray:
     if values.dtype != bool and not np.all((values == 0) | (values == 1)):
         raise OptionError(f"{name}: expected bool, or 0 and 1, found other values; pass a mask such as blue > 0")
     return values.astype(bool, copy=False)
-
-
-def _check_probability(values: np.ndarray) -> None:
-    if values.dtype == np.uint8:
-        return
-    if not np.issubdtype(values.dtype, np.floating):
-        raise OptionError(f"probability: expected float or uint8, found {values.dtype}; convert with astype('float32')")
-    lowest, highest = values.min(), values.max()
-    if not (lowest >= 0 and highest <= 1):  # so put, it is also true of NaN
-        found = "NaN" if np.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
-        raise OptionError(
-            f"probability: expected values in [0, 1], found {found}; apply a sigmoid, or look for a loss that is NaN"
-        )
-
-
-def _histogram(probability: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Count pixels by the highest level that they reach: int64 (2, 511), background and road."""
-    histogram = np.zeros(2 * LEVELS, np.int64)
-    for start in range(0, probability.size, CHUNK):
-        piece = slice(start, start + CHUNK)
-        histogram += np.bincount(_level(probability[piece]) + LEVELS * mask[piece], minlength=2 * LEVELS)
-    return histogram.reshape(2, LEVELS)
 
 
 def _level(probability: np.ndarray) -> np.ndarray:

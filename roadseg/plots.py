@@ -13,7 +13,6 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,10 +62,10 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
-    ),
 }
+STYLE |= dict.fromkeys(
+    ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), INK
+)
 
 
 def styled(function: Callable) -> Callable:
@@ -80,50 +79,41 @@ def styled(function: Callable) -> Callable:
     return drawn
 
 
-def show(figure: Figure, caption: str, *, alive: Mapping = MappingProxyType({})) -> None:
+def show(figure: Figure, caption: str, *, alive: Mapping | None = None) -> None:
     """Show a figure in a notebook, its caption below, and below that, folded away, the figure in words.
 
     The figure's text form is the caption alone, so that two runs of a notebook compare equal.
     alive : the MIME bundle of a widget, which is shown in the figure's place while its kernel runs.
     """
-    _display(figure, caption, alive=alive)
+    _display(figure, encoded(figure), caption, alive=alive)
 
 
 def play(figures: Sequence[Figure], caption: str, *, pause: float) -> None:
     """Show figures of one size in turn, `pause` seconds each, as a film that plays without a kernel, too: an animated
     PNG, which more viewers of notebooks play than a GIF. Its words are those of the last figure."""
-    _display(figures[-1], caption, content=encoded(*figures, dots=FILM_DOTS, pause=pause))
+    _display(figures[-1], encoded(*figures, dots=FILM_DOTS, pause=pause), caption)
 
 
 def _display(
-    figure: Figure,
-    caption: str,
-    *,
-    plain: str = "",
-    handles: tuple = (),
-    content: bytes = b"",
-    alive: Mapping = MappingProxyType({}),
-) -> tuple:
+    figure: Figure, png: bytes, caption: str, *, plain: str = "", handles: Sequence = (), alive: Mapping | None = None
+) -> Sequence:
     """Show a figure and its words, and return the handles of both, or put them in the place of those.
 
     plain : the text form, which does not change when a figure grows; otherwise it is the caption."""
     from IPython.display import display
 
-    image = {**alive, "image/png": content or encoded(figure), "text/plain": plain or caption}
-    shown = (
-        (image, {"image/png": {"alt": figure.get_label()}}),
-        (_words(caption, figure.get_label(), plain), {}),
-    )
+    image = {**(alive or {}), "image/png": png, "text/plain": plain or caption}
+    shown = (image, {"image/png": {"alt": figure.get_label()}}), (_words(caption, figure, plain), {})
     if not handles:
-        return tuple(display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown)
+        return [display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown]
     for handle, (bundle, about) in zip(handles, shown):
         handle.update(bundle, raw=True, metadata=about)
     return handles
 
 
-def _words(caption: str, described: str, plain: str = "") -> dict[str, str]:
+def _words(caption: str, figure: Figure, plain: str = "") -> dict[str, str]:
     """The caption, and below it, folded away, the figure in words."""
-    words = f"*{caption}*\n\n<details><summary>In words</summary>{html.escape(described)}</details>"
+    words = f"*{caption}*\n\n<details><summary>In words</summary>{html.escape(figure.get_label())}</details>"
     return {"text/markdown": words, "text/plain": plain or caption}
 
 
@@ -161,14 +151,7 @@ def grid(rows: int, columns: int, *, height: float, alt: str) -> tuple[Figure, n
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def draw_image(
-    axes,
-    image: np.ndarray,
-    title: str = "",
-    *,
-    outline: np.ndarray | None = None,
-    **options,
-) -> None:
+def draw_image(axes, image: np.ndarray, title: str = "", *, outline: np.ndarray | None = None, **options) -> None:
     """Draw one image without axes; `outline`, bool (H, W), adds the border of a mask."""
     axes.imshow(image, aspect=PIXEL_ASPECT, interpolation="nearest" if image.ndim == 2 else "antialiased", **options)
     if outline is not None and outline.any() and not outline.all():
@@ -180,11 +163,11 @@ def draw_image(
 
 
 @styled
-def gallery(data: RoadData, indices: Sequence[int], *, columns: int = 3) -> Figure:
-    """Images by position, each with the outline of its road."""
-    rows = -(-len(indices) // columns)
+def gallery(data: RoadData, indices: Sequence[int]) -> Figure:
+    """Images by position, three in a row, each with the outline of its road."""
     names = ", ".join(data.names[i] for i in indices)
-    figure, axes = grid(rows, columns, height=1.75, alt=f"Road images {names}; a blue line outlines the road.")
+    alt = f"Road images {names}; a blue line outlines the road."
+    figure, axes = grid(-(-len(indices) // 3), 3, height=1.75, alt=alt)
     for cell in axes.flat[len(indices) :]:
         cell.set_axis_off()
     for cell, i in zip(axes.flat, indices):
@@ -215,30 +198,23 @@ def error_overlay(image: np.ndarray, mask: np.ndarray, valid: np.ndarray, predic
 
 @styled
 def comparison(
-    data: RoadData,
-    names: Sequence[str],
-    probability: np.ndarray,
-    *,
-    threshold: float = 0.5,
-    titles: Sequence[str] | None = None,
+    data: RoadData, names: Sequence[str], probability: np.ndarray, *, titles: Sequence[str] | None = None
 ) -> Figure:
     """Image, truth, prediction, errors: a row for each image. probability (n, H, W) in the order of `names`."""
     probability = probability / 255 if probability.dtype == np.uint8 else probability
+    figure, axes = grid(len(names), 4, height=1.4, alt="")
     described = []
-    for title, name, values in zip(titles or names, names, probability):
-        i = data.names.index(name)
-        f1 = metrics.confusion_counts(values, data.masks[i], data.valid[i], threshold=threshold).f1
-        words = {name: name, "F1": f"F1 {f1:.2f}"}
-        described.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
-    alt = f"Image, truth, probability and errors (blue: TP, orange: FN, vermilion: FP). {'; '.join(described)}."
-    figure, axes = grid(len(names), 4, height=1.4, alt=alt)
     for row, name, values, title in zip(axes, names, probability, titles or names):
         i = data.names.index(name)
-        errors = error_overlay(data.images[i], data.masks[i], data.valid[i], values >= threshold)
-        draw_image(row[0], data.images[i], title)
-        draw_image(row[1], data.masks[i], "truth", cmap="gray")
+        image, mask, valid = data.images[i], data.masks[i], data.valid[i]
+        draw_image(row[0], image, title)
+        draw_image(row[1], mask, "truth", cmap="gray")
         draw_image(row[2], values, "probability of road", cmap="cividis", vmin=0, vmax=1)
-        draw_image(row[3], errors, "errors", outline=data.masks[i])
+        draw_image(row[3], error_overlay(image, mask, valid, values >= 0.5), "errors", outline=mask)
+        words = {name: name, "F1": f"F1 {metrics.confusion_counts(values, mask, valid).f1:.2f}"}
+        described.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
+    alt = f"Image, truth, probability and errors (blue: TP, orange: FN, vermilion: FP). {'; '.join(described)}."
+    figure.set_label(alt)
     scale = [(colormaps["cividis"](value), text) for value, text in ((0.0, "probability 0"), (0.5, "½"), (1.0, "1"))]
     legend(figure, *scale)
     return figure
@@ -331,18 +307,22 @@ def _mark_background(axes, accuracy: float) -> None:
     line is."""
     low, high = axes.get_ylim()
     points = 72 * axes.figure.get_figheight() * axes.get_position().height / (high - low)
-    labels = [
-        (text.xy[1] - accuracy) * points - 3 for text in axes.texts
-    ]  # as high above the line as their offset says
+    labels = [(text.xy[1] - accuracy) * points - 3 for text in axes.texts]  # as high above the line as they are offset
     free = (away for away in (4, -11, 14, -20, 24, -30) if all(abs(away - label) > 11 for label in labels))
     axes.axhline(accuracy, color=INK, linestyle=":", linewidth=1)
-    right = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    axes.annotate("all background", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
+    right = {"xycoords": ("axes fraction", "data"), "ha": "right"}
+    _note(axes, "all background", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
+
+
+def _note(axes, text: str, place: tuple, offset: tuple, **options) -> None:
+    """Write a text so many points away from a place."""
+    axes.annotate(text, place, offset, textcoords="offset points", **options)
 
 
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
+<<<<<<< HEAD
     gap = 0.065 * (high - low)
     order, heights, lowest, highest = sorted(last, key=last.get), {}, -np.inf, high
     for label in order:
@@ -360,6 +340,13 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
             fontsize=8.5,
             annotation_clip=False,
         )
+=======
+    gap, height = 0.065 * (high - low), -np.inf
+    colors = dict(zip(last, colors_of(last)))
+    for label in sorted(last, key=last.get):
+        height = max(last[label], height + gap)
+        _note(axes, label, (end, height), (5, -3), color=colors[label], fontsize=8.5, annotation_clip=False)
+>>>>>>> small-core
     axes.set_xticks([tick for tick in MaxNLocator(6, integer=True).tick_values(1, end) if 1 <= tick <= end])
     room = min(0.42, 0.04 + 0.02 * max(map(len, last)))  # for the labels, in widths of the curves
     axes.set_xlim(right=end + room * (end - 1) + 0.5)
@@ -380,7 +367,7 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
         cell.scatter(values, range(len(values)), color=colors, zorder=2)
         for place, value in enumerate(values):
             if value == value:
-                cell.annotate(f"{value:.3f}", (value, place), (6, -3.5), textcoords="offset points", fontsize=8.5)
+                _note(cell, f"{value:.3f}", (value, place), (6, -3.5), fontsize=8.5)
         highest = np.nanmax([0.1, *(row.get(name, np.nan) for row in table.values() for name in columns)])
         cell.set(xlim=(0, 1.2 * highest), title=column, yticks=range(len(values)), ylim=(len(values) - 0.5, -0.5))
         cell.set_yticklabels(table if cell is axes[0, 0] else [])
@@ -389,16 +376,21 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
 
 
 @styled
+<<<<<<< HEAD
 def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> Figure:
     """How often each probability occurs among some pixels, a panel for each name; `mark` draws a threshold."""
     alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.3f}' for name, v in named.items())}."
+=======
+def histograms(named: Mapping[str, np.ndarray]) -> Figure:
+    """How often each probability occurs among some pixels, a panel for each name, and the threshold of one half."""
+    alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.2f}' for name, v in named.items())}."
+>>>>>>> small-core
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
         cell.hist(values, bins=50, range=(0, 1), density=True, color=INK)
         title = f"{title}\nmedian {np.median(values):.3f}"
         cell.set(title=title, xlabel="probability of road", yticks=[], xlim=(0, 1))
-        if mark is not None:
-            cell.axvline(mark, color=COLORS[0], linestyle=":")
+        cell.axvline(0.5, color=COLORS[0], linestyle=":")
     axes[0, 0].set_ylabel("density of pixels")
     return figure
 
@@ -420,42 +412,43 @@ def thresholds(sweep: ThresholdSweep, *, title: str = "") -> Figure:
     axes[0, 0].legend(frameon=False)
     axes[0, 1].plot(sweep.recall, sweep.precision, color=INK)
     axes[0, 1].plot(best.recall, best.precision, "o", color=INK)
-    axes[0, 1].annotate(
-        f"MaxF {sweep.max_f1:.3f}", (best.recall, best.precision), (-62, -14), textcoords="offset points"
-    )
+    _note(axes[0, 1], f"MaxF {sweep.max_f1:.3f}", (best.recall, best.precision), (-62, -14))
     axes[0, 1].set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05), title="precision and recall")
     return figure
 
 
-def live(data: RoadData, *, shown: str | None = None) -> Callable[[Progress], None]:
-    """A callback for `train`: a figure that grows with every epoch, curves beside the prediction for one image. Within
-    an epoch the line below says how far it is, and how long all of it will take. At the end the prediction stays alone:
-    `curves` draws the curves. A reused run shows nothing.
-
-    shown : name of the validation image; None takes the first.
-    """
+def live(data: RoadData) -> Callable[[Progress], None]:
+    """A callback for `train`: a figure that grows with every epoch, curves beside the prediction for the first
+    validation image. Within an epoch the line below says how far it is, and how long all of it will take. At the end
+    the prediction stays alone: `curves` draws the curves. A reused run shows nothing."""
     handles, drawn = (), None
 
     def callback(progress: Progress) -> None:
         nonlocal handles, drawn
-        plain = f"Training of {progress.title}."
+        plain, ended = f"Training of {progress.title}.", progress.epoch == progress.epochs
         if progress.fraction and handles:
             now = f"Epoch {progress.epoch + 1} of {progress.epochs}: {progress.fraction:.0%}{_time_left(progress)}"
-            handles[1].update(_words(f"{now} ({progress.title}).", drawn.get_label(), plain), raw=True, metadata={})
+            handles[1].update(_words(f"{now} ({progress.title}).", drawn, plain), raw=True, metadata={})
             return
-        if not handles and progress.epoch == progress.epochs:
+        if ended and not handles:
             return  # a reused run: there is nothing to watch
         reached = "The first epoch is under way"
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
+<<<<<<< HEAD
             reached = f"After epoch {progress.epoch}, {right:.1%} of all validation pixels are right"
         caption = f"{reached} ({progress.title})."
         if progress.prediction is not None and progress.epoch == progress.epochs:
             name = shown or progress.validation_names[0]
             drawn = comparison(data, [name], progress.prediction[[progress.validation_names.index(name)]])
+=======
+            reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
+        if ended:
+            drawn = comparison(data, progress.validation_names[:1], progress.prediction[:1])
+>>>>>>> small-core
         else:
-            drawn = _training(progress, data, shown)
-        handles = _display(drawn, caption, plain=plain, handles=handles)
+            drawn = _training(progress, data)
+        handles = _display(drawn, encoded(drawn), f"{reached} ({progress.title}).", plain=plain, handles=handles)
 
     return callback
 
@@ -467,16 +460,14 @@ def _time_left(progress: Progress) -> str:
 
 
 @styled
-def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
-    """Loss, accuracy, and the prediction for one image."""
-    columns, epoch = progress.curves, progress.epoch
-    described = "".join(
-        f", validation {what} {columns[f'val_{what}'][-1]:.3f}" for what in ("loss", "accuracy") if epoch
-    )
+def _training(progress: Progress, data: RoadData) -> Figure:
+    """Loss, accuracy, and the prediction for the first image."""
+    columns, epoch, quantities = progress.curves, progress.epoch, ("loss", "accuracy")
+    described = "".join(f", validation {name} {columns[f'val_{name}'][-1]:.3f}" for name in quantities if epoch)
     alt = f"Training of {progress.title}, epoch {epoch} of {progress.epochs}{described}."
     figure, axes = grid(1, 3, height=2.5, alt=alt)
     (color,) = colors_of([progress.title])
-    for cell, quantity in zip(axes[0], ("loss", "accuracy")):
+    for cell, quantity in zip(axes[0], quantities):
         _draw_curve(cell, columns, quantity, color=color)
         cell.set(title=quantity, xlabel="epoch", xlim=(0.9, max(2, progress.epochs)))
         cell.set_ylim(0, 1) if not epoch else _widen(cell)
@@ -486,17 +477,12 @@ def _training(progress: Progress, data: RoadData, shown: str | None) -> Figure:
         axes[0, 2].set_axis_off()
         axes[0, 2].set_title("the first prediction comes after epoch 1", fontsize=9)
     else:
-        names = progress.validation_names
-        i = data.names.index(shown or names[0])
-        values = progress.prediction[names.index(data.names[i])]
-        errors = error_overlay(data.images[i], data.masks[i], data.valid[i], values >= 128)
+        i = data.names.index(progress.validation_names[0])
+        errors = error_overlay(data.images[i], data.masks[i], data.valid[i], progress.prediction[0] >= 128)
         draw_image(axes[0, 2], errors, data.names[i], outline=data.masks[i])
         legend(figure)
     pace = f", {progress.seconds_per_epoch:.1f} s an epoch" if epoch else ", the first epoch also compiles"
-    figure.suptitle(
-        f"{progress.title}: epoch {epoch} of {progress.epochs}{pace}{_time_left(progress)}",
-        fontsize=10,
-    )
+    figure.suptitle(f"{progress.title}: epoch {epoch} of {progress.epochs}{pace}{_time_left(progress)}", fontsize=10)
     return figure
 
 
@@ -507,13 +493,8 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
     def cell(value) -> str:
         if value is None or value != value:
             return "–"
-        return (
-            f"{value:.{digits}f}"
-            if isinstance(value, float)
-            else f"{value:,}"
-            if isinstance(value, int)
-            else str(value)
-        )
+        form = f".{digits}f" if isinstance(value, float) else "," if isinstance(value, int) else ""
+        return format(value, form)
 
     text = [any(isinstance(row.get(column), str) for row in rows.values()) for column in columns]
     head = ["| |" + "|".join(columns) + "|", "|---|" + "".join("---|" if left else "---:|" for left in text)]
@@ -525,29 +506,25 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
 
 @styled
 def steps(
-    named: Mapping[str, Mapping[str, np.ndarray]],
-    *,
-    per_epoch: float,
-    background: float | None = None,
-    window: int = STEP_WINDOW,
+    named: Mapping[str, Mapping[str, np.ndarray]], *, per_epoch: float, background: float | None = None
 ) -> Figure:
-    """Training loss and accuracy by step, each point the mean of the last `window` steps (question 2).
+    """Training loss and accuracy by step, each point the mean of the last STEP_WINDOW steps (question 2).
 
     named : the `steps` of runs, by label.
     per_epoch : training steps in an epoch: the horizontal axis counts epochs.
     background : the accuracy of predicting background everywhere, as a dotted line.
     """
-    ends = [f"{label}: loss {s['loss'][-window:].mean():.3f}" for label, s in named.items()]
+    ends = [f"{label}: loss {s['loss'][-STEP_WINDOW:].mean():.3f}" for label, s in named.items()]
     figure, axes = grid(1, 2, height=3.0, alt=f"Loss and accuracy by training step. At the end {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         last = {}
         for color, (label, columns) in zip(colors_of(named), named.items()):
-            mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
-            epochs = columns["step"][window - 1 :] / per_epoch
+            mean = np.convolve(columns[quantity], np.full(STEP_WINDOW, 1 / STEP_WINDOW), "valid")
+            epochs = columns["step"][STEP_WINDOW - 1 :] / per_epoch
             cell.plot(epochs, mean, "--", color=color)  # dashed, as all that is measured in training
             last[label] = mean[-1]
         _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()) / per_epoch)
-        cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {window} steps")
+        cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {STEP_WINDOW} steps")
     if background is not None:
         _mark_background(axes[0, 1], background)
     return figure
@@ -573,12 +550,16 @@ def lines(
     for color, (name, values) in zip(colors_of(named), named.items()):
         axes[0, 0].plot(along, values, color=color)
         offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
+<<<<<<< HEAD
         axes[0, 0].annotate(
             name, (along[place], values[place]), offset, textcoords="offset points", color=color, ha=side
         )
     if mark is not None:
         axes[0, 0].axhline(mark[1], color=INK, linestyle=":", linewidth=1)
         axes[0, 0].annotate(mark[0], (along[-1], mark[1]), (0, 4), textcoords="offset points", ha="right", fontsize=8)
+=======
+        _note(axes[0, 0], name, (along[place], values[place]), offset, color=color, ha=side)
+>>>>>>> small-core
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
     return figure
 
@@ -652,9 +633,8 @@ def receptive_fields(image: np.ndarray, fields: Mapping[str, int], *, center: tu
     for cell, (name, size) in zip(axes[0], fields.items()):
         corner = (column - size / 2, row - size / 2)
         inside = np.zeros(image.shape[:2], bool)
-        inside[max(0, row - size // 2) : row + size // 2 + 1, max(0, column - size // 2) : column + size // 2 + 1] = (
-            True
-        )
+        rows, columns = (slice(max(0, place - size // 2), place + size // 2 + 1) for place in center)
+        inside[rows, columns] = True
         draw_image(cell, np.where(inside[..., None], image, image // 3 + 150), f"{name}: {size} x {size}")
         cell.add_patch(Rectangle(corner, size, size, fill=False, color=UNET, linewidth=1.5))
     return figure

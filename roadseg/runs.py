@@ -15,10 +15,8 @@ A run is a folder, `runs/MODEL-RECIPE-seedN-DIGEST/`:
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import inspect
-import io
 import json
 import os
 import platform
@@ -112,16 +110,12 @@ class Run:
         path = self.path / f"{which}.weights.h5"
         if which not in WEIGHTS:
             raise RunError(f"no weights are called {which!r}: choose best or last.")
-        try:
+        with _reading(path):
             if digest(path) != self.finished["weights"][which]:
                 raise ValueError("another digest")
             recipe, size = self.settings["recipe"], tuple(self.settings["size"])
             model = models.build(self.settings["model"], size=size, standardize=recipe["standardize"] is True)
             model.load_weights(path)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-            raise RunError(
-                f"{path} is missing or not what the training wrote: delete {self.path} and train again."
-            ) from error
         return model
 
 
@@ -154,12 +148,10 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
     Raises RunError where there is none, where the training has not finished, or where its files contradict each other.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise RunError(f"there is no run at {path}: train one with `python -m roadseg train`, or look into its parent.")
-    if not (path / "settings.json").is_file() and not (path / "finished.json").is_file():
-        raise RunError(f"{path} is no run: name one of the folders in runs, or train: `python -m roadseg train`.")
     if not (path / "finished.json").is_file():
-        raise RunError(f"the run {path} has not finished: the same training command resumes it.")
+        if (path / "settings.json").is_file():
+            raise RunError(f"the run {path} has not finished: the same training command resumes it.")
+        raise RunError(f"{path} is no run: name one of the folders in runs, or train: `python -m roadseg train`.")
     run = Run(path, how)
     epochs = len(run.curves["epoch"])
     names = ["steps.csv", *(f"{which}.weights.h5" for which in WEIGHTS)]
@@ -229,14 +221,12 @@ def write_json(path: Path, content: dict) -> None:
         file.write((json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
-def write_csv(path: Path, columns: tuple[str, ...], rows: np.ndarray) -> None:
-    """Write a table whole: rows float64 (n, len(columns)); digits enough to read the same numbers back."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([repr(int(row[0])), *(repr(float(value)) for value in row[1:])] for row in rows)
+def write_csv(path: Path, columns: tuple[str, ...], rows: list[tuple]) -> None:
+    """Write a table whole: rows of len(columns) numbers; digits enough to read the same numbers back."""
+    lines = [",".join(columns)]
+    lines += [f"{row[0]:.0f}," + ",".join(repr(float(value)) for value in row[1:]) for row in rows]
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def write_arrays(path: Path, *, compress: bool = False, **named: np.ndarray) -> None:
@@ -252,17 +242,15 @@ def prediction_name(epoch: int) -> str:
 
 def read_prediction(path: Path, epoch: int) -> np.ndarray:
     """Predictions in the run's folder `path` after `epoch`: uint8 (n, H, W)."""
-    return read_run_arrays(path / "predictions" / prediction_name(epoch), ("probability",))["probability"]
+    file = path / "predictions" / prediction_name(epoch)
+    with _reading(file):
+        return storage.read_arrays(file)["probability"]
 
 
-def read_run_arrays(path: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """The named arrays of an npz file, else all; RunError where it is damaged or lacks one."""
-    try:
-        arrays = storage.read_arrays(path)
-        return {name: arrays[name] for name in names or arrays}
-    except (OSError, ValueError, KeyError) as error:
-        run = path.parent.parent if path.parent.name == "predictions" else path.parent
-        raise RunError(f"{path} is missing or damaged ({error}): delete the run {run} and train again.") from error
+def read_run_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file; RunError where it is damaged."""
+    with _reading(path):
+        return storage.read_arrays(path)
 
 
 def digest(path: Path) -> str:
@@ -329,24 +317,29 @@ def _readable(settings: dict) -> str:
 
 
 def _read_json(path: Path, required: dict[str, type]) -> dict:
-    try:
+    with _reading(path):
         content = json.loads(path.read_text())
-        if not isinstance(content, dict):
-            raise ValueError("no object")
         if wrong := [name for name, kind in required.items() if not isinstance(content.get(name), kind)]:
             raise ValueError(f"other entries: {wrong}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is missing or damaged: delete the run {path.parent} and train again.") from error
-    return content
+        return content
 
 
 def _read_csv(path: Path, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    try:
+    with _reading(path):
         text = path.read_text()
-        header, *rows = csv.reader(text.splitlines())
-        table = np.array(rows, np.float64).reshape(len(rows), len(columns))
-        if tuple(header) != columns or not text.endswith("\n"):
+        header, *rows = text.splitlines()
+        table = np.array([row.split(",") for row in rows], np.float64).reshape(len(rows), len(columns))
+        if header != ",".join(columns) or not text.endswith("\n"):
             raise ValueError("other columns, or half a line")
-    except (OSError, ValueError, csv.Error) as error:
-        raise RunError(f"{path} is missing or damaged: delete the run {path.parent} and train again.") from error
-    return dict(zip(columns, table.T))
+        return dict(zip(columns, table.T))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file of a run that turns out to be missing or damaged while it is read, and say what to do."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:  # all that HDF5 raises
+        run = path.parent.parent if path.parent.name == "predictions" else path.parent
+        found = f"{path} is missing or not what the training wrote"
+        raise RunError(f"{found}: delete the run {run} and train again.") from error

@@ -34,7 +34,6 @@ from roadseg.storage import atomic_write, max_epochs, runs_folder
 VALIDATION_BATCH = 8  # the course's
 HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them
 TENSORBOARD_IMAGES = 3
-FULL = "free space or set ROADSEG_RUNS to another folder; the last whole epoch is kept"
 TICK = 1.0  # seconds between two reports within an epoch
 
 
@@ -135,8 +134,14 @@ def train(
     recipe, devices = get_recipe(recipe), backend.get_strategy(strategy)
     if (kept := (keras.config.floatx(), keras.config.image_data_format())) != ("float32", "channels_last"):
         raise OptionError(f"Keras is set to {', '.join(kept)}: expected float32, channels_last; set it back.")
-    precision = _mixed_precision(devices) if mixed_precision else "float32"
+    precision = "float32"
     if mixed_precision:
+        if not (precision := backend.fast_precision()):
+            raise OptionError(
+                "mixed precision needs a GPU, or Linux and a processor that computes in bfloat16: leave it out here."
+            )
+        if devices.num_replicas_in_sync > 1:  # where Keras may miss an overflow
+            raise OptionError("mixed precision is for one device only: leave it or the mirrored strategy out.")
         recipe = replace(recipe, name=f"{recipe.name}-{precision}")
     epochs = recipe.epochs if epochs is None else epochs
     if type(epochs) is not int or epochs < 1 or type(seed) is not int or not 0 <= seed < 2**31:  # True is an int, too
@@ -180,30 +185,13 @@ def train(
             if run is None:
                 with devices.scope():
                     training = _Training(path, settings, recipe, data, parts, steps, devices, network)
-                try:
-                    run = training.run_to_the_end(callback, log)
-                except tf.errors.ResourceExhaustedError as error:
-                    raise RunError(
-                        f"{path.name}: there is no memory left on the device; shut down other notebooks' kernels, or "
-                        "take a smaller batch_size. The last whole epoch is kept."
-                    ) from error
+                run = training.run_to_the_end(callback, log)
     if run.how == "reused":
         callback(_progress(run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
     minutes, seconds = divmod(int(run.finished["seconds"]), 60)
     place = run.path.name if run.path.parent == runs_folder(out) else run.path  # a shared one
     log(f"{run.how.capitalize()}: {run.title}, {minutes}:{seconds:02d} minutes of training ({place}).")
     return run
-
-
-def _mixed_precision(strategy: tf.distribute.Strategy) -> str:
-    dtype = backend.fast_precision()
-    if dtype is None:
-        raise OptionError(
-            "mixed precision needs a GPU, or Linux and a processor that computes in bfloat16: leave it out here."
-        )
-    if strategy.num_replicas_in_sync > 1:  # where Keras may miss an overflow
-        raise OptionError("mixed precision is for one device only: leave it or the mirrored strategy out.")
-    return dtype
 
 
 def _half(size: tuple[int, int]) -> tuple[int, int]:
@@ -236,21 +224,23 @@ class _Training:
     """A network, its optimizer, and what they have reached after a whole epoch: `save` writes all of it to state.npz,
     `restore` reads it back."""
 
-    def __init__(self, path: Path, settings: dict, recipe: Recipe, data: RoadData, split: Split, steps, strategy, own):
+    def __init__(
+        self, path: Path, settings: dict, recipe: Recipe, data: RoadData, split: Split, steps, strategy, network
+    ):
         self.path, self.settings, self.recipe, self.data, self.split = path, settings, recipe, data, split
         self.strategy, self.precision = strategy, settings["recipe"]["precision"]
         self.title = runs.title(settings)
         self.small_epochs = round(recipe.progressive_resizing * settings["epochs"])
         keras.utils.set_random_seed(settings["seed"])
         with backend.precision(self.precision):
-            self.model = own() if own else None
+            own = network() if network else None
             self.package = models.build(
                 settings["model"], size=data.size, initializer=recipe.initializer, standardize=recipe.standardize
             )
         if recipe.start:
             models.start_from(self.package, recipe.start)
-        self.in_package_order = package_weights(self.model, self.package) if own else list
-        self.model = self.model or self.package
+        self.in_package_order = package_weights(own, self.package) if own else list
+        self.model = own or self.package
         self.optimizer = build_optimizer(
             recipe.learning_rate,
             cosine=recipe.cosine,
@@ -274,36 +264,31 @@ class _Training:
     def compile(self, step: Callable, model: keras.Model, **options) -> Callable:
         """A step as a TensorFlow graph for batches of any length. It returns what the batch adds to the running loss
         and accuracy, float32 (2, 2), a sum and a count for each, and the probabilities."""
+        replicas = self.strategy.num_replicas_in_sync
 
         def step_on_one_device(part, batch):
             image, mask, weight = part
             weights = {"weight": weight} if self.recipe.mask_excluded else {}
-            loss_fn = RoadLoss(self.recipe.dice)
-            if self.strategy.num_replicas_in_sync > 1:
-                loss_fn = RoadLoss(self.recipe.dice, self.strategy.num_replicas_in_sync, batch[2])
+            loss_fn = plain = RoadLoss(self.recipe.dice, replicas, batch[2] if replicas > 1 else None)
             if self.precision == "float16":  # small gradients survive, and the optimizer takes the factor out again
-                plain = loss_fn
                 loss_fn = lambda *args, **kw: scale_gradient(plain(*args, **kw), self.optimizer.scale_loss(1.0))  # noqa: E731
             return step(model, image, mask, loss_fn=loss_fn, **self.running, **options, **weights)
 
         def totals():
-            sums = [[mean.total.value, mean.count.value] for mean in self.running.values()]
-            return tf.convert_to_tensor(sums)
+            return tf.convert_to_tensor([[mean.total.value, mean.count.value] for mean in self.running.values()])
 
         def call(*batch):
             before = totals()
             probability, copies = backend.run_on_devices(self.strategy, step_on_one_device, batch)
             # the running loss gets one value a device, the running accuracy all pixels, as often as they are there
-            counted = tf.cast([[self.strategy.num_replicas_in_sync], [copies]], tf.float32)
-            return (totals() - before) / counted, probability
+            return (totals() - before) / tf.cast([[replicas], [copies]], tf.float32), probability
 
         shape = [None, *model.input_shape[1:3]]
         return tf.function(call, input_signature=[tf.TensorSpec([*shape, 3]), *[tf.TensorSpec([*shape, 1])] * 2])
 
     def run_to_the_end(self, callback, log) -> runs.Run:
         """Train from the last whole epoch on the disk, or from the start."""
-        writing = partial(explained, RunError, self.path, FULL)  # never around what the caller's functions do
-        with writing():
+        with self.writing():
             (self.path / "predictions").mkdir(parents=True, exist_ok=True)
             for part in self.path.rglob(".*part*"):  # of a process that was killed
                 part.unlink()
@@ -314,20 +299,39 @@ class _Training:
             except RunError:
                 log(f"{self.path / 'state.npz'} is damaged; {self.title} is trained from the start.")
         how = "resumed" if self.curves else "trained"
-        with writing():
+        with self.writing():
             runs.write_json(self.path / "settings.json", self.settings)
-            tensorboard = _TensorBoard(self.path, self.data.images[self.split.validation], self.curves)
+            folder = self.path / "tensorboard"
+            shutil.rmtree(folder, ignore_errors=True)
+            writers = [tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")]
+            for row in self.curves:
+                self.log_to_tensorboard(row, *writers)
         report = partial(_progress, self.path, self.settings, self.curves)
-        callback(report())
-        for epoch in range(len(self.curves) + 1, self.settings["epochs"] + 1):
-            prediction = self.run_epoch(epoch, lambda fraction, seconds: callback(report(fraction, seconds)))
-            with writing():
-                self.save(prediction)
-                tensorboard.log(self.curves[-1])
+        try:
             callback(report())
-        with writing():
+            for epoch in range(len(self.curves) + 1, self.settings["epochs"] + 1):
+                prediction = self.run_epoch(epoch, lambda fraction, seconds: callback(report(fraction, seconds)))
+                with self.writing():
+                    self.save(prediction)
+                    self.log_to_tensorboard(self.curves[-1], *writers)
+                callback(report())
+        except tf.errors.ResourceExhaustedError as error:
+            raise RunError(
+                f"{self.path.name}: there is no memory left on the device; shut down other notebooks' kernels, or "
+                "take a smaller batch_size. The last whole epoch is kept."
+            ) from error
+        with self.writing():
             self.finish()
         return runs.open_run(self.path, how=how)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Explain what the disk refuses; never around what the caller's functions do."""
+        with explained(RunError, self.path, "free space or set ROADSEG_RUNS to another folder; whole epochs are kept"):
+            try:
+                yield
+            except tf.errors.OpError as error:
+                raise OSError(f"TensorBoard's files in {self.path}") from error
 
     def run_epoch(self, epoch: int, tick: Callable[[float, float], None]) -> np.ndarray:
         """Train and validate for one epoch; `tick` gets the fraction that is trained and the seconds it took.
@@ -347,16 +351,8 @@ class _Training:
             seed=self.settings["seed"],
             epoch=epoch,
         )
-        last = started
-
-        def watch(done: int) -> None:
-            nonlocal last
-            if (now := time.perf_counter()) - last > TICK and done < len(batches):
-                last = now
-                tick(done / len(batches), now - started)
-
         step = self.train_small_batch if small else self.train_batch
-        (loss, accuracy), rows, _ = self.run_batches(step, batches, watch)
+        (loss, accuracy), rows, _ = self.run_batches(step, batches, tick)
         learning_rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
         held_out = road_data.dataset(self.data, self.split.validation, batch_size=VALIDATION_BATCH)
         (val_loss, val_accuracy), _, probability = self.run_batches(self.validate_batch, held_out)
@@ -367,28 +363,31 @@ class _Training:
         self.steps += [(len(self.steps) + i, *row) for i, row in enumerate(rows, start=1)]
         seconds = time.perf_counter() - started
         self.curves.append((epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds))
-        return np.round(255 * probability[..., 0]).astype(np.uint8)
+        return np.round(255 * np.concatenate(probability)[..., 0]).astype(np.uint8)
 
     def run_batches(
-        self, step: Callable, batches: tf.data.Dataset, watch: Callable[[int], None] = lambda done: None
-    ) -> tuple[list, list, np.ndarray]:
-        """Means of loss and accuracy over all batches and of each, and the probabilities, float32 (n, H, W, 1).
+        self, step: Callable, batches: tf.data.Dataset, tick: Callable[[float, float], None] | None = None
+    ) -> tuple[list, list, list]:
+        """Means of loss and accuracy over all batches and of each; of validation the probabilities of each, too.
 
-        watch : called after each batch with how many are done."""
+        tick : called about every second with the fraction of batches that are done and the seconds they took."""
         for mean in self.running.values():
             mean.reset_state()
         added, probabilities = [], []
-        for batch in batches:
+        started = last = time.perf_counter()
+        for done, batch in enumerate(batches, start=1):
             sums, probability = step(*batch)
             added.append(sums)
-            if step is self.validate_batch:
+            if not tick:
                 probabilities.append(probability.numpy())
-            watch(len(added))
+            elif (now := time.perf_counter()) - last > TICK and done < len(batches):
+                last = now
+                tick(done / len(batches), now - started)
         added = np.stack(added).astype(np.float64)
         added = np.concatenate([added.sum(0, keepdims=True), added])
         means = np.divide(added[..., 0], added[..., 1], out=np.zeros(added.shape[:-1]), where=added[..., 1] > 0)
         overall, *each = means.tolist()
-        return overall, each, np.concatenate(probabilities) if probabilities else np.empty(0)
+        return overall, each, probabilities
 
     def save(self, prediction: np.ndarray) -> None:
         """Write the last epoch's predictions; then the state as one file, so that a run that is killed at any moment
@@ -398,16 +397,14 @@ class _Training:
         tables = {"curves": self.curves, "steps": self.steps, "best_loss": self.best_loss}
         tables = {name: np.array(table, np.float64) for name, table in tables.items()}
         runs.write_arrays(self.path / "state.npz", **tables, **self.weights())
-        runs.write_csv(self.path / "curves.csv", runs.CURVES, np.array(self.curves))
+        runs.write_csv(self.path / "curves.csv", runs.CURVES, self.curves)
 
     def restore(self) -> None:
         """Read the state back; RunError where it is damaged or of another network, and then nothing has changed."""
         kept, expected = runs.read_run_arrays(self.path / "state.npz"), self.weights()
         tables = [kept.pop(name, np.empty(0)) for name in ("curves", "steps", "best_loss")]
-        found = {name: (array.shape, array.dtype) for name, array in kept.items()}
-        if found != {name: (array.shape, array.dtype) for name, array in expected.items()} or [
-            table.ndim for table in tables
-        ] != [2, 2, 0]:
+        found, fits = ({name: (a.shape, a.dtype) for name, a in arrays.items()} for arrays in (kept, expected))
+        if found != fits or [table.ndim for table in tables] != [2, 2, 0]:
             raise RunError(f"{self.path / 'state.npz'} is of another network: delete {self.path} and train again.")
         self.model.set_weights([kept[f"model_{i}"] for i in range(len(self.best_weights))])
         self.best_weights = [kept[f"best_{i}"] for i in range(len(self.best_weights))]
@@ -422,11 +419,26 @@ class _Training:
         parts = {"model": self.model.get_weights(), "best": self.best_weights, "optimizer": optimizer}
         return {f"{part}_{i}": array for part, arrays in parts.items() for i, array in enumerate(arrays)}
 
+    def log_to_tensorboard(self, row: tuple, train: tf.summary.SummaryWriter, validation: tf.summary.SummaryWriter):
+        """Show one epoch, a row of `runs.CURVES`, and its predictions in red, in TensorBoard."""
+        epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds = row
+        road = runs.read_prediction(self.path, int(epoch))[:TENSORBOARD_IMAGES, ..., None] >= 128
+        images = self.data.images[self.split.validation[:TENSORBOARD_IMAGES]]
+        in_red = np.where(road, images // 2 + np.array([127, 0, 0], np.uint8), images)
+        trained = {"loss": loss, "accuracy": accuracy, "learning rate": learning_rate, "seconds an epoch": seconds}
+        for writer, scalars in ((train, trained), (validation, {"loss": val_loss, "accuracy": val_accuracy})):
+            with writer.as_default(step=int(epoch)):
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value)
+                if writer is validation:
+                    tf.summary.image("predicted road", in_red, max_outputs=TENSORBOARD_IMAGES)
+            writer.flush()
+
     def finish(self) -> None:
         """Write the tables (a kill may have kept the last line of the curves from the disk) and weights, and last of
         all the file that makes the run a finished one."""
-        runs.write_csv(self.path / "curves.csv", runs.CURVES, np.array(self.curves))
-        runs.write_csv(self.path / "steps.csv", runs.STEPS, np.array(self.steps))
+        runs.write_csv(self.path / "curves.csv", runs.CURVES, self.curves)
+        runs.write_csv(self.path / "steps.csv", runs.STEPS, self.steps)
         for which, weights in (("last", self.model.get_weights()), ("best", self.best_weights)):
             self.package.set_weights(self.in_package_order(weights))
             _write_weights(self.package, self.path / f"{which}.weights.h5")
@@ -477,65 +489,17 @@ def _write_weights(model: keras.Model, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-class _TensorBoard:
-    """Curves, and validation images with the predicted road in red, for TensorBoard: written anew each time, so what
-    a resumed run has done before comes from its files."""
-
-    def __init__(self, path: Path, images: np.ndarray, curves: list):
-        folder = path / "tensorboard"
-        shutil.rmtree(folder, ignore_errors=True)
-        self.path, self.images = path, images[:TENSORBOARD_IMAGES]
-        with _disk_errors(folder):
-            self.train, self.validation = (
-                tf.summary.create_file_writer(str(folder / part)) for part in ("train", "validation")
-            )
-        for row in curves:
-            self.log(row)
-
-    def log(self, row: tuple) -> None:
-        """Add one epoch: a row of `runs.CURVES`, and the predictions that the run's folder holds for it.
-
-        Raises OSError where the files cannot be written."""
-        epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, seconds = row
-        road = runs.read_prediction(self.path, int(epoch))[:TENSORBOARD_IMAGES, ..., None] >= 128
-        in_red = np.where(road, self.images // 2 + np.array([127, 0, 0], np.uint8), self.images)
-        with _disk_errors(self.path / "tensorboard"):
-            with self.train.as_default(step=int(epoch)):
-                tf.summary.scalar("loss", loss)
-                tf.summary.scalar("accuracy", accuracy)
-                tf.summary.scalar("learning rate", learning_rate)
-                tf.summary.scalar("seconds an epoch", seconds)
-            with self.validation.as_default(step=int(epoch)):
-                tf.summary.scalar("loss", val_loss)
-                tf.summary.scalar("accuracy", val_accuracy)
-                tf.summary.image("predicted road", in_red, max_outputs=TENSORBOARD_IMAGES)
-            self.train.flush()
-            self.validation.flush()
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Raise what TensorFlow cannot write as OSError, like all else that writes."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(f"TensorBoard's files in {folder}") from error
-
-
 # --- using a trained network -----------------------------------------------------------------------------------------
 
 
-def predict(
-    model: keras.Model, images: np.ndarray, *, flip: bool = False, batch_size: int = VALIDATION_BATCH
-) -> np.ndarray:
+def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
     """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes).
 
     flip : test-time augmentation: the mean of the predictions for each image and its mirror image, at twice the time.
     """
     if flip:
-        mirrored = predict(model, images[:, :, ::-1], batch_size=batch_size)[:, :, ::-1]
-        return (predict(model, images, batch_size=batch_size) + mirrored) / 2
-    batches = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        return (predict(model, images) + predict(model, images[:, :, ::-1])[:, :, ::-1]) / 2
+    batches = (images[start : start + VALIDATION_BATCH] for start in range(0, len(images), VALIDATION_BATCH))
     probability = np.concatenate([model(batch.astype(np.float32) / 255, training=False).numpy() for batch in batches])
     return probability[..., 0] if probability.shape[-1] == 1 else probability
 

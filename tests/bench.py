@@ -38,10 +38,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+from plain_course_script import PlainTraining
+
 import roadseg
-from roadseg import backend, data, kitti, models, runs, scenes
+from roadseg import backend, data, kitti, metrics, models, runs, scenes
 from roadseg.backend import keras, tf
 from roadseg.data import course_split
 from roadseg.recipes import get_recipe
@@ -71,28 +76,18 @@ FULL = Effort(size=(256, 256), repeats=5, steps=20, starts=7, scenes=None)
 QUICK = Effort(size=(32, 32), repeats=1, steps=2, starts=1, scenes={"uu": 1})
 
 
-@dataclass(frozen=True)
-class Row:
+def row(
+    what: str, values: list[float], unit: str, *, at_least: float | None = None, below: float | None = None
+) -> dict:
     """One line of the table: the median of what was measured, its spread, and the target where there is one."""
-
-    what: str
-    median: float
-    low: float
-    high: float
-    unit: str
-    target: str | None
-    met: bool | None
-
-
-def row(what: str, values: list[float], unit: str, *, at_least: float | None = None, below: float | None = None) -> Row:
-    """The row of these measurements."""
     median = statistics.median(values)
     target, met = None, None
     if at_least is not None:
         target, met = f"at least {at_least:g}", median >= at_least
     if below is not None:
         target, met = f"below {below:g}", median < below
-    return Row(what, *(round(value, 4) for value in (median, min(values), max(values))), unit, target, met)
+    median, low, high = (round(value, 4) for value in (median, min(values), max(values)))
+    return {"what": what, "median": median, "low": low, "high": high, "unit": unit, "target": target, "met": met}
 
 
 def ratios(slower: list[float], faster: list[float]) -> list[float]:
@@ -109,17 +104,22 @@ def seconds(call: Callable[[], object]) -> float:
 # --- epochs ----------------------------------------------------------------------------------------------------------
 
 
-def epoch_rows(name: str, root: Path, effort: Effort) -> list[Row]:
-    """Seconds an epoch, by the package, the plain script and PyTorch, and how they compare."""
-    times = epoch_times(ways(name, root, effort), effort)
+def epoch_rows(name: str, root: Path, effort: Effort) -> list[dict]:
+    """Seconds an epoch, by the package, the plain script and PyTorch, all in turns, and how they compare."""
+    running = ways(name, root, effort)
+    try:
+        turns = [{way: measure() for way, measure in running.items()} for _ in range(1 + effort.repeats)]
+    finally:
+        for way in running.values():
+            way.end()
+    times = {way: [turn[way] for turn in turns[1:]] for way in running}  # the first epoch, which compiles, is left out
     rows = [row(f"{name}: an epoch, {way}", values, "s") for way, values in times.items()]
     plain, ours = times["plain script"], [way for way in times if way.startswith("roadseg")]
     for way in ours:
-        slow = way == WITHOUT_ONEDNN
         target = SPEEDUP[name] if way == ours[-1] else None
         rows.append(row(f"{name}: plain script / {way}", ratios(plain, times[way]), "x", at_least=target))
         if "PyTorch" in times:
-            target = None if slow else 1.0
+            target = None if way == WITHOUT_ONEDNN else 1.0
             rows.append(row(f"{name}: PyTorch / {way}", ratios(times["PyTorch"], times[way]), "x", at_least=target))
     rows.append(row(f"{name}: plain script / convolutions", ratios(plain, times["convolutions alone"]), "x"))
     rows.append(row(f"{name}: fraction of the matrix rate", ratios(times["matrices alone"], times["roadseg"]), "x"))
@@ -128,35 +128,21 @@ def epoch_rows(name: str, root: Path, effort: Effort) -> list[Row]:
 
 def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
     """The package: without oneDNN, in float32 and, where the machine has 16-bit numbers, in mixed precision; and the
-    others."""
+    others, with oneDNN where TensorFlow uses it by itself on this processor."""
     package = {WITHOUT_ONEDNN: (False, "0"), "roadseg": (False, "1")}
     if dtype := backend.fast_precision():
         package[f"roadseg {dtype}"] = (True, "1")
-    others = {"plain script": plain_training, "convolutions alone": Convolutions, "matrices alone": MatrixProducts}
+    others = {"plain script": PlainTraining, "convolutions alone": Convolutions, "matrices alone": MatrixProducts}
     if importlib.util.find_spec("torch"):
         others["PyTorch"] = torch_training
+    flags = backend.CPUINFO.read_text() if backend.CPUINFO.is_file() else ""
+    own = "1" if any(flag in flags for flag in ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile")) else "0"
     count = len(kitti.list_frames(root))
     schedule_as_usual()  # processes start as the one that starts them
     return {
         **{way: Apart(onednn, train_package, name, root, effort, mixed) for way, (mixed, onednn) in package.items()},
-        **{way: Apart(as_installed(), train_other, build, name, root, effort, count) for way, build in others.items()},
+        **{way: Apart(own, train_other, build, name, root, effort, count) for way, build in others.items()},
     }
-
-
-def as_installed() -> str:
-    """Whether TensorFlow uses oneDNN by itself on this processor: "1" or "0"."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    return "1" if any(flag in flags for flag in ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile")) else "0"
-
-
-def epoch_times(ways: dict[str, Apart], effort: Effort) -> dict[str, list[float]]:
-    """Seconds an epoch, all ways in turns; the first epoch, which compiles, does not count."""
-    try:
-        turns = [{way: measure() for way, measure in ways.items()} for _ in range(1 + effort.repeats)]
-    finally:
-        for way in ways.values():
-            way.end()
-    return {way: [turn[way] for turn in turns[1:]] for way in ways}
 
 
 class Apart:
@@ -208,16 +194,10 @@ def train_other(pipe, build: Callable, name: str, root: Path, effort: Effort, co
     """In the process apart: build, then time an epoch whenever asked."""
     importlib.import_module("roadseg.backend")  # which asks for batch work, once
     schedule_as_usual()
-    way = build(name, root, effort.size)
+    way, in_all = build(name, root, size=effort.size), -(-len(course_split(count).train) // BATCH)
+    steps = min(effort.steps, in_all)
     while pipe.recv():
-        pipe.send(scaled_epoch(way, count, effort.steps))
-
-
-def scaled_epoch(way, count: int, steps: int) -> float:
-    """Seconds of an epoch, from those of its first steps and of the whole validation."""
-    in_all = -(-len(course_split(count).train) // BATCH)
-    steps = min(steps, in_all)
-    return seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate)
+        pipe.send(seconds(lambda: way.train(steps)) * in_all / steps + seconds(way.validate))
 
 
 def schedule_as_usual() -> None:
@@ -227,13 +207,6 @@ def schedule_as_usual() -> None:
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def plain_training(name: str, root: Path, size: tuple[int, int]):
-    """The plain script's training: an object with `train(steps)` and `validate()`."""
-    from plain_course_script import PlainTraining
-
-    return PlainTraining(name, root, size=size)
 
 
 class Convolutions:
@@ -284,8 +257,6 @@ class MatrixProducts:
     SIDE = 1024  # of the square matrix; the other has a row for every 1024 x 1024 multiplications
 
     def __init__(self, name: str, root: Path, size: tuple[int, int]):
-        import numpy as np
-
         rng = np.random.default_rng(0)
         model, count = models.build(name, size=size), len(kitti.list_frames(root))
         self.an_image = multiplications(model)
@@ -394,7 +365,7 @@ def torch_training(name: str, root: Path, size: tuple[int, int]):
 # --- loading, memory, start ------------------------------------------------------------------------------------------
 
 
-def loader_rows(root: Path, effort: Effort) -> list[Row]:
+def loader_rows(root: Path, effort: Effort) -> list[dict]:
     """Decoding one by one and in parallel, in turns; loading from the cache."""
     loads = {workers: [] for workers in (1, 2)}
     for _ in range(effort.repeats):
@@ -422,7 +393,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 """
 
 
-def memory_rows(root: Path, effort: Effort) -> list[Row]:
+def memory_rows(root: Path, effort: Effort) -> list[dict]:
     """The largest resident memory of a process that loads, decodes and trains the U-Net; none on Windows."""
     if importlib.util.find_spec("resource") is None:
         return []
@@ -433,7 +404,7 @@ def memory_rows(root: Path, effort: Effort) -> list[Row]:
     return [row("peak memory of a U-Net's training", [gibibytes], "GiB", below=MEMORY_GIB)]
 
 
-def scenes_rows(effort: Effort) -> list[Row]:
+def scenes_rows(effort: Effort) -> list[dict]:
     """Rendering all scenes, once."""
     options = {"counts": effort.scenes} if effort.scenes else {}
     with tempfile.TemporaryDirectory() as out:
@@ -441,11 +412,8 @@ def scenes_rows(effort: Effort) -> list[Row]:
     return [row("rendering all scenes", [once], "s", below=SCENES_SECONDS)]
 
 
-def panel_rows(root: Path, effort: Effort) -> list[Row]:
+def panel_rows(root: Path, effort: Effort) -> list[dict]:
     """What the kernel does when the threshold moves: all that the page shows, made anew."""
-    import numpy as np
-
-    from roadseg import metrics
     from roadseg.widgets import predictions
 
     roads = data.load(root, size=effort.size, cache=False)
@@ -463,15 +431,13 @@ def panel_rows(root: Path, effort: Effort) -> list[Row]:
     return [row("a move of the threshold", moves, "s", below=MOVE_SECONDS)]
 
 
-def import_rows(effort: Effort) -> list[Row]:
+def import_rows(effort: Effort) -> list[dict]:
     """What `import roadseg` adds to the start of an interpreter."""
-    bare, full = [], []
-    for _ in range(effort.starts):
-        bare.append(seconds(lambda: run_python("-c", "pass")))
-        full.append(seconds(lambda: run_python("-c", "import roadseg")))
-    added = [one - other for one, other in zip(full, bare)]
+    codes = ("pass", "import roadseg")
+    times = [[seconds(lambda c=code: run_python("-c", c)) for code in codes] for _ in range(effort.starts)]
+    added = [full - bare for bare, full in times]
     return [
-        row("start of Python alone", bare, "s"),
+        row("start of Python alone", [bare for bare, _ in times], "s"),
         row("import roadseg", added, "s", below=IMPORT_SECONDS),
     ]
 
@@ -488,9 +454,6 @@ def run_python(*arguments: object) -> str:
 
 def published_size(half: Path, root: Path) -> Path:
     """The images of `half` in the new folder `root`, as large as KITTI's and as long in bytes; kept for next time."""
-    import numpy as np
-    from PIL import Image
-
     record = half / scenes.RECORD
     made_of = record.read_text() if record.is_file() else "other images"
     if (root / "whole").is_file() and (root / "whole").read_text() == made_of:
@@ -512,7 +475,7 @@ def published_size(half: Path, root: Path) -> Path:
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
-def measure(root: Path, effort: Effort) -> list[Row]:
+def measure(root: Path, effort: Effort) -> list[dict]:
     """All rows; each group is printed as soon as it is there."""
     groups = [lambda name=name: epoch_rows(name, root, effort) for name in SPEEDUP]
     groups += [lambda: loader_rows(root, effort), lambda: memory_rows(root, effort), lambda: import_rows(effort)]
@@ -521,36 +484,14 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     for group in groups:
         rows += (new := group())
         for line in new:
-            print(line_of(line), flush=True)
+            print(line_of(**line), flush=True)
     return rows
 
 
-def line_of(row: Row) -> str:
-    """One line of the table."""
-    verdict = {True: "met", False: "MISSED", None: ""}[row.met]
-    spread = f"{row.low:.2f} to {row.high:.2f}"
-    return f"{row.what:40}{row.median:8.2f} {row.unit:4}{spread:18}{row.target or '':14}{verdict}".rstrip()
-
-
-def report(rows: list[Row], images: int, effort: Effort) -> dict:
-    """What goes into bench.json."""
-    return {
-        "quick": effort is QUICK,
-        "images": images,
-        "effort": asdict(effort),
-        "machine": runs.machine(),
-        "versions": {**runs.versions(), "torch": torch_version()},
-        "rows": [asdict(line) for line in rows],
-    }
-
-
-def torch_version() -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return None
+def line_of(what: str, median: float, low: float, high: float, unit: str, target: str | None, met: bool | None) -> str:
+    """A row as a line of the table."""
+    spread, verdict = f"{low:.2f} to {high:.2f}", {True: "met", False: "MISSED", None: ""}[met]
+    return f"{what:40}{median:8.2f} {unit:4}{spread:18}{target or '':14}{verdict}".rstrip()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -566,13 +507,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick:
         print("A quick run, on too little to measure: only that it runs means something.")
     rows = measure(root, effort)
-    if torch_version() is None:
+    torch = metadata.version("torch") if importlib.util.find_spec("torch") else None
+    if torch is None:
         print(GET_TORCH)
+    report = {"quick": options.quick, "images": len(kitti.list_frames(root)), "effort": asdict(effort), "rows": rows}
+    report |= {"machine": runs.machine(), "versions": {**runs.versions(), "torch": torch}}
     options.out.mkdir(parents=True, exist_ok=True)
     target = options.out / "bench.json"
-    target.write_text(json.dumps(report(rows, len(kitti.list_frames(root)), effort), indent=1) + "\n")
+    target.write_text(json.dumps(report, indent=1) + "\n")
     print(f"Written: {target}")
-    return int(not options.quick and any(line.met is False for line in rows))
+    return int(not options.quick and any(line["met"] is False for line in rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Literal
 from roadseg.download.archive import ARCHIVE, unpack
 from roadseg.errors import DataError, printable
 from roadseg.kitti import ROOT, find_dataset, find_path
-from roadseg.scenes.record import VERSION, read_record
+from roadseg.scenes import VERSION, read_record
 from roadseg.storage import project_root
 
 # Names that somebody may have meant; hidden files are this package's or a browser's.
@@ -34,7 +34,7 @@ class Location:
             return False
         record = read_record(self.path)
         outdated = record is not None and record.get("version", VERSION) != VERSION
-        return outdated or not (self.path / "training").is_dir()
+        return outdated or not (self.path / "training" / "calib").is_dir()
 
     @property
     def chosen(self) -> bool:

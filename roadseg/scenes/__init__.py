@@ -8,13 +8,11 @@ objects    trees, vehicles, houses, barriers, posts
 planting   where the objects stand
 rendering  one scene
 driving    a drive through one street
-folder     write a folder of scenes; load their classes
-record     what is written beside them
+folder     write a folder of scenes and what was rendered; load their classes
 """
 
 from roadseg.scenes.driving import RATE, drive
-from roadseg.scenes.folder import SceneData, load_classes, write
-from roadseg.scenes.record import RECORD, VERSION, read_record
+from roadseg.scenes.folder import RECORD, VERSION, SceneData, load_classes, read_record, write
 from roadseg.scenes.rendering import CATEGORIES, CLASSES, COUNTS, Scene, calibration, render
 
 __all__ = [

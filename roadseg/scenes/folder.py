@@ -6,10 +6,9 @@ Below the folder that `write` makes, each file (188, 621) pixels large::
     training/gt_image_2/um_road_000000.png   red not road, magenta road, black not valid
     training/classes_2/um_000000.png         indices into CLASSES
     training/calib/um_000000.txt             the camera, for the view from above
-    scenes.json                              seed, counts, variety, renderer's version, digest of all pixels
+    scenes.json                              seed, counts, variety, renderer's version
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,9 +25,10 @@ import numpy as np
 from PIL import Image
 
 from roadseg.errors import DataError
-from roadseg.scenes.record import RECORD, VERSION, read_record
 from roadseg.scenes.rendering import COUNTS, calibration, render, require_category, require_whole
 
+RECORD = "scenes.json"  # lies where scenes were rendered
+VERSION = 2  # of the renderer: the same seed gives the same pixels only within one version
 HELPER = "import sys; from roadseg.scenes.folder import write_part; write_part(*sys.argv[1:])"
 
 
@@ -76,8 +76,8 @@ def write(
         root.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent, ignore_cleanup_errors=True) as temporary:
             made = Path(temporary) / root.name
-            digest = write_scenes(made, record, workers, progress)
-            (made / RECORD).write_text(json.dumps(record | {"digest": digest}, indent=2) + "\n", "utf-8")
+            write_scenes(made, record, workers, progress)
+            (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
             try:
                 if root.is_dir():
                     root.rmdir()  # Windows renames onto nothing, not even onto an empty folder
@@ -90,17 +90,26 @@ def write(
     return root
 
 
+def read_record(root: Path) -> dict | None:
+    """The record in a folder of scenes; None where there is none, or a damaged one."""
+    try:
+        record = json.loads((root / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 def is_written(root: Path, record: dict) -> bool:
-    """Whether `root` holds these scenes; those of an older renderer are removed.
+    """Whether `root` holds these scenes; those of an older renderer, or without their cameras, are removed.
 
     Raises DataError where `root` holds anything else.
     """
     found = read_record(root) or {}
     version = found.get("version")
     same = all(found.get(name) == record.get(name) for name in ("seed", "counts", "variety"))
-    if same and version == record["version"]:
+    if same and version == record["version"] and (root / "training" / "calib").is_dir():
         return True
-    if same and isinstance(version, int) and version < record["version"]:
+    if same and isinstance(version, int) and version <= record["version"]:
         shutil.rmtree(root, ignore_errors=True)
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
@@ -111,21 +120,20 @@ def is_written(root: Path, record: dict) -> bool:
 
 
 def list_scenes(record: dict) -> list[tuple[str, int]]:
-    """Category and index of each scene, in the order of the digest."""
+    """Category and index of each scene, in the order in which they are written."""
     return [(category, index) for category, count in sorted(record["counts"].items()) for index in range(count)]
 
 
-def write_scenes(root: Path, record: dict, workers: int, progress: Callable[[int, int], None] | None) -> str:
-    """Write all scenes below `root`; return a digest of their pixels.
+def write_scenes(root: Path, record: dict, workers: int, progress: Callable[[int, int], None] | None) -> None:
+    """Write all scenes below `root`.
 
-    With n workers, each is a process that writes every n-th scene and reports its digest. This process writes the
+    With n workers, each is a process that writes every n-th scene and reports it by a line. This process writes the
     scenes of a worker that fails. Workers end when nobody reads their reports any more.
     """
     for folder in ("image_2", "gt_image_2", "classes_2", "calib"):
         (root / "training" / folder).mkdir(parents=True)
-    names, digest = list_scenes(record), hashlib.sha256()
+    names, helpers = list_scenes(record), []
     workers = min(workers, len(names))
-    helpers = []
     with ExitStack() as stack:
         for first in range(workers if workers > 1 else 0):
             helper = subprocess.Popen(
@@ -134,40 +142,32 @@ def write_scenes(root: Path, record: dict, workers: int, progress: Callable[[int
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # Ctrl-C ends the helpers, too, and one message is enough
-                text=True,
             )
             helpers.append(stack.enter_context(helper))
             stack.callback(helper.kill)
         for done, (category, index) in enumerate(names):
-            report = helpers[done % workers].stdout.readline() if helpers else ""
-            digest.update(bytes.fromhex(report or write_scene(root, category, index, record)))
+            if not (helpers and helpers[done % workers].stdout.readline()):
+                write_scene(root, category, index, record)
             if progress:
                 progress(done + 1, len(names))
-    return digest.hexdigest()
 
 
 def write_part(root: str, record: str, first: str, step: str) -> None:
-    """Write every `step`-th scene from `first` on and print the digest of each: all that a helper process does."""
+    """Write every `step`-th scene from `first` on and print a line for each: all that a helper process does."""
     record = json.loads(record)
     for category, index in list_scenes(record)[int(first) :: int(step)]:
-        print(write_scene(Path(root), category, index, record), flush=True)
+        write_scene(Path(root), category, index, record)
+        print(category, index, flush=True)
 
 
-def write_scene(root: Path, category: str, index: int, record: dict) -> str:
-    """Write the four files of a scene; return a digest of its pixels."""
+def write_scene(root: Path, category: str, index: int, record: dict) -> None:
+    """Write the four files of a scene."""
     options = {"seed": record["seed"], "variety": "variety" in record}
-    scene, digest = render(category, index, **options), hashlib.sha256()
-    files = {
-        f"image_2/{category}_{index:06d}.png": scene.image,
-        f"gt_image_2/{category}_road_{index:06d}.png": scene.label,
-        f"classes_2/{category}_{index:06d}.png": scene.classes,
-    }
-    for file, pixels in files.items():
-        Image.fromarray(pixels).save(root / "training" / file)
-        digest.update(pixels.tobytes())
-    path = root / "training" / "calib" / f"{category}_{index:06d}.txt"
-    path.write_text(calibration(category, index, **options), encoding="utf-8")
-    return digest.hexdigest()
+    scene, training, name = render(category, index, **options), root / "training", f"{category}_{index:06d}"
+    Image.fromarray(scene.image).save(training / "image_2" / f"{name}.png")
+    Image.fromarray(scene.label).save(training / "gt_image_2" / f"{category}_road_{index:06d}.png")
+    Image.fromarray(scene.classes).save(training / "classes_2" / f"{name}.png")
+    (training / "calib" / f"{name}.txt").write_text(calibration(category, index, **options), encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)

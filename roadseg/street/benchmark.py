@@ -6,7 +6,6 @@ rounded to 8 bits, and looked at from above, as its label is. What the camera do
 
 from __future__ import annotations
 
-import io
 import re
 import zipfile
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from roadseg import kitti, metrics, scenes, training
+from roadseg import kitti, metrics, training
 from roadseg.data import RoadData, resize
 from roadseg.download.archive import published_digests
-from roadseg.errors import DataError, explained, one_line
+from roadseg.errors import DataError, explained
 from roadseg.plots import draw_image, error_overlay, grid, legend, styled
 from roadseg.runs import Run
-from roadseg.storage import DAMAGED, atomic_write
+from roadseg.storage import atomic_write
 from roadseg.street import bird_view
 from roadseg.street.photos import eight_bits, find_road, open_photo
 
@@ -94,21 +93,16 @@ def draw_views(camera: View, above: View, *, threshold: float = 0.5) -> Figure:
 
 
 def find_calibration(root: Path, part: str, name: str) -> np.ndarray:
-    """The calibration of an image: from its file, or from the renderer for scenes that were written without.
+    """The calibration of an image, from its file; part : training or testing; name : such as "um_000000".
 
-    part : training or testing; name : such as "um_000000". DataError where there is none.
-    """
+    Raises DataError where there is none."""
     base = kitti.find_dataset(root)
-    folder, record = kitti.find_path(base, part, "calib"), scenes.read_record(base) or {}
-    if folder is None and record.get("version") == scenes.VERSION:
-        category, index = name.split("_")
-        text = scenes.calibration(category, int(index), seed=record["seed"])
-        return bird_view.parse_calibration(text, place=str(base))
-    return bird_view.read_calibration((folder or base / part / "calib") / f"{name}.txt")
+    folder = kitti.find_path(base, part, "calib") or base / part / "calib"
+    return bird_view.read_calibration(folder / f"{name}.txt")
 
 
 def write_submission(model: keras.Model, root: Path, path: Path) -> None:
-    """Write the zip for the benchmark's server, and check it: `um_road_000000.png` ..., 8 bits, from above.
+    """Write the zip for the benchmark's server: `um_road_000000.png` ..., 8 bits, (800, 400) pixels, from above.
 
     root : KITTI road, with `testing/image_2` and `testing/calib`; path : of the zip. A progress bar goes to the error
     output where that is a terminal. Raises DataError where a test image is missing or damaged, and for a zip that
@@ -120,41 +114,16 @@ def write_submission(model: keras.Model, root: Path, path: Path) -> None:
     if missing := [name for name in names if not (images / f"{name}.png").is_file()]:
         found = f"{len(missing)} missing ({kitti.a_few(missing)})"
         raise DataError(f"{images}: expected the {len(names)} test images, found {found}; unpack data_road.zip again")
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as zipped:
+    remedy = "choose another file with --out, or free space"
+    with explained(DataError, path, remedy), atomic_write(path) as file, zipfile.ZipFile(file, "w") as zipped:
         for name in tqdm(names, unit=" images", disable=None):
             probability = eight_bits(find_road(model, open_photo(images / f"{name}.png")))
             view = bird_view.from_above(probability, find_calibration(root, "testing", name))
-            with zipped.open(result_name(name), "w") as file:
-                Image.fromarray(view).save(file, "PNG")
-    with explained(DataError, path, "choose another file with --out, or free space"), atomic_write(path) as file:
-        file.write(content.getvalue())
-    check_submission(path)
-
-
-def check_submission(path: Path) -> None:
-    """Raise DataError unless the zip holds all results, each a gray PNG image of 8 bits and (800, 400) pixels."""
-    sizes = {}
-    try:
-        with zipfile.ZipFile(path) as zipped:
-            for name in zipped.namelist():
-                with Image.open(io.BytesIO(zipped.read(name)), formats=["PNG"]) as image:
-                    image.load()
-                    sizes[name] = (image.mode, image.size)
-    except DAMAGED as error:
-        raise DataError(f"{path}: not a whole zip of PNG images ({one_line(error)}); write it again") from error
-    expected = {result_name(name): ("L", bird_view.SIZE[::-1]) for name in test_names()}
-    if wrong := sorted(name for name, _ in sizes.items() ^ expected.items()):
-        raise DataError(f"{path}: missing, unknown or of another kind: {kitti.a_few(wrong)}; write it again")
+            with zipped.open(name.replace("_", "_road_") + ".png", "w") as result:
+                Image.fromarray(view).save(result, "PNG")
 
 
 def test_names() -> list[str]:
     """The names of the 290 test images, such as "um_000000", sorted."""
     found = (re.fullmatch(r"testing/image_2/(\w+)\.png", path) for path in published_digests())
     return sorted(match[1] for match in found if match)
-
-
-def result_name(name: str) -> str:
-    """What the server calls the result for an image: um_road_000000.png for "um_000000"."""
-    category, number = name.split("_")
-    return f"{category}_road_{number}.png"

@@ -27,19 +27,15 @@ SIZE = (800, 400)  # (height, width) in cells
 
 
 def read_calibration(path: Path) -> np.ndarray:
-    """The matrix of a calibration file, as `parse_calibration` returns it; DataError where it cannot be read."""
-    with explained(DataError, path, "unpack data_road.zip again: it holds a calibration file for each image"):
-        return parse_calibration(path.read_text(encoding="utf-8", errors="replace"), place=str(path))
-
-
-def parse_calibration(text: str, *, place: str) -> np.ndarray:
     """From the ground to the image: float64 (3, 3), which maps (x, z, 1) in meters to homogeneous pixel coordinates.
 
-    text : what a calibration file holds; place : named in the DataError about a missing or damaged matrix.
+    Raises DataError where the file is missing, or a matrix in it is missing or damaged.
     """
+    with explained(DataError, path, "unpack data_road.zip again: it holds a calibration file for each image"):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     try:
-        lines = (line.partition(":") for line in text.splitlines() if line.strip())
-        numbers = {name.strip(): np.array(values.split(), np.float64) for name, _, values in lines}
+        parts = (line.partition(":") for line in lines if line.strip())
+        numbers = {name.strip(): np.array(values.split(), np.float64) for name, _, values in parts}
         rectify, to_road = np.eye(4), np.eye(4)
         rectify[:3, :3] = numbers["R0_rect"].reshape(3, 3)
         to_road[:3] = numbers["Tr_cam_to_road"].reshape(3, 4)
@@ -49,7 +45,7 @@ def parse_calibration(text: str, *, place: str) -> np.ndarray:
     except (KeyError, ValueError) as error:  # LinAlgError is a ValueError
         expected = "matrices P2 (3 x 4), R0_rect (3 x 3) and Tr_cam_to_road (3 x 4)"
         raise DataError(
-            f"{place}: expected the {expected}, found other lines; replace it by the published file"
+            f"{path}: expected the {expected}, found other lines; replace it by the published file"
         ) from error
     return projection[:, [0, 2, 3]]  # without y, which is 0 on the ground
 

@@ -5,19 +5,18 @@ A photo is uint8 (H, W, 3), upright, RGB, of any size; a probability is float32 
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import to_rgb
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from scipy import ndimage
 
 from roadseg import kitti, models, runs
 from roadseg.data import resize
-from roadseg.errors import DataError, RunError, explained, one_line
+from roadseg.errors import RunError
 from roadseg.plots import FOUND
 from roadseg.storage import runs_folder
 from roadseg.training import predict
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import keras
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")  # of 8 bits a channel or less
 TINT = 0.4  # how much of the road's color is the tint's
 OUTLINE = 300  # times as long is the photo's longer side as its outline is wide
 
@@ -59,36 +57,8 @@ def open_network(place: str | Path) -> keras.Model:
 
 
 def open_photo(path: Path) -> np.ndarray:
-    """The photo in a PNG, JPEG or WebP file, turned as its EXIF data say.
-
-    Raises DataError for anything else: not an image, truncated, too large, animated, CMYK or 16 bits a channel.
-    """
-    with explained(DataError, path, "make it a readable file"):
-        content = io.BytesIO(path.read_bytes())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            photo = Image.open(content, formats=["PNG", "JPEG", "WEBP"])
-        frames = 1 if photo.format == "MPO" else getattr(photo, "n_frames", 1)  # phones put a second image into a JPEG
-        if frames == 1 and photo.mode in MODES:
-            upright = ImageOps.exif_transpose(photo)
-            return np.asarray((upright.convert("RGBA") if "P" in upright.mode else upright).convert("RGB"))
-    except UnidentifiedImageError:
-        raise DataError(
-            f"{path}: expected a PNG, JPEG or WebP image, found something else; export it as JPEG"
-        ) from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = f"{Image.MAX_IMAGE_PIXELS:,}"
-        raise DataError(f"{path}: expected at most {limit} pixels, found more; make the image smaller") from None
-    except kitti.BROKEN as error:
-        raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {kitti.REPLACE}") from error
-    if frames > 1:
-        raise DataError(
-            f"{path}: expected a still image, found {frames} frames; save it as a video or one of its frames"
-        )
-    raise DataError(
-        f"{path}: expected 8 bits of gray or RGB, found {photo.mode}; convert it to RGB with 8 bits a channel"
-    )
+    """The photo in a PNG, JPEG or WebP file, upright; DataError as `roadseg.kitti.read_image`."""
+    return kitti.read_image(path, formats=("PNG", "JPEG", "WEBP"))
 
 
 def find_road(model: keras.Model, photo: np.ndarray) -> np.ndarray:

@@ -63,16 +63,13 @@ def test_images_are_resized_bilinear_and_labels_to_the_nearest_pixel(folder):
         np.testing.assert_array_equal(roads.valid[i], nearest[..., 0] > 0)
 
 
-@pytest.mark.parametrize("options", [{"size": (0, 256)}, {"size": (256,)}, {"workers": 0}])
-def test_load_refuses_options_out_of_range(folder, options):
-    with pytest.raises(OptionError, match=next(iter(options))):
-        data.load(folder, **options)
-
-
-def test_without_a_folder_kitti_is_read_where_it_is(folder, monkeypatch):
-    monkeypatch.setenv("ROADSEG_DATA", str(folder))
-    assert str(folder) in data.load(size=(8, 8), cache=False).source
-    assert folder.name in data.load(folder, size=(8, 8)).source
+def test_options_out_of_range(folder, random_roads):
+    for options in ({"size": (256,)}, {"workers": 0}):
+        with pytest.raises(OptionError, match=next(iter(options))):
+            data.load(folder, **options)
+    for options in ({"batch_size": 0}, {"color_jitter": float("nan")}):
+        with pytest.raises(OptionError, match=next(iter(options))):
+            data.dataset(random_roads, np.arange(4), **options)
 
 
 def test_without_any_data_scenes_are_rendered_once(tmp_path, monkeypatch):
@@ -80,12 +77,13 @@ def test_without_any_data_scenes_are_rendered_once(tmp_path, monkeypatch):
 
     def write(root, *, progress):
         written.append(write_roads(root, count=1))
+        (root / "training" / "calib").mkdir()
         for done in range(1, 11):
             progress(done, 10)
 
     monkeypatch.setattr(scenes, "write", write)
     first, second = (data.load(size=(8, 8), log=lines.append) for _ in range(2))
-    assert written == [tmp_path / "data" / "scenes"]
+    assert written == [tmp_path / "data" / "scenes"] and first.source == second.source
     assert [line.split()[0] for line in lines[1:]] == ["2", "4", "6", "8"]
     assert_equal(first, second)
 
@@ -100,6 +98,7 @@ def test_a_bad_file_is_named_and_scenes_are_to_be_rendered_again(folder, tmp_pat
         data.load(folder, size=(16, 16))
     usual = tmp_path / "data" / "scenes"
     shutil.copytree(folder, usual)
+    (usual / "training" / "calib").mkdir()
     with pytest.raises(DataError, match=rf"um_000001.png.*delete the folder {usual}"):
         data.load(size=(16, 16))
 
@@ -114,7 +113,7 @@ def test_the_second_load_reads_the_cache_alone(folder, monkeypatch):
     assert len(caches()) == 1
 
 
-def test_a_changed_file_makes_a_new_cache_and_fingerprint(folder, tmp_path):
+def test_another_file_folder_or_size_has_its_own_cache(folder, tmp_path):
     first, path = data.load(folder, size=(16, 16)), folder / LABELS / "um_road_000001.png"
     copied = shutil.copytree(folder, tmp_path / "copied", copy_function=shutil.copyfile)
     assert data.load(copied, size=(16, 16)).fingerprint == first.fingerprint
@@ -124,18 +123,9 @@ def test_a_changed_file_makes_a_new_cache_and_fingerprint(folder, tmp_path):
     second = data.load(folder, size=(16, 16))
     assert_equal(second, data.load(folder, size=(16, 16), cache=False))
     assert second.fingerprint != first.fingerprint
-    os.utime(path)
-    assert_equal(data.load(folder, size=(16, 16)), second)
-    assert len(caches()) == 4
-
-
-def test_every_size_and_folder_has_its_own_cache(folder, tmp_path):
-    for size in ((16, 16), (16, 24), (24, 16)):
-        assert data.load(folder, size=size).size == data.load(folder, size=size).size == size
-    assert len(caches()) == 3
-    data.load(folder, size=(16, 16), cache=tmp_path / "here")
-    data.load(folder, size=(8, 8), cache=False)
-    assert len(caches()) == 3 and len(list((tmp_path / "here").iterdir())) == 1
+    assert data.load(folder, size=(16, 24)).size == data.load(folder, size=(16, 24)).size == (16, 24)
+    data.load(folder, size=(8, 8), cache=tmp_path / "here")
+    assert len(caches()) == 4 and len(list((tmp_path / "here").iterdir())) == 1
 
 
 def test_a_damaged_cache_is_made_again(folder):
@@ -171,10 +161,8 @@ def test_what_a_read_only_cache_lacks_is_kept_at_home(folder, tmp_path, monkeypa
     assert len(list(own.iterdir())) == len(caches()) == 1
 
 
-@pytest.mark.parametrize("record", [False, True], ids=["images", "scenes"])
-def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, record):
-    if record:
-        (folder / "scenes.json").write_text("{}")
+def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path):
+    (folder / "scenes.json").write_text("{}")
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(DataError, match=rf"{tmp_path / 'cache'}.*ROADSEG_CACHE") as error:
         data.load(folder, size=(8, 8))
@@ -186,24 +174,13 @@ def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, record):
 
 @pytest.mark.parametrize(("count", "used"), [(COURSE, 287), (240, 240)])
 def test_course_split_is_that_of_the_assignment(count, used):
-    """Which shuffles a list with NumPy's global state; that is left alone here."""
     indices = list(range(used))
     np.random.RandomState(123).shuffle(indices)
-    before = np.random.get_state()[1].tolist()  # noqa: NPY002
     train, validation = data.course_split(count)
-    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
     assert [*train, *validation] == indices and len(validation) == 15
 
 
-def test_splits_by_name(random_roads):
-    for found, expected in (
-        (data.split(random_roads), data.course_split(COURSE)),
-        (data.split(random_roads, "blocks"), data.block_split(NAMES, fraction=1 / 6, fold=0)),
-    ):
-        np.testing.assert_equal(found, expected)
-
-
-@pytest.mark.parametrize("fraction", [1 / 6, 0.5, 0.07, 0.4])
+@pytest.mark.parametrize("fraction", [1 / 6, 0.4])
 def test_block_split_holds_out_a_block_of_each_category(random_roads, fraction):
     folds = [data.block_split(NAMES, fraction=fraction, fold=fold) for fold in range(int(1 / fraction + 1e-9))]
     for train, validation in folds:
@@ -224,7 +201,6 @@ def test_block_split_holds_out_a_block_of_each_category(random_roads, fraction):
         (lambda: data.block_split(NAMES, fraction=0.51), "0.51"),
         (lambda: data.block_split(NAMES, fold=6), "6"),
         (lambda: data.block_split((*(f"um_{i:06d}" for i in range(12)), "uu_000000")), "13"),
-        (lambda: data.block_split(()), "0"),
         (lambda: data.split([], "random"), "random"),
     ],
 )
@@ -242,14 +218,11 @@ def epoch_of(roads: data.RoadData, **options) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate([part.numpy() for part in parts]) for parts in zip(*batches))
 
 
-def test_arrays(random_roads):
+def test_batches_hold_the_arrays_in_order(random_roads):
     image, mask, weight = data.arrays(random_roads, np.array([7, 3]))
     np.testing.assert_array_equal(image, random_roads.images[[7, 3]] / np.float32(255), strict=True)
     for found, expected in ((mask, random_roads.masks), (weight, random_roads.valid)):
         np.testing.assert_array_equal(found, expected[[7, 3], ..., None].astype(np.float32), strict=True)
-
-
-def test_batches_hold_the_arrays_in_order(random_roads):
     for found, expected in zip(epoch_of(random_roads, batch_size=10), data.arrays(random_roads, np.arange(COURSE))):
         np.testing.assert_array_equal(found, expected, strict=True)
 
@@ -270,13 +243,6 @@ def test_shuffling_depends_on_seed_and_epoch_alone(random_roads):
     assert orders[0] == orders[1] and len(set(orders)) == 3
 
 
-def test_samples_keep_their_mask_and_weight(random_roads):
-    """Images that show their own masks still do so shuffled and flipped."""
-    shown = np.stack([random_roads.masks, random_roads.valid, random_roads.masks], axis=-1) * np.uint8(255)
-    image, mask, weight = epoch_of(replace(random_roads, images=shown), shuffle=True, random_flip=True)
-    np.testing.assert_array_equal(image, np.concatenate([mask, weight, mask], axis=-1))
-
-
 def test_changes_are_drawn_anew_in_every_epoch_and_leave_the_arrays_alone(random_roads):
     before = random_roads.images.copy()
     options = {"random_flip": True, "color_jitter": 1.0, "half_resolution": True}
@@ -285,19 +251,3 @@ def test_changes_are_drawn_anew_in_every_epoch_and_leave_the_arrays_alone(random
     np.testing.assert_array_equal(again[0], first[0])
     assert (np.abs(other[0] - first[0]).mean((1, 2, 3)) > 1e-3).mean() > 0.95
     np.testing.assert_array_equal(random_roads.images, before)
-
-
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"color_jitter": 1.5}, {"color_jitter": float("nan")}])
-def test_dataset_refuses_options_out_of_range(random_roads, options):
-    with pytest.raises(OptionError, match=next(iter(options))):
-        data.dataset(random_roads, np.arange(4), **options)
-
-
-# --- real images -----------------------------------------------------------------------------------------------------
-
-
-def test_real_images_at_half_resolution(kitti_folder):
-    roads = data.load(kitti_folder / "half")
-    assert roads.images.shape == (240, 256, 256, 3)
-    assert 0.165 < roads.masks.mean() < 0.19 and 0.98 < roads.valid.mean() < 0.995
-    assert_equal(data.load(kitti_folder / "half"), roads)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from roadseg import models
-from roadseg.backend import keras, tf
+from roadseg.backend import keras
 from roadseg.errors import OptionError
 
 PARAMETERS = {"simple": 53_761, "unet": 485_817, "unet-no-skip": 529_457}
@@ -30,21 +30,14 @@ def outputs(model: keras.Model, images: np.ndarray, *names: str) -> list[np.ndar
 
 
 @NAMES
-def test_parameters_and_shapes(name):
+def test_parameters_and_shapes(name, images):
     model = models.build(name)
+    probability, shared = (tiny(name, classes=classes)(images).numpy() for classes in (1, 4))
+    assert probability.shape == (2, 32, 48, 1) and 0 < probability.min() < probability.max() < 1
+    np.testing.assert_allclose(shared.sum(-1), 1, rtol=1e-5)
     assert model.count_params() == PARAMETERS[name]
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == PARAMETERS[name]
     assert model.input_shape == (None, 256, 256, 3) and model.output_shape == (None, 256, 256, 1)
-    assert model.name == {"simple": "simple_model", "unet": "unet", "unet-no-skip": "unet_no_skip"}[name]
-
-
-@NAMES
-def test_one_class_has_a_sigmoid_and_several_share_one(name, images):
-    probability, shared = (tiny(name, classes=classes)(images).numpy() for classes in (1, 4))
-    assert probability.shape == (2, 32, 48, 1) and probability.dtype == np.float32
-    assert 0 < probability.min() < probability.max() < 1
-    assert shared.shape == (2, 32, 48, 4) and shared.min() > 0
-    np.testing.assert_allclose(shared.sum(-1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("skip", [True, False])
@@ -55,14 +48,12 @@ def test_layers_of_the_unet(skip):
     decoder = [f"decoder{n}_{part}" for n in range(4, 0, -1) for part in parts]
     names = ["image", *encoder, "bottleneck_conv1", "bottleneck_conv2", *decoder, "probability"]
     assert [layer.name for layer in model.layers] == names
+    kinds = {"_up": ((2, 2), (2, 2), "valid"), "conv1": ((3, 3), (1, 1), "same"), "conv2": ((3, 3), (1, 1), "same")}
     for layer in model.layers:
-        if layer.name.endswith("_up"):
-            assert (layer.kernel_size, layer.strides, layer.activation.__name__) == ((2, 2), (2, 2), "relu")
-        elif "_conv" in layer.name:
-            assert (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "same")
-            assert layer.activation.__name__ == "relu"
-        elif layer.name.endswith("_pool"):
-            assert (layer.pool_size, layer.strides) == ((2, 2), (2, 2))
+        for ending, kind in kinds.items():
+            if layer.name.endswith(ending):
+                assert (layer.kernel_size, layer.strides, layer.padding) == kind
+                assert layer.activation.__name__ == "relu"
     last = [f"encoder{level}_conv2" for level in range(1, 5)]
     assert [model.get_layer(name).filters for name in (*last, "bottleneck_conv2")] == [8, 16, 32, 64, 128]
     inputs = [model.get_layer(f"decoder{level}_conv1").kernel.shape[2] for level in range(1, 5)]
@@ -75,14 +66,6 @@ def test_skip_connections_concatenate_each_level_with_itself(images):
         names = (f"decoder{level}_skip", f"encoder{level}_conv2", f"decoder{level}_up")
         concatenated, *parts = outputs(model, images, *names)
         np.testing.assert_array_equal(concatenated, np.concatenate(parts, axis=-1))
-
-
-@pytest.mark.parametrize(("name", "reaches"), [("unet", True), ("unet-no-skip", False)])
-def test_details_reach_the_output_through_skip_connections_alone(name, reaches, images):
-    model = tiny(name)
-    for weight in model.get_layer("decoder4_up").weights:  # silences the bottleneck
-        weight.assign(tf.zeros_like(weight))
-    assert (np.ptp(model(images).numpy()[:, 8:-8, 8:-8]) > 1e-6) == reaches
 
 
 def test_the_simple_model_scores_blocks_of_four_by_four():
@@ -102,32 +85,20 @@ def test_the_simple_model_scores_blocks_of_four_by_four():
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
-@NAMES
-def test_standardize_shifts_and_scales_without_parameters(name, images):
-    plain, standardized = tiny(name), tiny(name, standardize=True)
+def test_standardize_shifts_and_scales_without_parameters(images):
+    plain, standardized = tiny("unet"), tiny("unet", standardize=True)
     standardized.set_weights(plain.get_weights())
     shifted = (images - np.float32(models.IMAGE_MEAN)) / np.float32(models.IMAGE_DEVIATION)
     np.testing.assert_allclose(standardized(images), plain(shifted), atol=1e-5)
 
 
-def test_real_images_are_standardized(kitti_folder):
-    from roadseg import data
-
-    images = data.load(kitti_folder / "half", size=(32, 32), cache=False).images / np.float32(255)
-    shifted = tiny("simple", size=(32, 32), standardize=True).get_layer("standardize")(images)
-    np.testing.assert_allclose(np.mean(shifted, (0, 1, 2)), 0, atol=0.15)
-    np.testing.assert_allclose(np.std(shifted, (0, 1, 2)), 1, atol=0.15)
-
-
-@NAMES
-def test_the_initializer_is_that_of_every_kernel(name):
-    layers = [layer for layer in tiny(name, initializer="he_normal").layers if hasattr(layer, "kernel_initializer")]
+def test_the_initializer_is_that_of_every_kernel():
+    layers = [layer for layer in tiny("unet", initializer="he_normal").layers if hasattr(layer, "kernel_initializer")]
     assert layers and {type(layer.kernel_initializer).__name__ for layer in layers} == {"HeNormal"}
 
 
-@NAMES
-def test_with_input_size_shares_the_weights(name):
-    large = models.build(name, size=(64, 96), standardize=True)
+def test_with_input_size_shares_the_weights():
+    large = models.build("unet", size=(64, 96), standardize=True)
     small = models.with_input_size(large, (32, 48))
     assert small.output_shape == (None, 32, 48, 1) and large.output_shape == (None, 64, 96, 1)
     assert all(one is other for one, other in zip(small.weights, large.weights, strict=True))
@@ -138,7 +109,6 @@ def test_with_input_size_shares_the_weights(name):
     [
         (lambda: models.unet((375, 1242, 3)), "375 x 1242.* 16: 368 x 1248"),
         (lambda: models.unet((0, 16, 3)), "0 x 16.* 16: 16 x 16"),
-        (lambda: models.unet((40, 24, 3), filters=(2, 2, 2, 2, 2, 2)), "40 x 24.* 32: 32 x 32"),
         (lambda: models.simple_model((29, 32, 3)), "29 x 32.* 4: 28 x 32"),
         (lambda: models.unet(classes=0), "0 classes"),
         (lambda: models.simple_model(filters=(8, 0)), r"\(8, 0\)"),
@@ -154,10 +124,9 @@ def test_options_out_of_range(build, found):
 # --- saving ----------------------------------------------------------------------------------------------------------
 
 
-@NAMES
-def test_weights_and_whole_models_come_back_from_files(name, images, tmp_path):
+def test_weights_and_whole_models_come_back_from_files(images, tmp_path):
     """Keras alone reads a saved model, without this package."""
-    model, other = (tiny(name, standardize=True) for _ in range(2))
+    model, other = (tiny("unet", standardize=True) for _ in range(2))
     model.save_weights(tmp_path / "model.weights.h5")
     other.load_weights(tmp_path / "model.weights.h5")
     model.save(tmp_path / "model.keras")

@@ -49,13 +49,6 @@ def test_two_parts_add_up_to_the_whole_loss_and_gradient(weight, dice):
     assert (np.mean(values), sum(gradients)) == (pytest.approx(loss, rel=1e-5), pytest.approx(gradient, rel=1e-4))
 
 
-def test_scale_gradient_leaves_the_value():
-    variable = tf.Variable(3.0)
-    with tf.GradientTape() as tape:
-        value = optimization.scale_gradient(variable**2, 100.0)
-    assert (float(value), float(tape.gradient(value, variable))) == (9.0, 600.0)
-
-
 # --- optimizers ------------------------------------------------------------------------------------------------------
 
 SCHEDULE = {"steps": 5, "epochs": 3}
@@ -74,7 +67,7 @@ def update(optimizer: keras.optimizers.Optimizer, start: np.ndarray, gradients: 
     return variable.numpy()
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (2, 2, 4, 8), (1, 1, 4, 12)], ids=["3 x 3", "transposed", "wide"])
+@pytest.mark.parametrize("shape", [(3, 3, 8, 16), (1, 1, 4, 12)], ids=["3 x 3", "wide"])
 def test_a_kernel_learns_as_its_matrix_does_with_keras(shape):
     start, *gradients = RNG.normal(size=(4, *shape)).astype(np.float32)
     published = keras.optimizers.Muon(0.02, weight_decay=None, adam_weight_decay=None, rms_rate=None)
@@ -83,7 +76,7 @@ def test_a_kernel_learns_as_its_matrix_does_with_keras(shape):
     np.testing.assert_allclose(update(muon(), start, gradients).reshape(matrix), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(16,), (1, 1, 8, 1), (3, 3, 8, 1)], ids=["bias", "last layer", "one filter"])
+@pytest.mark.parametrize("shape", [(16,), (1, 1, 8, 1)], ids=["bias", "last layer"])
 def test_adam_trains_the_rest_at_a_tenth_of_the_rate(shape):
     start, *gradients = RNG.normal(size=(4, *shape)).astype(np.float32)
     expected = update(keras.optimizers.Adam(0.1 * 0.02), start, gradients)

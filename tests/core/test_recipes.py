@@ -14,13 +14,9 @@ from roadseg.errors import OptionError
     ("field", "value"),
     [
         ("learning_rate", float("nan")),
-        ("learning_rate", "fast"),
         ("epochs", 1.5),
         ("batch_size", True),
         ("color_jitter", 2),
-        ("dice", -0.1),
-        ("progressive_resizing", 1.1),
-        ("camera_jitter", -1),
         ("name", "../x"),
         ("learning_rte", 1e-3),  # no field at all
     ],

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from roadseg import data, recipes, runs, storage, training
+from roadseg import data, recipes, runs, training
 from roadseg.errors import OptionError, RunError
+
+RECIPE = recipes.get_recipe("reported", name="small", epochs=2)
 
 
 @pytest.fixture(scope="module")
 def trained(roads, tmp_path_factory) -> runs.Run:
     """A finished run of two epochs, not to be changed."""
-    recipe = recipes.get_recipe("reported", name="small", epochs=2)
-    return training.train("simple", recipe, roads, seed=3, out=tmp_path_factory.mktemp("runs"), log=lambda line: None)
+    return training.train("simple", RECIPE, roads, seed=3, out=tmp_path_factory.mktemp("runs"), log=lambda line: None)
 
 
 @pytest.fixture
@@ -45,17 +47,14 @@ def test_a_run_reads_back(path):
         for i, weight in enumerate(run.model("best").get_weights()):
             np.testing.assert_array_equal(weight, state[f"best_{i}"])
     np.testing.assert_array_equal(run.prediction(), run.prediction(2))
-    assert run.prediction(1).shape == (len(run.validation_names), 32, 32)
-    for epoch in (0, 3, -2):
-        with pytest.raises(RunError, match=f"1 to 2.* {epoch}"):
-            run.prediction(epoch)
+    with pytest.raises(RunError, match=r"1 to 2.* 3"):
+        run.prediction(3)
     with pytest.raises(RunError, match="'final'"):
         run.model("final")
 
 
 def test_what_is_no_finished_run(path, tmp_path):
-    (tmp_path / "images").mkdir()
-    for other in (tmp_path / "none", tmp_path / "images", path / "settings.json"):
+    for other in (tmp_path / "none", tmp_path, path / "settings.json"):
         with pytest.raises(RunError, match=str(other)):
             runs.open_run(other)
     (path / "finished.json").unlink()
@@ -65,14 +64,6 @@ def test_what_is_no_finished_run(path, tmp_path):
 
 def half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def scribble(path):
-    path.write_bytes(b"\xff\xfe{[,\0\n")
-
-
-def endless(path):
-    path.write_text("[" * 200_000)
 
 
 def other_content(path):
@@ -93,15 +84,14 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, half, scribble, endless, other_content])
+@pytest.mark.parametrize("damage", [Path.unlink, half, other_content])
 @pytest.mark.parametrize("file", READ)
 def test_a_damaged_file_is_named(path, file, damage):
     damage(path / file)
-    left = sorted(path.rglob("*"))
     with pytest.raises(RunError, match=f"{path / file} .*{path}") as error:
         READ[file](runs.Run(path))
-    assert "\n" not in str(error.value) and sorted(path.rglob("*")) == left
-    if file.endswith(("json", "curves.csv")):
+    assert "\n" not in str(error.value)
+    if damage is Path.unlink or file.endswith(("json", "curves.csv")):
         with pytest.raises(RunError):
             runs.open_run(path)
 
@@ -109,12 +99,9 @@ def test_a_damaged_file_is_named(path, file, damage):
 @pytest.mark.parametrize(
     ("file", "changes"),
     [
-        ("finished.json", {"epochs": "2"}),
         ("finished.json", {"epochs": 10**12}),
         ("finished.json", {"ended": 3}),
-        ("settings.json", {"epochs": 3}),
-        ("settings.json", {"recipe": 3}),
-        ("settings.json", {"validation_names": None}),
+        ("settings.json", {"recipe": {}}),
     ],
 )
 def test_a_crafted_run_does_not_open_and_is_not_found(path, file, changes):
@@ -123,28 +110,6 @@ def test_a_crafted_run_does_not_open_and_is_not_found(path, file, changes):
     with pytest.raises(RunError, match=str(path)):
         runs.open_run(path)
     assert runs.find(wanted, out=path.parent) is None
-
-
-@pytest.mark.parametrize("lost", ["steps.csv", "last.weights.h5", "predictions/epoch-01.npz", "a line"])
-def test_a_run_that_has_lost_files_or_lines_does_not_open(path, lost):
-    if lost == "a line":
-        (path / "curves.csv").write_text("".join((path / "curves.csv").read_text().splitlines(keepends=True)[:2]))
-    else:
-        (path / lost).unlink()
-    with pytest.raises(RunError, match=str(path)):
-        runs.open_run(path)
-
-
-def test_a_changed_bit_of_a_prediction_is_found_or_harmless(path):
-    file, found = path / "predictions" / "epoch-01.npz", 0
-    whole, prediction = file.read_bytes(), runs.read_prediction(path, 1)
-    for position in range(0, len(whole), 7):
-        file.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << position % 8]) + whole[position + 1 :])
-        try:
-            np.testing.assert_array_equal(runs.read_prediction(path, 1), prediction)
-        except RunError:
-            found += 1
-    assert found > len(whole) / 14
 
 
 def test_a_prediction_of_other_images_is_named(path):
@@ -163,34 +128,14 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("file", ["predictions/epoch-01.npz", "state.npz"])
-def test_nothing_is_unpickled(path, tmp_path, file):
-    np.savez(path / file, allow_pickle=True, probability=np.array([Trap(tmp_path / "sprung")], object))
-    with pytest.raises(RunError, match=file):
-        runs.read_run_arrays(path / file)
+def test_nothing_is_unpickled(path, tmp_path):
+    np.savez(path / "state.npz", allow_pickle=True, curves=np.array([Trap(tmp_path / "sprung")], object))
+    with pytest.raises(RunError, match=r"state\.npz"):
+        runs.read_run_arrays(path / "state.npz")
     assert not (tmp_path / "sprung").exists()
-    with np.load(path / file, allow_pickle=True) as arrays:
-        arrays["probability"]
+    with np.load(path / "state.npz", allow_pickle=True) as arrays:
+        arrays["curves"]
     assert (tmp_path / "sprung").exists()  # so the trap works
-
-
-# --- whole files -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
-def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
-    target = tmp_path / "file"
-    target.write_bytes(b"old")
-    try:
-        with storage.atomic_write(target) as file:
-            file.write(b"new")
-            file.flush()
-            assert target.read_bytes() == b"old"
-            if error:
-                raise error
-    except (ValueError, KeyboardInterrupt):
-        pass
-    assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
 
 
 # --- keys, finding, folders ------------------------------------------------------------------------------------------
@@ -215,15 +160,15 @@ def test_find_takes_the_newest_whole_run_whoever_wrote_its_step(path):
     assert runs.find(settings, out=out).path == newest
     shutil.rmtree(newest)
     assert runs.find(settings, out=out).path == path
-    for changes in ({"seed": 33}, {"data": "other"}, {"epochs": 1}, {"split": "blocks"}):
+    for changes in ({"seed": 33}, {"data": "other"}):
         assert runs.find({**settings, **changes}, out=out) is None
     assert [run.path for run in runs.find_all({"split": "course"}, "simple-*", out=out)] == [path]
 
 
 def test_a_shared_run_is_reused_where_there_is_no_own_one(path, roads, tmp_path, monkeypatch):
     monkeypatch.setenv("ROADSEG_SHARED_RUNS", str(path.parent))
-    recipe, lines, own = recipes.get_recipe("reported", name="small", epochs=2), [], tmp_path / "own"
-    train = partial(training.train, "simple", recipe, roads, seed=3, out=own, log=lines.append)
+    lines, own = [], tmp_path / "own"
+    train = partial(training.train, "simple", RECIPE, roads, seed=3, out=own, log=lines.append)
     assert train().path == path and not own.exists()
     assert str(path) in lines[-1]
     shutil.copytree(path, own / path.name)
@@ -232,11 +177,8 @@ def test_a_shared_run_is_reused_where_there_is_no_own_one(path, roads, tmp_path,
     assert str(path.parent) not in lines[-1]
 
 
-def test_the_folder_of_runs(tmp_path, monkeypatch):
+def test_the_folder_of_runs(tmp_path):
     assert runs.make_folder(tmp_path / "deep" / "out").is_dir() and runs.make_folder() == tmp_path / "runs"
-    monkeypatch.delenv("ROADSEG_RUNS")
-    monkeypatch.setenv("ROADSEG_HOME", str(tmp_path / "deep"))
-    assert runs.make_folder() == tmp_path / "deep" / "runs"
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match=f"{tmp_path / 'file'}.*ROADSEG_RUNS"):
         runs.make_folder(tmp_path / "file")
@@ -245,15 +187,21 @@ def test_the_folder_of_runs(tmp_path, monkeypatch):
 # --- locks -----------------------------------------------------------------------------------------------------------
 
 
+def test_the_lock_of_another_process_is_waited_for(tmp_path):
+    other, log = FileLock(tmp_path / ".run.lock"), []
+    other.acquire()
+    with runs.locked(tmp_path / "run", log=lambda line: (log.append(line), other.release())):
+        assert len(log) == 1
+
+
 def train_in_process(folder, out, queue):
     """In another process: train, and report how it went."""
     roads, log = data.load(folder, size=(32, 32), cache=False), []
-    recipe = recipes.get_recipe("reported", name="small", epochs=4)
     wait = lambda progress: time.sleep(0.3)  # noqa: E731  long enough for the other process to find the lock
-    queue.put((training.train("simple", recipe, roads, out=out, log=log.append, callback=wait).how, log))
+    queue.put((training.train("simple", RECIPE, roads, out=out, log=log.append, callback=wait).how, log))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_two_processes_one_trains_and_the_other_reuses(road_folder, tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -284,6 +232,8 @@ def test_the_digest_of_a_source_ignores_comments_docstrings_and_layout(tmp_path)
     assert runs.source_digest(plain) == runs.source_digest(same) != runs.source_digest(other)
     assert runs.source_digest(plain, other) != runs.source_digest(other, plain)
     assert runs.source_digest(partial(plain, 1)) == runs.source_digest(plain)
+    with pytest.raises(OptionError):
+        runs.source_digest(print)
 
 
 STYLES = {
@@ -302,8 +252,3 @@ def test_a_step_below_a_line_of_ipython_has_a_digest():
     """IPython compiles what is below %%time under a name of its own, and keeps no source."""
     one, same, other = (eval(compile(f"lambda x: [x + {n} for _ in x]", "<timed exec>", "eval")) for n in (1, 1, 2))
     assert runs.source_digest(one) == runs.source_digest(same) != runs.source_digest(other)
-
-
-def test_what_is_not_written_in_python_has_no_digest():
-    with pytest.raises(OptionError):
-        runs.source_digest(print)

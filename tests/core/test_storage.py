@@ -1,9 +1,7 @@
 """Where files are kept, and that each is whole or not there."""
 
 import os
-import signal
-import subprocess
-import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +18,6 @@ def test_project_root_is_the_nearest_project_else_the_checkout(tmp_path, monkeyp
     inner = tmp_path / "notebooks" / "deep"
     inner.mkdir(parents=True)
     monkeypatch.chdir(inner)
-    (inner / "pyproject.toml").touch()  # of somebody else's project
-    assert storage.project_root() == Path(storage.__file__).resolve().parents[1]
     (tmp_path / "notebooks" / "00_road_data.ipynb").touch()
     assert storage.project_root() == tmp_path
     (inner / "roadseg").mkdir()
@@ -32,9 +28,7 @@ def test_project_root_is_the_nearest_project_else_the_checkout(tmp_path, monkeyp
 def test_environment_variables_choose_the_folders(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     monkeypatch.setenv("ROADSEG_RUNS", str(tmp_path / "elsewhere"))
-    assert storage.project_root() == tmp_path
     assert (storage.cache_folder(), storage.runs_folder()) == (tmp_path / "cache", tmp_path / "elsewhere")
-    assert storage.runs_folder("mine") == Path("mine")
     monkeypatch.delenv("ROADSEG_CACHE")
     monkeypatch.delenv("ROADSEG_RUNS")
     assert (storage.cache_folder(), storage.runs_folder()) == (tmp_path / "data" / "cache", tmp_path / "runs")
@@ -45,34 +39,18 @@ def test_environment_variables_choose_the_folders(tmp_path, monkeypatch):
 
 # --- whole files -----------------------------------------------------------------------------------------------------
 
-WRITE_HALF = """
-import os, signal, sys
-from pathlib import Path
-from roadseg.storage import atomic_write
-with atomic_write(Path(sys.argv[1])) as file:
-    file.write(b"half")
-    file.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    for content in (b"first", b"second"):
-        with storage.atomic_write(path) as file:
-            file.write(content)
-    with pytest.raises(ZeroDivisionError), storage.atomic_write(path) as file:
-        file.write(b"half")
-        _ = 1 / 0
-    assert path.read_bytes() == b"second" and list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills in another way")
-def test_a_killed_writer_leaves_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    done = subprocess.run([sys.executable, "-c", WRITE_HALF, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL and path.read_bytes() == b"old"
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with suppress(ValueError, KeyboardInterrupt), storage.atomic_write(target) as file:
+        file.write(b"new")
+        file.flush()
+        assert target.read_bytes() == b"old"
+        if error:
+            raise error
+    assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
 
 
 def test_a_file_that_another_program_holds_is_replaced_once_it_is_free(tmp_path, monkeypatch):
@@ -91,31 +69,22 @@ def test_a_file_that_another_program_holds_is_replaced_once_it_is_free(tmp_path,
 # --- arrays ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def npz(tmp_path) -> Path:
-    np.savez(tmp_path / "arrays.npz", a=np.arange(100), b=np.array(["x"]))
-    return tmp_path / "arrays.npz"
-
-
-def test_arrays_are_read_and_missing_ones_are_told_from_damaged_ones(npz):
-    arrays = storage.read_arrays(npz)
-    assert list(arrays) == ["a", "b"] and arrays["a"].tolist() == list(range(100))
-    for path in (npz.with_name("gone.npz"), npz / "below.npz"):
-        with pytest.raises((FileNotFoundError, NotADirectoryError)):
-            storage.read_arrays(path)
-
-
 DAMAGES = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:300]),
-    "text": lambda path: path.write_text("no arrays"),
     "changed": lambda path: path.write_bytes(path.read_bytes().replace(b"\x07\0\0\0", b"\x08\0\0\0")),
     "pickled": lambda path: np.savez(path, a=np.array([{}], object)),
-    "folder": lambda path: (path.unlink(), path.mkdir()),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_arrays_are_named(npz, damage):
-    damage(npz)
+def test_arrays_are_read_and_missing_ones_are_told_from_damaged_ones(tmp_path, damage):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, a=np.arange(100), b=np.array(["x"]))
+    arrays = storage.read_arrays(path)
+    assert list(arrays) == ["a", "b"] and arrays["a"].tolist() == list(range(100))
+    for missing in (tmp_path / "gone.npz", path / "below.npz"):
+        with pytest.raises((FileNotFoundError, NotADirectoryError)):
+            storage.read_arrays(missing)
+    damage(path)
     with pytest.raises(ValueError, match=r"arrays\.npz"):
-        storage.read_arrays(npz)
+        storage.read_arrays(path)

@@ -1,6 +1,7 @@
-"""Recipes; the two steps against Keras's own; the loop: reuse, resume, seeds, options; prediction and evaluation."""
+"""The two steps against Keras's own; the loop: what it leaves, reuse, resume, options; prediction and evaluation."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -36,7 +37,9 @@ def train(model, recipe, roads, out, **options):
 def trained(roads, tmp_path_factory):
     """A finished run of the simple model, not to be changed, what its callback received and what was logged."""
     received, log = [], []
-    run = train("simple", small(), roads, tmp_path_factory.mktemp("runs"), callback=received.append, log=log.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "TICK", 0.0)
+        run = train("simple", small(), roads, tmp_path_factory.mktemp("runs"), callback=received.append, log=log.append)
     return SimpleNamespace(run=run, received=received, log=log)
 
 
@@ -44,26 +47,18 @@ def trained(roads, tmp_path_factory):
 
 
 def twins():
-    """Two small U-Nets with equal weights."""
-    keras.utils.set_random_seed(1)
-    one, two = (models.unet((32, 32, 3), filters=(2, 4, 4, 4, 4)) for _ in range(2))
+    """Two small networks with equal weights."""
+    one, two = (models.simple_model((32, 32, 3), filters=(2, 4)) for _ in range(2))
     two.set_weights(one.get_weights())
     return one, two
 
 
-@pytest.mark.slow
 def test_the_steps_equal_train_on_batch_and_test_on_batch(roads):
     model, other = twins()
     other.compile(keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(), metrics=[ACCURACY()])
     running = {"running_loss": keras.metrics.Mean(), "running_accuracy": ACCURACY()}
     optimizer, loss_fn = keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy()
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step(image, mask):
-        return training.train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
-
-    for start, validate in ((0, False), (4, False), (8, False), (12, True)):
+    for start, validate in ((0, False), (4, False), (8, True)):
         image, mask, _ = data.arrays(roads, np.arange(start, start + 4))
         for metric in running.values():
             metric.reset_state()
@@ -73,10 +68,10 @@ def test_the_steps_equal_train_on_batch_and_test_on_batch(roads):
             np.testing.assert_array_equal(probability, model(image, training=False))
             expected = other.test_on_batch(image, mask, return_dict=True)
         else:
-            step(tf.constant(image), tf.constant(mask))
+            training.train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
             expected = other.train_on_batch(image, mask, return_dict=True)
-        assert float(running["running_loss"].result()) == pytest.approx(expected["loss"], rel=1e-4)
-        assert float(running["running_accuracy"].result()) == pytest.approx(expected["binary_accuracy"], abs=1e-3)
+        found = [float(metric.result()) for metric in running.values()]
+        assert found == pytest.approx([expected["loss"], expected["binary_accuracy"]], rel=1e-4)
         for one, two in zip(model.get_weights(), other.get_weights()):
             np.testing.assert_allclose(one, two, rtol=1e-3, atol=2e-5)
 
@@ -86,8 +81,7 @@ def test_excluded_pixels_do_not_teach(roads):
     image, mask, weight = data.arrays(roads, np.arange(4))
     assert 0 < (weight == 0).mean() < 0.2
     results = []
-    for labels in (mask, np.where(weight == 0, 1 - mask, mask)):
-        model, _ = twins()
+    for model, labels in zip(twins(), (mask, np.where(weight == 0, 1 - mask, mask))):
         loss, accuracy = keras.metrics.Mean(), ACCURACY()
         running = {"running_loss": loss, "running_accuracy": accuracy, "weight": weight}
         loss_fn = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
@@ -105,36 +99,40 @@ def test_a_run_leaves_what_it_promises(roads, trained):
     assert run.how == "trained" and len(trained.log) == 1 and run.title in trained.log[0]
     assert list(run.curves) == list(runs.CURVES) and run.curves["epoch"].tolist() == [1, 2, 3]
     assert run.steps["step"].tolist() == list(range(1, 10))  # of 24 images 9 train: three batches an epoch
-    assert run.prediction(2).shape == (15, 32, 32) and run.prediction().dtype == np.uint8
     assert run.settings["data"] == roads.fingerprint and run.settings["versions"]["tensorflow"] == tf.__version__
     assert run.finished["best_epoch"] == run.curves["val_loss"].argmin() + 1 and run.finished["parameters"] == 53_761
     where = [roads.names.index(name) for name in run.validation_names]
     accuracy = metrics.confusion_counts(run.prediction(), roads.masks[where]).accuracy
     assert accuracy == pytest.approx(run.curves["val_accuracy"][-1], abs=2e-3)  # predictions are rounded to 8 bits
-    np.testing.assert_allclose(training.predict(run.model(), roads.images[where]), run.prediction() / 255, atol=3e-3)
+    for which, epoch in (("last", 3), ("best", run.finished["best_epoch"])):
+        found = training.predict(run.model(which), roads.images[where])
+        np.testing.assert_allclose(found, run.prediction(epoch) / 255, atol=3e-3)
 
 
 def test_a_callback_receives_the_progress(trained):
-    between = [progress for progress in trained.received if not progress.fraction]
-    assert [progress.epoch for progress in between] == [0, 1, 2, 3]
-    assert between[0].prediction is None and not len(between[0].curves["loss"])
-    for progress in between[1:]:
+    places = [(progress.epoch, progress.fraction) for progress in trained.received]  # three batches an epoch
+    assert places == [(epoch, part / 3) for epoch in (0, 1, 2) for part in (0, 1, 2)] + [(3, 0)]
+    assert trained.received[0].prediction is None and not len(trained.received[0].curves["loss"])
+    for progress in trained.received[3:]:
         assert (progress.title, progress.epochs) == (trained.run.title, 3)
         assert len(progress.curves["val_loss"]) == progress.epoch
         np.testing.assert_array_equal(progress.prediction, trained.run.prediction(progress.epoch))
-        assert progress.seconds_left == (3 - progress.epoch) * progress.seconds_per_epoch
+        left = 3 - progress.epoch - progress.fraction
+        assert progress.seconds_left == pytest.approx(left * progress.seconds_per_epoch)
 
 
-def test_a_callback_hears_of_every_part_of_an_epoch(roads, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "TICK", 0.0)
-    received = []
-    train("simple", small(epochs=2), roads, tmp_path, callback=received.append)
-    parts = [(progress.epoch, progress.fraction) for progress in received]  # three batches an epoch
-    assert parts == [(epoch, part / 3) for epoch in (0, 1) for part in (0, 1, 2)] + [(2, 0)]
-    assert all(progress.seconds_left > 0 for progress in received[1:-1])
+def test_tensorboard_shows_curves_and_predictions(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for part, column in (("train", "loss"), ("validation", "val_loss")):
+        events = EventAccumulator(str(trained.run.path / "tensorboard" / part)).Reload()
+        values = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("loss")]
+        np.testing.assert_allclose(values, trained.run.curves[column], rtol=1e-6)
+    width, height, *images = events.Tensors("predicted road")[0].tensor_proto.string_val
+    assert (int(width), int(height), len(images)) == (32, 32, training.TENSORBOARD_IMAGES)
 
 
-def own_unet(*, skip_first=True):
+def own_unet(*, skip_first):
     """A right U-Net of 32 x 32 in another hand: other names, and the skip before or after the decoder's features."""
     layers = keras.layers
 
@@ -156,56 +154,33 @@ def own_unet(*, skip_first=True):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("skip_first", [True, False])
+@pytest.mark.parametrize("skip_first", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_network_of_your_own_is_trained_and_kept_as_the_package_has_it(roads, tmp_path, skip_first):
-    built = []
+    built, recipe = [], small(epochs=1)
 
     def network():
         built.append(own_unet(skip_first=skip_first))
         return built[-1]
 
-    run = train("unet", small(), roads, tmp_path, network=network)
-    where = [roads.names.index(name) for name in run.validation_names]
-    np.testing.assert_allclose(
-        training.predict(run.model(), roads.images[where]), training.predict(built[0], roads.images[where]), atol=1e-5
-    )
-    assert [layer.name for layer in run.model().layers] == [layer.name for layer in models.unet((32, 32, 3)).layers]
-    again = train("unet", small(), roads, tmp_path, network=network)
-    package = train("unet", small(), roads, tmp_path)  # whoever wrote the network
-    assert (again.how, package.how, package.path) == ("reused", "reused", run.path) and len(built) == 1
+    run = train("unet", recipe, roads, tmp_path, network=network)
+    found, expected = (training.predict(model, roads.images[:2]) for model in (run.model(), built[0]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    package = train("unet", recipe, roads, tmp_path)  # whoever wrote the network
+    assert (package.how, package.path) == ("reused", run.path) and len(built) == 1
     if skip_first:  # the same start, the same batches
-        plain = train("unet", small(), roads, tmp_path / "package")
+        plain = train("unet", recipe, roads, tmp_path / "package")
         np.testing.assert_allclose(plain.curves["loss"], run.curves["loss"], rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_a_network_of_your_own_that_is_not_the_model(roads, tmp_path):
     with pytest.raises(OptionError):
         train("unet", small(), roads, tmp_path, network=lambda: models.unet((32, 32, 3), skip_connections=False))
     with pytest.raises(OptionError):
-        train("unet", small(initializer="he_normal"), roads, tmp_path, network=own_unet)
-
-
-def test_fewer_epochs_than_the_recipe_has_are_told(roads, tmp_path, monkeypatch):
-    monkeypatch.setenv("ROADSEG_EPOCHS", "1")
-    log = []
-    train("simple", small(), roads, tmp_path, log=log.append)
-    assert "ROADSEG_EPOCHS" in log[0] and len(log) == 2
-
-
-def test_tensorboard_shows_curves_and_predictions(trained):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    for part, column in (("train", "loss"), ("validation", "val_loss")):
-        events = EventAccumulator(str(trained.run.path / "tensorboard" / part)).Reload()
-        values = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("loss")]
-        np.testing.assert_allclose(values, trained.run.curves[column], rtol=1e-6)
-    width, height, *images = events.Tensors("predicted road")[0].tensor_proto.string_val
-    assert (int(width), int(height), len(images)) == (32, 32, training.TENSORBOARD_IMAGES)
+        train("unet", small(initializer="he_normal"), roads, tmp_path, network=lambda: models.unet((32, 32, 3)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fraction", "sides"), [(2 / 3, {16, 32}), (1, {16})])
+@pytest.mark.parametrize(("fraction", "sides"), [(2 / 3, {16, 32}), pytest.param(1, {16}, marks=pytest.mark.long)])
 def test_progressive_resizing_starts_at_half_the_size(roads, tmp_path, fraction, sides):
     traced = set()
 
@@ -214,14 +189,15 @@ def test_progressive_resizing_starts_at_half_the_size(roads, tmp_path, fraction,
         assert model.input_shape[1:3] == image.shape[1:3]
         return training.train_step(model, image, mask, **options)
 
-    run = train("simple", mixed(progressive_resizing=fraction), roads, tmp_path, step=step)
-    assert traced == sides and run.prediction().shape[1:] == (32, 32)
+    recipe = mixed(progressive_resizing=fraction)
+    assert train("simple", recipe, roads, tmp_path, step=step).prediction().shape[1:] == (32, 32)
+    assert traced == sides
 
 
 # --- reuse and resume ------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_reused(roads, trained):
+def test_the_same_settings_reuse_the_run_and_write_nothing(roads, trained):
     before = {path: path.stat().st_mtime_ns for path in trained.run.path.rglob("*")}
     received, log = [], []
     again = train("simple", small(), roads, trained.run.path.parent, callback=received.append, log=log.append)
@@ -246,45 +222,29 @@ class Stop(Exception):
     """What ends a training run early."""
 
 
-def stop_after(epoch: int):
-    def callback(progress):
-        if progress.epoch == epoch:
-            raise Stop
-
-    return callback
+def stop(progress):
+    if progress.epoch == 1:
+        raise Stop
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "recipe"),
-    [
-        ("simple", mixed(camera_jitter=0.5)),
-        pytest.param("unet", mixed(), marks=pytest.mark.long),
-        pytest.param("unet", mixed(start="scenes"), marks=pytest.mark.long),
-    ],
-)
-def test_a_stopped_run_resumes_bit_for_bit(roads, tmp_path, model, recipe):
+@pytest.mark.long  # the simple model in test_robustness
+@pytest.mark.parametrize("recipe", [mixed(camera_jitter=0.5), mixed(start="scenes")])
+def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
     with pytest.raises(Stop):
-        train(model, recipe, roads, tmp_path / "stopped", callback=stop_after(1))
-    (path,) = (tmp_path / "stopped").glob(f"{model}-*")
-    with pytest.raises(RunError, match="not finished"):
-        runs.open_run(path)
+        train("unet", recipe, roads, tmp_path / "stopped", callback=stop)
     log = []
-    resumed = train(model, recipe, roads, tmp_path / "stopped", log=log.append)
-    whole = train(model, recipe, roads, tmp_path / "whole")
+    resumed = train("unet", recipe, roads, tmp_path / "stopped", log=log.append)
+    whole = train("unet", recipe, roads, tmp_path / "whole")
     assert (resumed.how, whole.how) == ("resumed", "trained") and "1 of 3" in log[0]
-    for which in runs.WEIGHTS:
-        for one, two in zip(resumed.model(which).get_weights(), whole.model(which).get_weights()):
-            np.testing.assert_array_equal(one, two)
-    for name in runs.STEPS:
-        np.testing.assert_array_equal(resumed.steps[name], whole.steps[name])
+    assert resumed.finished["weights"] == whole.finished["weights"]
+    np.testing.assert_equal(resumed.steps, whole.steps)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [{"best_loss": np.zeros(3)}, {"model_0": np.zeros((5, 5, 3, 32), "U1")}, None])
+@pytest.mark.parametrize("changes", [pytest.param({"best_loss": np.zeros(3)}, marks=pytest.mark.long), None])
 def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path, changes):
     with pytest.raises(Stop):
-        train("simple", small(), roads, tmp_path, callback=stop_after(2))
+        train("simple", small(), roads, tmp_path, callback=stop)
     (state,) = tmp_path.rglob("state.npz")
     if changes:
         np.savez(state, **(runs.read_run_arrays(state) | changes))
@@ -297,10 +257,9 @@ def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path
 
 
 def test_a_finished_run_that_has_lost_files_is_trained_again(roads, trained, tmp_path):
-    run = train("simple", small(epochs=2), roads, tmp_path)
-    (run.path / "predictions" / "epoch-02.npz").unlink()
-    again = train("simple", small(epochs=2), roads, tmp_path)
-    assert again.how == "trained" and runs.open_run(run.path).prediction(2).shape == (15, 32, 32)
+    lost = Path(shutil.copytree(trained.run.path, tmp_path / trained.run.path.name)) / "predictions" / "epoch-02.npz"
+    lost.unlink()
+    assert train("simple", small(), roads, tmp_path).how == "trained" and lost.is_file()
 
 
 ELSEWHERE = """
@@ -318,14 +277,10 @@ def test_the_same_seed_gives_the_same_run_in_every_process(road_folder, roads, t
     command = [sys.executable, "-c", ELSEWHERE, road_folder, tmp_path / "elsewhere"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run(command, check=True, timeout=500, env=environment, cwd=Path(__file__).parents[2])
-    here, other = (
-        train("unet", mixed(), roads, tmp_path / name, split="blocks", seed=seed)
-        for name, seed in (("here", 5), ("other", 6))
-    )
+    here = train("unet", mixed(), roads, tmp_path / "here", split="blocks", seed=5)
     elsewhere = runs.open_run(tmp_path / "elsewhere" / here.path.name)
     assert here.finished["weights"] == elsewhere.finished["weights"]
     assert (here.path / "steps.csv").read_bytes() == (elsewhere.path / "steps.csv").read_bytes()
-    assert (here.curves["val_loss"] != other.curves["val_loss"]).all()
 
 
 # --- options and failures --------------------------------------------------------------------------------------------
@@ -337,9 +292,9 @@ def test_the_same_seed_gives_the_same_run_in_every_process(road_folder, roads, t
         ("net", {}, "'net'"),
         ("simple", {"split": "half"}, "'half'"),
         ("simple", {"strategy": "two"}, "'two'"),
-        ("simple", {"epochs": 0}, "epochs 0"),
         ("simple", {"epochs": True}, "epochs True"),
         ("simple", {"seed": 1.5}, "seed 1.5"),
+        ("simple", {"recipe": small(initializer="unknown")}, "unknown"),
         ("unet", {"recipe": mixed(), "data": (48, 80)}, "24 x 40"),  # half of which the U-Net cannot halve
         ("simple", {"step": print}, "print"),
     ],
@@ -352,9 +307,17 @@ def test_options_out_of_range_leave_nothing(road_folder, roads, tmp_path, model,
     assert not list(tmp_path.glob("simple-*")) and not list(tmp_path.glob("unet-*"))
 
 
+def test_other_floats_are_named(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
+    with pytest.raises(OptionError, match="float64"):
+        train("simple", small(), roads, tmp_path)
+
+
 def test_epochs_can_be_capped_from_outside(roads, tmp_path, monkeypatch):
-    monkeypatch.setenv("ROADSEG_EPOCHS", "2")
-    assert len(train("simple", small(), roads, tmp_path, epochs=5).curves["epoch"]) == 2
+    monkeypatch.setenv("ROADSEG_EPOCHS", "1")
+    log = []
+    assert len(train("simple", small(), roads, tmp_path, log=log.append).curves["epoch"]) == 1
+    assert "ROADSEG_EPOCHS" in log[0] and len(log) == 2
     monkeypatch.setenv("ROADSEG_EPOCHS", "two")
     with pytest.raises(OptionError, match="ROADSEG_EPOCHS is 'two'"):
         train("simple", small(), roads, tmp_path)
@@ -368,13 +331,12 @@ def test_a_device_without_memory_left_is_told_in_one_line(roads, tmp_path):
         train("simple", small(), roads, tmp_path, callback=full)
 
 
-def test_other_floats_are_named(roads, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.config, "floatx", lambda: "float64")
-    with pytest.raises(OptionError, match="float64"):
-        train("simple", small(), roads, tmp_path)
+def test_errors_of_a_step_and_a_callback_are_shown_as_they_are(roads, tmp_path):
+    def step(model, image, mask, **options):
+        raise NotImplementedError("write me")
 
-
-def test_an_error_of_a_callback_is_shown_as_it_is(roads, tmp_path):
+    with pytest.raises(NotImplementedError, match="write me"):
+        train("simple", small(), roads, tmp_path, step=step)
     with pytest.raises(FileNotFoundError):
         train("simple", small(), roads, tmp_path, callback=lambda progress: (tmp_path / "nowhere").read_text())
 
@@ -383,14 +345,6 @@ def test_a_loss_that_is_nan_ends_the_run(roads, tmp_path):
     with pytest.raises(RunError, match="NaN in epoch 1"):
         train("simple", small(learning_rate=1e30), roads, tmp_path)
     assert not list(tmp_path.rglob("state.npz"))
-
-
-def test_the_error_of_an_unfinished_step_is_shown_as_it_is(roads, tmp_path):
-    def step(model, image, mask, **options):
-        raise NotImplementedError("write me")
-
-    with pytest.raises(NotImplementedError, match="write me"):
-        train("simple", small(), roads, tmp_path, step=step)
 
 
 def test_mixed_precision_needs_a_machine_for_it_and_one_device(roads, tmp_path, monkeypatch):
@@ -405,15 +359,18 @@ def test_mixed_precision_needs_a_machine_for_it_and_one_device(roads, tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 5e-3), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float16", 5e-3), pytest.param("bfloat16", 2e-2, marks=pytest.mark.long)]
+)
 def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path, dtype, tolerance):
     monkeypatch.setattr(backend, "fast_precision", lambda: dtype)
-    plain, fast = (train("simple", mixed(epochs=2), roads, tmp_path, mixed_precision=on) for on in (False, True))
+    recipe = mixed(epochs=1)
+    plain, fast = (train("simple", recipe, roads, tmp_path, mixed_precision=on) for on in (False, True))
     assert fast.title == f"simple, mixed-{dtype}, seed 0" and fast.path != plain.path
     assert 0 < np.abs(fast.steps["loss"] - plain.steps["loss"]).max() < tolerance
     assert keras.config.dtype_policy().name == "float32"
     assert {weight.dtype for weight in fast.model().get_weights()} == {np.dtype("float32")}
-    assert train("simple", mixed(epochs=2), roads, tmp_path, mixed_precision=True).path == fast.path
+    assert train("simple", recipe, roads, tmp_path, mixed_precision=True).path == fast.path
 
 
 # --- prediction and evaluation ---------------------------------------------------------------------------------------
@@ -421,7 +378,7 @@ def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path
 
 def test_predict_by_batches_and_with_mirror_images(roads, trained):
     model = trained.run.model()
-    plain = training.predict(model, roads.images, batch_size=5)
+    plain = training.predict(model, roads.images)
     assert plain.shape == (24, 32, 32) and plain.dtype == np.float32
     np.testing.assert_allclose(plain, model(roads.images / np.float32(255)).numpy()[..., 0], atol=1e-6)
     mirrored = training.predict(model, roads.images[:, :, ::-1])[:, :, ::-1]
@@ -438,13 +395,11 @@ def test_evaluate_scores_validation_images_or_all(roads, trained):
         expected = metrics.report(probability, roads.masks[where], roads.valid[where], roads.categories[where])
         np.testing.assert_equal(training.evaluate(trained.run, roads, images=images, flip=flip), expected)
     other = replace(roads, fingerprint="other")
-    assert training.evaluate(trained.run, other, images="all")["all"]["accuracy"] > 0.5
     for images, found in (("validation", trained.run.path.name), ("some", "'some'")):
         with pytest.raises(OptionError, match=found):
             training.evaluate(trained.run, other, images=images)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize(("recipe", "max_f"), [("reported", 0.77), ("assigned", 0.711)])
 def test_the_simple_model_gets_as_far_on_scenes_as_on_real_images(all_scenes, tmp_path, recipe, max_f):
@@ -456,9 +411,3 @@ def test_the_simple_model_gets_as_far_on_scenes_as_on_real_images(all_scenes, tm
         level = np.median(run.curves[quantity][-4:])
         assert min(real) - tolerance < level < max(real) + tolerance, (quantity, real)
     assert training.evaluate(run, all_scenes)["all"]["max_f"] == pytest.approx(max_f, abs=0.05)
-
-
-def test_an_initializer_that_keras_does_not_know(roads, tmp_path):
-    with pytest.raises(OptionError, match="unknown"):
-        train("simple", small(initializer="unknown"), roads, tmp_path)
-    assert not list(tmp_path.iterdir())

@@ -2,32 +2,30 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from conftest import files_below
 from PIL import Image
 
 from roadseg import kitti, scenes
 from roadseg.errors import DataError, OptionError
 from roadseg.scenes import folder
 
-COUNTS = {"um": 2, "umm": 1, "uu": 1}
-NAMES = ("um_000000", "um_000001", "umm_000000", "uu_000000")
+COUNTS = {"um": 1, "uu": 1}
+NAMES = ("um_000000", "uu_000000")
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> Path:
     return scenes.write(tmp_path_factory.mktemp("written") / "scenes", seed=5, counts=COUNTS, workers=2)
-
-
-def read_files(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -50,38 +48,26 @@ def test_the_files_hold_the_rendered_pixels_in_the_layout_of_kitti(written):
         calibration = f"training/calib/{name}.txt"
         assert (written / calibration).read_text() == scenes.calibration(category, int(index), seed=5)
         expected |= files.keys() | {calibration}
-    assert read_files(written).keys() == expected
+    assert files_below(written).keys() == expected
     assert [frame.name for frame in kitti.list_frames(written)] == list(NAMES)
 
 
 def test_scenes_with_variety_are_others_and_the_record_says_so(tmp_path):
-    varied, plain = (scenes.write(tmp_path / str(on), seed=5, counts={"um": 1}, variety=on) for on in (True, False))
-    assert scenes.read_record(varied)["variety"] is True and "variety" not in scenes.read_record(plain)
+    varied = scenes.write(tmp_path / "scenes", seed=5, counts={"um": 1}, variety=True, workers=1)
+    assert scenes.read_record(varied)["variety"] is True
     expected = scenes.render("um", 0, seed=5, variety=True).image
     np.testing.assert_array_equal(read_image(varied / "training/image_2/um_000000.png"), expected)
     with pytest.raises(DataError):
         scenes.write(varied, seed=5, counts={"um": 1})
 
 
-def test_the_record_says_what_was_rendered(written):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_workers_that_cannot_start_and_their_number_make_no_difference(written, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(folder, "HELPER", "raise SystemExit(1)")
+    alone = scenes.write(tmp_path / "scenes", seed=5, counts=COUNTS, workers=workers)
+    assert files_below(alone) == files_below(written)
     record = scenes.read_record(written)
     assert (record["seed"], record["version"], record["counts"]) == (5, scenes.VERSION, COUNTS)
-    assert len(record["digest"]) == 64
-
-
-def test_there_are_as_many_as_in_kitti():
-    assert scenes.COUNTS == {"um": 95, "umm": 96, "uu": 98}
-
-
-def test_workers_make_no_difference(written, tmp_path):
-    alone = scenes.write(tmp_path / "scenes", seed=5, counts=COUNTS, workers=1)
-    assert read_files(alone) == read_files(written)
-
-
-def test_workers_that_cannot_start_make_no_difference(written, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "HELPER", "raise SystemExit(1)")
-    alone = scenes.write(tmp_path / "scenes", seed=5, counts=COUNTS, workers=2)
-    assert read_files(alone) == read_files(written)
 
 
 def test_a_whole_folder_is_kept(written):
@@ -91,40 +77,42 @@ def test_a_whole_folder_is_kept(written):
 
 
 @pytest.mark.parametrize("seed", [5, 6])
-def test_only_the_same_scenes_of_an_older_version_are_rendered_again(tmp_path, seed):
-    root = scenes.write(tmp_path / "scenes", seed=5, counts={"uu": 1}, workers=1)
-    whole = read_files(root)
+def test_only_the_same_scenes_of_an_older_version_are_rendered_again(written, tmp_path, seed):
+    root = Path(shutil.copytree(written, tmp_path / "scenes"))
+    whole = files_below(root)
     older = scenes.read_record(root) | {"version": scenes.VERSION - 1}
     (root / "scenes.json").write_text(json.dumps(older), encoding="utf-8")
     (root / "training" / "image_2" / "uu_000000.png").write_bytes(b"as it was")
-    left = read_files(root)
+    left = files_below(root)
     if seed == 5:
-        scenes.write(root, seed=seed, counts={"uu": 1}, workers=1)
-        assert read_files(root) == whole
+        scenes.write(root, seed=seed, counts=COUNTS, workers=1)
+        assert files_below(root) == whole
+        shutil.rmtree(root / "training" / "calib")  # which were not written once
+        scenes.write(root, seed=seed, counts=COUNTS, workers=1)
+        assert files_below(root) == whole
     else:
         with pytest.raises(DataError, match=rf"seed 5, version {scenes.VERSION - 1}"):
-            scenes.write(root, seed=seed, counts={"uu": 1}, workers=1)
-        assert read_files(root) == left
+            scenes.write(root, seed=seed, counts=COUNTS, workers=1)
+        assert files_below(root) == left
 
 
-@pytest.mark.parametrize("inside", [True, False])
-def test_nothing_else_is_overwritten(tmp_path, inside):
+def test_nothing_else_is_overwritten(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
-    with pytest.raises(DataError, match=tmp_path.name):
-        scenes.write(tmp_path if inside else notes, counts=COUNTS)
+    for place in (tmp_path, notes, notes / "below"):
+        with pytest.raises(DataError, match=place.name):
+            scenes.write(place, counts=COUNTS, workers=1)
     assert notes.read_text() == "mine"
 
 
 def test_an_empty_folder_is_filled_with_progress(tmp_path):
     (tmp_path / "scenes").mkdir()
     calls = []
-    root = scenes.write(tmp_path / "scenes", counts={"uu": 2}, workers=2, progress=lambda *call: calls.append(call))
-    assert len(list((root / "training/image_2").iterdir())) == 2
-    assert calls == [(1, 2), (2, 2)]
+    root = scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1, progress=lambda *call: calls.append(call))
+    assert len(list((root / "training/image_2").iterdir())) == 1 and calls == [(1, 1)]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_an_interruption_leaves_nothing(tmp_path, workers):
     def interrupt(done, total):
         raise KeyboardInterrupt
@@ -138,24 +126,12 @@ def test_an_interruption_leaves_nothing(tmp_path, workers):
 
 def test_two_at_once_do_no_harm(tmp_path):
     """Both render, the first to finish gives the folder its name, the second finds it right."""
-    errors = []
-
-    def write():
-        try:
-            scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=write) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1), range(2)))
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_leave_with_a_killed_parent(tmp_path):
     code = f"from roadseg import scenes; scenes.write({str(tmp_path / 'scenes')!r}, counts={{'uu': 500}}, workers=2)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -177,7 +153,6 @@ def test_workers_leave_with_a_killed_parent(tmp_path):
     ("option", "value", "named"),
     [
         ("counts", {"umx": 1}, "umx"),
-        ("counts", {"um": -1}, "um.*-1"),
         ("counts", {"um": 2.5}, "um.*2.5"),
         ("seed", -1, "seed.*-1"),
         ("workers", 0, "workers.*0"),
@@ -189,31 +164,22 @@ def test_bad_options_write_nothing(tmp_path, option, value, named):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="file"):
-        scenes.write(tmp_path / "file" / "scenes", counts={"uu": 1}, workers=1)
-
-
-def test_loaded_classes_are_those_rendered(written):
+def test_loaded_classes_are_those_rendered_and_never_mixed_by_resizing(written):
     found = scenes.load_classes((188, 621), root=written)
-    scene = scenes.render("umm", 0, seed=5)
+    scene = scenes.render("uu", 0, seed=5)
     assert found.names == NAMES
-    np.testing.assert_array_equal(found.classes[2], scene.classes)
-    np.testing.assert_array_equal(found.images[2], scene.image)
-
-
-def test_classes_are_never_mixed_by_resizing(written):
+    np.testing.assert_array_equal(found.classes[1], scene.classes)
+    np.testing.assert_array_equal(found.images[1], scene.image)
     found = scenes.load_classes((32, 48), root=written)
-    assert found.images.shape == (4, 32, 48, 3) and found.classes.shape == (4, 32, 48)
+    assert found.images.shape == (2, 32, 48, 3) and found.classes.shape == (2, 32, 48)
     assert found.images.dtype == found.classes.dtype == np.uint8
     assert found.classes.max() < len(scenes.CLASSES)
 
 
-def test_a_folder_without_whole_classes_is_named(tmp_path):
+def test_a_folder_without_whole_classes_is_named(written, tmp_path):
     with pytest.raises(DataError, match=tmp_path.name):
         scenes.load_classes(root=tmp_path)
-    root = scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1)
+    root = Path(shutil.copytree(written, tmp_path / "scenes"))
     (root / "training/image_2/uu_000000.png").write_bytes(b"cut short")
     with pytest.raises(DataError, match=root.name):
         scenes.load_classes(root=root)

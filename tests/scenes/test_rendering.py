@@ -1,18 +1,16 @@
 """One rendered scene: the same for the same seed, as KITTI's in what can be counted, and as hard as it should be."""
 
+import hashlib
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from roadseg import scenes
 from roadseg.errors import OptionError
-from roadseg.scenes import rendering
-from roadseg.scenes.camera import develop
-from roadseg.scenes.street import Junction, draw_camera, draw_junction, draw_lanes, draw_light, draw_street
+from roadseg.scenes.street import draw_camera, draw_junction, draw_lanes, draw_light, draw_street
 
 ROAD, BUILDINGS, CARS = (scenes.CLASSES.index(name) for name in ("road", "buildings", "cars"))
 
@@ -37,24 +35,32 @@ def draw_often(draw, count=300) -> list:
     return [draw(rng) for _ in range(count)]
 
 
-def test_shapes_and_types(sample):
-    for scene in sample:
-        assert scene.image.shape == scene.label.shape == (188, 621, 3)
-        assert scene.classes.shape == (188, 621)
-        assert scene.image.dtype == scene.label.dtype == scene.classes.dtype == np.uint8
+@pytest.mark.parametrize(
+    ("category", "index", "variety", "expected"),
+    [("um", 0, False, "6ec4b62a1613f977"), ("umm", 5, False, "24bdd8a4c3478fbc"), ("uu", 3, True, "bfee22e4d8bbc977")],
+)
+def test_the_renderer_draws_what_it_drew(category, index, variety, expected):
+    """The pixels of version 2: whoever changes them raises the version, and everybody's scenes are rendered again."""
+    scene, digest = scenes.render(category, index, variety=variety), hashlib.sha256()
+    assert scene.image.shape == scene.label.shape == (188, 621, 3) and scene.classes.shape == (188, 621)
+    for part in (scene.image, scene.label, scene.classes):
+        assert part.dtype == np.uint8
+        digest.update(part.tobytes())
+    assert scenes.VERSION == 2 and digest.hexdigest()[:16] == expected
 
 
-def test_variety_widens_roads_and_what_the_ground_looks_like(sample):
-    """It is drawn from a generator of its own, so that scenes without it stay as they are."""
-    varied = [scenes.render(category, index, variety=True) for category in scenes.CATEGORIES for index in range(8)]
-    widths = [[road(scene).sum(axis=1).max() for scene in kind] for kind in (sample, varied)]
-    assert np.mean(widths[1]) > 1.05 * np.mean(widths[0])
-    greens = [[scene.image[100:][~road(scene)[100:]].mean() for scene in kind] for kind in (sample, varied)]
-    assert np.std(greens[1]) > np.std(greens[0])
-    assert scenes.calibration("um", 0) != scenes.calibration("um", 0, variety=True)
+def test_other_seeds_and_indices_differ():
+    one, *others = (scenes.render("uu", index, seed=seed).image.astype(int) for index, seed in ((0, 0), (0, 1), (1, 0)))
+    assert all(np.abs(one - other).mean() > 8 for other in others)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(("option", "value"), [("category", "umx"), ("index", -1), ("seed", True), ("seed", "7")])
+def test_bad_options_are_named(option, value):
+    with pytest.raises(OptionError, match=rf"{option}.*{value!r}"):
+        scenes.render(**{"category": "um", "index": 0, "seed": 0} | {option: value})
+
+
+@pytest.mark.long
 def test_same_seed_same_pixels_in_another_process_without_tensorflow():
     code = (
         "import sys; from roadseg import scenes; sys.stdout.buffer.write(scenes.render('uu', 3, seed=8).image); "
@@ -65,25 +71,10 @@ def test_same_seed_same_pixels_in_another_process_without_tensorflow():
     assert done.stdout == scenes.render("uu", 3, seed=8).image.tobytes()
 
 
-def test_other_seeds_indices_and_categories_differ(sample):
-    images = [scene.image.astype(int) for scene in (*sample, scenes.render("um", 0, seed=1), scenes.render("um", 1))]
-    for i, one in enumerate(images):
-        for other in images[:i]:
-            assert np.abs(one - other).mean() > 8
+# --- like KITTI: what a change of the pixels above has to keep --------------------------------------------------------
 
 
-def test_neighbors_share_a_street(sample):
-    """Of the same light, hence closer in brightness than strangers."""
-    group = [scenes.render("umm", index).image.mean() for index in range(rendering.GROUP)]
-    assert np.std(group) < np.std([scene.image.mean() for scene in sample[8:16]])
-
-
-def test_labels_have_the_colors_of_kitti_only(sample):
-    colors = np.array([rendering.NOT_ROAD_COLOR, rendering.ROAD_COLOR, rendering.EXCLUDED_COLOR])
-    code = np.array([65536, 256, 1])
-    assert set(np.unique([scene.label @ code for scene in sample])) == set(colors @ code)
-
-
+@pytest.mark.long
 def test_classes_agree_with_labels(sample):
     assert set(np.unique([scene.classes for scene in sample])) == set(range(len(scenes.CLASSES)))
     for scene in sample:
@@ -91,53 +82,24 @@ def test_classes_agree_with_labels(sample):
         np.testing.assert_array_equal((scene.classes == ROAD)[valid], road(scene)[valid])
 
 
-def test_excluded_fraction_is_that_of_kitti(sample):
-    """KITTI excludes 1.3 % of all pixels, and none in half of its images."""
-    fractions = [(scene.label.max(axis=2) == 0).mean() for scene in sample]
-    assert 0.005 < np.mean(fractions) < 0.025
-    assert min(fractions) == 0
-
-
-def test_road_fraction_is_that_of_kitti(sample):
-    """KITTI: 0.161 of the pixels in um, 0.236 in umm, 0.134 in uu."""
+@pytest.mark.long
+def test_fractions_are_those_of_kitti(sample):
+    """KITTI excludes 1.3 % of all pixels, and none in half of its images; 0.161 of the pixels are road in um, 0.236 in
+    umm, 0.134 in uu. Its labels begin between rows 85 and 100 of 188, and reach down to the last few rows."""
+    excluded = [(scene.label.max(axis=2) == 0).mean() for scene in sample]
+    assert 0.005 < np.mean(excluded) < 0.025 and min(excluded) == 0
     fraction = {name: np.mean([road(scene) for scene in some]) for name, some in by_category(sample)}
-    assert fraction["umm"] > fraction["um"] > 0.12
-    assert 0.09 < fraction["uu"] < 0.18
+    assert fraction["umm"] > fraction["um"] > 0.12 and 0.09 < fraction["uu"] < 0.18
     assert 0.14 < np.mean(list(fraction.values())) < 0.21
-
-
-def test_road_begins_at_the_horizon(sample):
-    """KITTI's labels begin between rows 85 and 100 of 188, and reach down to the last few rows."""
     rows = [np.flatnonzero(road(scene).any(axis=1)) for scene in sample]
-    assert all(75 <= row[0] <= 115 for row in rows)
+    assert all(75 <= row[0] <= 115 and 183 <= row[-1] < 187 for row in rows)
     assert 86 <= np.median([row[0] for row in rows]) <= 100
-    assert all(183 <= row[-1] < 187 for row in rows)
-
-
-def test_cars_stand_on_road(sample):
-    """In three images of ten or more, road and a car touch."""
-    touching = [
-        ((scene.classes[:-1] == CARS) & (scene.classes[1:] == ROAD)).any()
-        or ((scene.classes[:, :-1] == CARS) & (scene.classes[:, 1:] == ROAD)).any()
-        for scene in sample
-    ]
-    assert np.mean(touching) >= 0.3
 
 
 def test_categories_differ_in_lines():
     lines = {name: [len(draw_lanes(name, rng)[2]) for rng in draw_often(lambda rng: rng)] for name in scenes.CATEGORIES}
     assert max(lines["uu"]) == 0 and min(lines["um"]) >= 1 and min(lines["umm"]) >= 2
     assert np.mean(lines["umm"]) > np.mean(lines["um"])
-
-
-def test_markings_can_be_seen(sample):
-    """The brightest road pixels stand out from the road's own brightness where lines are, more than where none are."""
-
-    def contrast(scene):
-        return np.subtract(*np.percentile(scene.image.mean(axis=2)[road(scene)], [99.5, 95]))
-
-    seen = {name: np.median([contrast(scene) for scene in some]) for name, some in by_category(sample)}
-    assert min(seen["um"], seen["umm"]) > 1.3 * seen["uu"]
 
 
 def test_streets_differ():
@@ -156,52 +118,9 @@ def test_streets_differ():
     assert max(brightness) - min(brightness) > 0.1
 
 
-def test_a_bend_moves_the_far_road(monkeypatch):
-    street = draw_street("um", np.random.default_rng(0))
-    camera = replace(draw_camera(street, np.random.default_rng(0)), heading=0.0)
-    middles = []
-    for curvature in (-1 / 400, 1 / 400):
-        monkeypatch.setattr(rendering, "draw_camera", lambda *_, bend=curvature: replace(camera, curvature=bend))
-        rows, columns = np.nonzero(road(scenes.render("um", 0)))
-        middles.append(columns[rows < rows.min() + 8].mean())
-    assert middles[1] - middles[0] > 40
-
-
-def test_a_side_road_opens_the_edge(monkeypatch):
-    reach = []
-    for junction in (None, Junction(side=1, start=12.0, width=8.0, radius=4.0)):
-        monkeypatch.setattr(rendering, "draw_junction", lambda rng, junction=junction: junction)
-        reach.append(road(scenes.render("um", 0))[:, 400:].sum())
-    assert reach[1] > 1.02 * reach[0]
-
-
-def test_shadows_lie_on_roads(sample):
-    """In a quarter of the scenes or more the near road has parts less than half as bright as others."""
-
-    def contrast(scene):
-        dark, bright = np.percentile(scene.image[120:].mean(axis=2)[road(scene)[120:]], [5, 90])
-        return dark / bright
-
-    assert np.mean([contrast(scene) < 0.5 for scene in sample]) >= 0.25
-
-
-def test_the_sensor_has_noise():
-    light = np.full((188, 621, 3), 0.3, np.float32)
-    one, other = (develop(light, np.random.default_rng(seed), brightness=0.4) for seed in (0, 1))
-    assert 0.3 < (one.astype(int) - other).std() < 12
-
-
+@pytest.mark.long
 def test_road_and_surroundings_share_colors(sample):
     """A gray level alone must not give the road away: its histogram overlaps that of everything else."""
     gray, mask = np.stack([scene.image for scene in sample]).mean(axis=3), np.stack([road(scene) for scene in sample])
     histograms = [np.histogram(gray[part], bins=32, range=(0, 256), density=True)[0] * 8 for part in (mask, ~mask)]
     assert 0.25 < np.minimum(*histograms).sum() < 0.8
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("category", "umx"), ("index", -1), ("index", 1.5), ("seed", -3), ("seed", True), ("seed", "7")],
-)
-def test_bad_options_are_named(option, value):
-    with pytest.raises(OptionError, match=rf"{option}.*{value!r}"):
-        scenes.render(**{"category": "um", "index": 0, "seed": 0} | {option: value})

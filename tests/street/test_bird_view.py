@@ -1,13 +1,13 @@
 """The view from above against geometry by hand: a flat road, and cameras that stand level, look down, or are turned."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from roadseg import metrics
 from roadseg.errors import DataError
-from roadseg.street.bird_view import SIZE, from_above, parse_calibration, read_calibration
+from roadseg.street.bird_view import SIZE, from_above, read_calibration
 
 FOCAL, MIDDLE, HORIZON, HEIGHT = 700.0, 600.0, 170.0, 1.6  # pixels, and meters above the road
 SHAPE = (370, 1200)
@@ -24,6 +24,12 @@ def calibration(*, projection=None, rectify=None, to_road=None) -> str:
     return "\n".join(f"{name}: {' '.join(map(str, np.ravel(matrix)))}" for name, matrix in matrices.items()) + "\n\n"
 
 
+def written(folder: Path, text: str) -> np.ndarray:
+    """What is read of a calibration file with this text."""
+    (folder / "calibration.txt").write_text(text)
+    return read_calibration(folder / "calibration.txt")
+
+
 def coordinates() -> np.ndarray:
     """An image (H, W, 2) in which each pixel says its row and column, counted from 1: 0 is outside."""
     return np.moveaxis(np.indices(SHAPE), 0, -1) + 1
@@ -37,28 +43,25 @@ def meters(row: int, column: int) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("cell", "pixel"),
     [
-        (
-            (799, 200),
-            (355, 602),
-        ),  # 0.025 m right, 6.025 m ahead: 170 + 1120 / 6.025 = 355.9, 600 + 17.5 / 6.025 = 602.9
-        ((0, 200), (194, 600)),  # 45.975 m ahead: 194.4, 600.4
+        # 0.025 m right, 6.025 m ahead: 170 + 1120 / 6.025 = 355.9, 600 + 17.5 / 6.025 = 602.9
+        ((799, 200), (355, 602)),
         ((0, 0), (194, 448)),  # 9.975 m left: 600 - 6982.5 / 45.975 = 448.1
         ((400, 399), (213, 868)),  # 9.975 m right, 25.975 m ahead: 213.1, 868.8
         ((799, 0), (0, 0)),  # 9.975 m left, 6.025 m ahead: column -559, which the camera does not see
     ],
 )
-def test_each_cell_takes_the_pixel_that_its_center_is_projected_to(cell, pixel):
-    view = from_above(coordinates(), parse_calibration(calibration(), place=""))
+def test_each_cell_takes_the_pixel_that_its_center_is_projected_to(tmp_path, cell, pixel):
+    view = from_above(coordinates(), written(tmp_path, calibration()))
     assert view.shape == (*SIZE, 2) == (800, 400, 2)
     assert tuple(view[cell]) == pixel  # counted from 1, so that the development kit's row is this minus 1
 
 
-def test_a_camera_that_looks_down():
+def test_a_camera_that_looks_down(tmp_path):
     """By the axes of the camera: its depth grows with how far a point lies below and ahead."""
     pitch = 0.05
     cos, sin = math.cos(pitch), math.sin(pitch)
     to_road = [[1, 0, 0, 0.2], [0, cos, sin, -HEIGHT], [0, -sin, cos, 0.5]]
-    view = from_above(coordinates(), parse_calibration(calibration(to_road=to_road), place=""))
+    view = from_above(coordinates(), written(tmp_path, calibration(to_road=to_road)))
     for cell in ((10, 200), (300, 180), (600, 230), (760, 205)):
         x, z = meters(*cell)
         depth = (z - 0.5) * cos + HEIGHT * sin
@@ -67,62 +70,33 @@ def test_a_camera_that_looks_down():
         assert tuple(view[cell]) == (math.floor(v), math.floor(u))
 
 
-def test_the_second_camera_and_its_rectification():
+def test_the_second_camera_and_its_rectification(tmp_path):
     """A camera 0.3 m further left sees everything further right; turned before rectification, it sees the same."""
     projection = [[FOCAL, 0, MIDDLE, FOCAL * 0.3], [0, FOCAL, HORIZON, 0], [0, 0, 1, 0]]
-    beside = parse_calibration(calibration(projection=projection), place="")
+    beside = written(tmp_path, calibration(projection=projection))
     x, z = meters(500, 220)
     u, v = MIDDLE + FOCAL * (x + 0.3) / z, HORIZON + FOCAL * HEIGHT / z
     assert tuple(from_above(coordinates(), beside)[500, 220]) == (math.floor(v), math.floor(u))
     turned = np.array([[0.8, 0, 0.6], [0, 1, 0], [-0.6, 0, 0.8]])
     to_road = np.column_stack([turned, [0, -HEIGHT, 0]])
     text = calibration(projection=projection, rectify=turned, to_road=to_road)
-    np.testing.assert_allclose(parse_calibration(text, place=""), beside, atol=1e-9)
-
-
-def test_scores_from_above_weigh_road_by_its_meters():
-    """A road 8 m wide of which the middle 4 m are found: half of it, from above and with every row alike."""
-    rows, columns = np.indices(SHAPE)
-    with np.errstate(divide="ignore"):
-        z = FOCAL * HEIGHT / np.maximum(rows + 1.5 - HORIZON, 0)  # of the cells that take this pixel, on average
-        x = (columns + 1.5 - MIDDLE) * z / FOCAL
-    ground = (z > 0) & np.isfinite(z)
-    mask, found = ground & (np.abs(x) < 4), ground & (np.abs(x) < 2)
-    matrix = parse_calibration(calibration(), place="")
-    mask, found, valid = (from_above(part, matrix) for part in (mask, found, np.ones(SHAPE, bool)))
-    sweep = metrics.threshold_sweep(found.astype(np.float32), mask, valid)
-    assert sweep.best.precision == 1
-    assert sweep.best.recall == pytest.approx(0.5, abs=0.01)
-    assert sweep.max_f1 == pytest.approx(2 / 3, abs=0.01)
-    meters_of_road = 0.05**2 * np.count_nonzero(mask)
-    assert meters_of_road == pytest.approx(8 * 40, rel=0.01)
-    # what the camera sees of the view: |x| < 600 / 700 z, from z = 6 to 35 / 3 on, and everything farther away
-    unseen = 2 * (10 * (35 / 3 - 6) - 6 / 7 * ((35 / 3) ** 2 - 6**2) / 2)
-    assert 0.05**2 * np.count_nonzero(~valid) == pytest.approx(unseen, rel=0.02)
+    np.testing.assert_allclose(written(tmp_path, text), beside, atol=1e-9)
 
 
 @pytest.mark.parametrize(
     "damaged",
     [
-        "",
-        calibration().replace("P2", "P4"),
+        None,
         calibration().replace("R0_rect", "R_rect"),
-        calibration().replace("Tr_cam_to_road", "Tr_cam"),
         calibration().replace("700.0", "seven", 1),
         calibration().replace("700.0", "nan", 1),
-        calibration().replace("700.0", "", 1),
         calibration().replace("-1.6", "-1.6 0.0"),
         calibration(to_road=np.zeros((3, 4))),  # singular
     ],
 )
-def test_a_damaged_file_is_named(tmp_path, damaged):
+def test_a_damaged_or_missing_file_is_named(tmp_path, damaged):
     path = tmp_path / "um_000000.txt"
-    path.write_text(damaged)
-    assert damaged != calibration()
+    if damaged:
+        path.write_text(damaged)
     with pytest.raises(DataError, match="um_000000"):
         read_calibration(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="um_000007"):
-        read_calibration(tmp_path / "um_000007.txt")

@@ -40,18 +40,17 @@ def test_a_video_is_written_and_read_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
-@needs_ffmpeg
 @pytest.mark.slow
+@needs_ffmpeg
 def test_predict_takes_videos(weights, tmp_path, capsys):
     film.write_film(tmp_path / "a.mp4", moving(4, (64, 96)), rate=5)
     (tmp_path / "a.mp4").rename(tmp_path / "a.MOV")
     (tmp_path / "text.mp4").write_text("no video")
-    (tmp_path / "empty.webm").write_bytes(b"")
-    files = [str(tmp_path / name) for name in ("text.mp4", "a.MOV", "empty.webm", "missing.avi")]
+    files = [str(tmp_path / name) for name in ("text.mp4", "a.MOV", "missing.avi")]
     for option, name in ((), "a_road.mp4"), (("--gif",), "a_road.gif"):
         assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out"), *option]) == 1
         printed = capsys.readouterr()
-        assert printed.out.startswith("4 ") and printed.err.count("\n") == 3
+        assert printed.out.startswith("4 ") and printed.err.count("\n") == 2
         assert (tmp_path / "out" / name).is_file()
     rate, frames = film.read_video(tmp_path / "out" / "a_road.mp4")
     assert rate == 5 and len(list(frames)) == 4
@@ -81,11 +80,11 @@ def test_videos_without_ffmpeg_are_one_line(weights, tmp_path, monkeypatch, caps
 
 def test_a_gif_is_made_smaller_until_it_fits(tmp_path):
     noise = np.random.default_rng(0)
-    frames = [noise.integers(0, 255, (188, 620, 3), np.uint8) for _ in range(50)]
+    frames = [noise.integers(0, 255, (188, 620, 3), np.uint8) for _ in range(30)]
     film.write_film(tmp_path / "a.gif", frames, rate=10)  # every second one
     assert (tmp_path / "a.gif").stat().st_size <= 1_000_000
     with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == 25 and gif.info["duration"] == 200 and gif.info["loop"] == 0
+        assert gif.n_frames == 15 and gif.info["duration"] == 200 and gif.info["loop"] == 0
         assert gif.width in film.GIF_WIDTHS[1:] and gif.height == round(gif.width * 188 / 620)
 
 

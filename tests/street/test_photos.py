@@ -1,13 +1,12 @@
 """Photos: whatever can be read is read upright, everything else is one line, and the others go on."""
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from roadseg import models, runs, training
+from roadseg import models, training
 from roadseg.cli import main
 from roadseg.errors import DataError, RunError
 from roadseg.street import photos
@@ -22,28 +21,13 @@ def shades(height: int = 40, width: int = 60) -> np.ndarray:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "wrong.txt"])
-def test_formats(tmp_path, name):
-    image, kind = shades(), {"a.jpg": "JPEG", "a.webp": "WEBP"}.get(name, "PNG")
-    Image.fromarray(image).save(tmp_path / name, kind, quality=95)
-    found = photos.open_photo(tmp_path / name)
-    assert found.dtype == np.uint8 and found.shape == (40, 60, 3)
-    assert np.abs(found.astype(int) - image).mean() < (0.1 if kind == "PNG" else 6)
-
-
-@pytest.mark.parametrize(("orientation", "turned"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_photos_are_turned_as_their_exif_data_say(tmp_path, orientation, turned):
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "JPEG"), ("a.webp", "WEBP"), ("wrong.txt", "PNG")])
+def test_photos_are_turned_as_their_exif_data_say(tmp_path, name, kind):
     exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(shades()).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(photos.open_photo(tmp_path / "a.png"), np.rot90(shades(), turned))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
-def test_modes_of_eight_bits(tmp_path, mode):
-    image = Image.fromarray(shades()).convert(mode)
-    image.save(tmp_path / "a.png", transparency=bytes(range(256)) if mode == "P" else None)
-    np.testing.assert_array_equal(photos.open_photo(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
+    exif[0x0112] = 6
+    Image.fromarray(shades()).save(tmp_path / name, kind, quality=95, exif=exif)
+    found = photos.open_photo(tmp_path / name)
+    assert found.dtype == np.uint8 and np.abs(found.astype(int) - np.rot90(shades(), 3)).mean() < 6
 
 
 def test_a_second_image_inside_a_jpeg_of_a_phone_is_left_alone(tmp_path):
@@ -52,35 +36,17 @@ def test_a_second_image_inside_a_jpeg_of_a_phone_is_left_alone(tmp_path):
     assert photos.open_photo(tmp_path / "a.jpg").shape == (40, 60, 3)
 
 
-def animated(path: Path, kind: str) -> None:
-    frames = [Image.fromarray(np.roll(shades(), i, 0)) for i in range(3)]
-    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
-
-
-def bomb(path: Path) -> None:
-    """A PNG that claims 20000 x 20000 pixels."""
-    content = bytearray()
-    Image.new("L", (1, 1)).save(path, "PNG")
-    content = bytearray(path.read_bytes())
-    content[16:24] = (20000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    path.write_bytes(content)
-
-
 def truncated(path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(path, "JPEG")
     path.write_bytes(path.read_bytes()[:3000])
 
 
+MOVING = [Image.fromarray(np.roll(shades(), i, 0)) for i in range(3)]
 BAD = {
     "text.jpg": lambda path: path.write_text("not an image"),
-    "empty.png": lambda path: path.write_bytes(b""),
     "truncated.jpg": truncated,
-    "bomb.png": bomb,
     "cmyk.jpg": lambda path: Image.fromarray(shades()).convert("CMYK").save(path),
-    "deep.png": lambda path: Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(path),
-    "moving.png": lambda path: animated(path, "PNG"),
-    "moving.webp": lambda path: animated(path, "WEBP"),
+    "moving.webp": lambda path: MOVING[0].save(path, save_all=True, append_images=MOVING[1:]),
     "gif.png": lambda path: Image.fromarray(shades()).save(path, "GIF"),
     "missing.jpg": lambda path: None,
 }
@@ -98,24 +64,17 @@ def test_what_is_no_photo_is_one_line(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_a_network_comes_from_a_run_its_name_or_its_weights(roads, tmp_path):
-    run = training.train("simple", "fast", roads, epochs=1, out=tmp_path / "runs", log=lambda line: None)
-    expected = {which: run.model(which).get_weights() for which in runs.WEIGHTS}
-    places = {run.path: "last", run.path.name: "last", run.path / "best.weights.h5": "best"}
-    for place, which in places.items():
-        found = photos.open_network(str(place))
-        assert found.name == "simple_model" and any(layer.name == "standardize" for layer in found.layers)
-        for one, other in zip(found.get_weights(), expected[which], strict=True):
+def test_a_network_comes_from_a_run_its_name_or_its_weights(roads, weights, tmp_path):
+    run = training.train("simple", "reported", roads, epochs=1, out=tmp_path / "runs", log=lambda line: None)
+    for place, which in {run.path: "last", run.path.name: "last", run.path / "best.weights.h5": "best"}.items():
+        for one, other in zip(photos.open_network(str(place)).get_weights(), run.model(which).get_weights()):
             np.testing.assert_array_equal(one, other)
-
-
-def test_weights_of_nothing_known_are_refused(tmp_path, weights):
     assert photos.open_network(weights).count_params() == 485_817
     models.simple_model((32, 32, 3)).save_weights(tmp_path / "other.weights.h5")
     (tmp_path / "text.weights.h5").write_text("no weights")
-    for name in ("other", "text", "missing"):
-        with pytest.raises(RunError, match=f"{name}.weights.h5"):
-            photos.open_network(tmp_path / f"{name}.weights.h5")
+    for name in ("other.weights.h5", "text.weights.h5", "missing.weights.h5"):
+        with pytest.raises(RunError, match=name):
+            photos.open_network(tmp_path / name)
     with pytest.raises(RunError, match="no-run"):
         photos.open_network("no-run")
 
@@ -123,7 +82,7 @@ def test_weights_of_nothing_known_are_refused(tmp_path, weights):
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(1, 1), (40, 60), (300, 90), (17, 2000)])
+@pytest.mark.parametrize("size", [(1, 1), (300, 90)])
 def test_a_probability_has_the_size_of_its_photo(weights, size):
     probability = photos.find_road(photos.open_network(weights), shades(*size))
     assert probability.shape == size and probability.dtype == np.float32
@@ -171,19 +130,12 @@ def test_predict_writes_what_it_can_and_names_the_rest(weights, tmp_path, capsys
             assert road.size == probability.size == size and (road.mode, probability.mode) == ("RGB", "L")
 
 
-def test_predict_needs_a_folder_that_can_be_made(weights, tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    Image.fromarray(shades()).save(tmp_path / "a.png")
-    assert main(["predict", str(weights), str(tmp_path / "a.png"), "--out", str(tmp_path / "file" / "out")]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.count("\n") == 1 and "file" in printed.err
-
-
 def test_a_result_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
-    Image.fromarray(shades()).save(tmp_path / "a.png")
-    Image.fromarray(shades()).save(tmp_path / "b.png")
-    (tmp_path / "out" / "a_road.jpg" / "full").mkdir(parents=True)
     files = [str(tmp_path / name) for name in ("a.png", "b.png")]
-    assert main(["predict", str(weights), *files, "--out", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    for file in files:
+        Image.fromarray(shades()).save(file)
+    (tmp_path / "out" / "a_road.jpg" / "full").mkdir(parents=True)
+    for out, code in ((tmp_path / "out", 1), (tmp_path / "a.png" / "out", 2)):
+        assert main(["predict", str(weights), *files, "--out", str(out)]) == code
+        assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "out" / "b_road.jpg").is_file()
