@@ -322,7 +322,6 @@ def _note(axes, text: str, place: tuple, offset: tuple, **options) -> None:
 def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
     """Write each label behind the end of its line, moved apart where two lines end close together."""
     low, high = axes.get_ylim()
-<<<<<<< HEAD
     gap = 0.065 * (high - low)
     order, heights, lowest, highest = sorted(last, key=last.get), {}, -np.inf, high
     for label in order:
@@ -331,22 +330,7 @@ def _label_ends(axes, last: Mapping[str, float], *, end: float) -> None:
         heights[label] = min(heights[label], highest)
         highest = heights[label] - gap
     for label, color in zip(last, colors_of(last)):
-        axes.annotate(
-            label,
-            (end, heights[label]),
-            (5, -3),
-            textcoords="offset points",
-            color=color,
-            fontsize=8.5,
-            annotation_clip=False,
-        )
-=======
-    gap, height = 0.065 * (high - low), -np.inf
-    colors = dict(zip(last, colors_of(last)))
-    for label in sorted(last, key=last.get):
-        height = max(last[label], height + gap)
-        _note(axes, label, (end, height), (5, -3), color=colors[label], fontsize=8.5, annotation_clip=False)
->>>>>>> small-core
+        _note(axes, label, (end, heights[label]), (5, -3), color=color, fontsize=8.5, annotation_clip=False)
     axes.set_xticks([tick for tick in MaxNLocator(6, integer=True).tick_values(1, end) if 1 <= tick <= end])
     room = min(0.42, 0.04 + 0.02 * max(map(len, last)))  # for the labels, in widths of the curves
     axes.set_xlim(right=end + room * (end - 1) + 0.5)
@@ -376,15 +360,9 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
 
 
 @styled
-<<<<<<< HEAD
-def histograms(named: Mapping[str, np.ndarray], *, mark: float | None = 0.5) -> Figure:
-    """How often each probability occurs among some pixels, a panel for each name; `mark` draws a threshold."""
-    alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.3f}' for name, v in named.items())}."
-=======
 def histograms(named: Mapping[str, np.ndarray]) -> Figure:
     """How often each probability occurs among some pixels, a panel for each name, and the threshold of one half."""
-    alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.2f}' for name, v in named.items())}."
->>>>>>> small-core
+    alt = f"Histograms of probability: {', '.join(f'{name}, median {np.median(v):.3f}' for name, v in named.items())}."
     figure, axes = grid(1, len(named), height=2.3, alt=alt)
     for cell, (title, values) in zip(axes[0], named.items()):
         cell.hist(values, bins=50, range=(0, 1), density=True, color=INK)
@@ -435,17 +413,9 @@ def live(data: RoadData) -> Callable[[Progress], None]:
         reached = "The first epoch is under way"
         if progress.epoch:
             right = progress.curves["val_accuracy"][-1]
-<<<<<<< HEAD
             reached = f"After epoch {progress.epoch}, {right:.1%} of all validation pixels are right"
-        caption = f"{reached} ({progress.title})."
-        if progress.prediction is not None and progress.epoch == progress.epochs:
-            name = shown or progress.validation_names[0]
-            drawn = comparison(data, [name], progress.prediction[[progress.validation_names.index(name)]])
-=======
-            reached = f"After epoch {progress.epoch} {right:.1%} of all validation pixels are right"
         if ended:
             drawn = comparison(data, progress.validation_names[:1], progress.prediction[:1])
->>>>>>> small-core
         else:
             drawn = _training(progress, data)
         handles = _display(drawn, encoded(drawn), f"{reached} ({progress.title}).", plain=plain, handles=handles)
@@ -550,16 +520,10 @@ def lines(
     for color, (name, values) in zip(colors_of(named), named.items()):
         axes[0, 0].plot(along, values, color=color)
         offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
-<<<<<<< HEAD
-        axes[0, 0].annotate(
-            name, (along[place], values[place]), offset, textcoords="offset points", color=color, ha=side
-        )
+        _note(axes[0, 0], name, (along[place], values[place]), offset, color=color, ha=side)
     if mark is not None:
         axes[0, 0].axhline(mark[1], color=INK, linestyle=":", linewidth=1)
-        axes[0, 0].annotate(mark[0], (along[-1], mark[1]), (0, 4), textcoords="offset points", ha="right", fontsize=8)
-=======
-        _note(axes[0, 0], name, (along[place], values[place]), offset, color=color, ha=side)
->>>>>>> small-core
+        _note(axes[0, 0], mark[0], (along[-1], mark[1]), (0, 4), ha="right", fontsize=8)
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
     return figure
 
