@@ -24,7 +24,7 @@ NEW_RUNS = {
     "01_simple_model": (("simple", "reported"), ("simple", "assigned")),
     "02_unet": (("unet", "reported"), ("unet-no-skip", "reported"), ("unet", "assigned")),
     "03_written_questions": (),
-    "04_going_further": (("unet", "fast"), ("unet", "fast")),  # on the course's images, and on blocks
+    "04_going_further": (("unet", "fast"), ("unet", "fast"), ("unet", "transfer")),  # the last two on blocks
 }
 # Steps of the U-Net that take as long as a notebook's own small networks.
 EXPERIMENTS = {"03_written_questions": 900, "04_going_further": 700}
