@@ -50,6 +50,7 @@ from roadseg.workbook import questions
 
 if TYPE_CHECKING:
     from distributed import Client
+    from nbgrader.api import Gradebook
 
 ASSIGNMENT = "road_segmentation"
 ARCHIVE = f"{ASSIGNMENT}_student.zip"
@@ -305,6 +306,17 @@ def _graded_sources(folder: Path) -> dict[str, str]:
     return {role(cell)["grade_id"]: source_of(cell) for cell in cells if role(cell)}
 
 
+@contextmanager
+def open_gradebook(course: Path, path: Path | None = None) -> Iterator[Gradebook]:
+    """nbgrader's gradebook of a course, or a copy of it at `path`. Raises CourseError where there is none yet."""
+    if path is None:
+        require_gradebook(course)
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{path or course / 'gradebook.db'}", course.name) as gradebook:
+        yield gradebook
+
+
 def gradebook_lock(course: Path) -> FileLock:
     """What each program of this package holds while it writes to the gradebook."""
     return FileLock(course / ".gradebook.lock")
@@ -396,12 +408,9 @@ def make_feedback(course: Path) -> list[Path]:
 def read_points(course: Path, student: str | None = None) -> dict[str, dict[questions.Item, float | None]]:
     """The points of each student, or of one, for each item, in the order of the questions; None while an answer is
     ungraded."""
-    require_course(course)
-    from nbgrader.api import Gradebook
-
     names = {item: item.id if item.kind == "text" else f"check-{item.id}" for item in questions.ITEMS}
     points = {}
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
+    with open_gradebook(course) as gradebook:
         found = gradebook.assignment_submissions(ASSIGNMENT)
         for submission in (one for one in found if student in (None, one.student_id)):
             grades = {grade.name: _points(grade) for notebook in submission.notebooks for grade in notebook.grades}
@@ -422,8 +431,6 @@ def write_points(course: Path) -> Path:
     What is not graded yet is empty, and so is a total that it belongs to; a total is less what is taken off for late
     days. Names and addresses are those of the roster, or else those that nbgrader knows of its students.
     """
-    from nbgrader.api import Gradebook
-
     from roadseg.course.collect import handed_in
     from roadseg.course.roster import people
 
@@ -432,7 +439,7 @@ def write_points(course: Path) -> Path:
     table = csv.writer(text, lineterminator="\n")
     listed = people(course)
     table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "handed in", "late", ASSIGNMENT))
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
+    with open_gradebook(course) as gradebook:
         for student, given in points.items():
             known, submission = gradebook.find_student(student), gradebook.find_submission(ASSIGNMENT, student)
             name, mail = listed.get(student, ("", ""))
@@ -459,9 +466,7 @@ def _renew_late_penalties(course: Path) -> None:
 
 def set_due_date(course: Path, due: str) -> None:
     """Note when submissions are due, such as "2027-03-01 23:59 CET"; OptionError where that is no time."""
-    from nbgrader.api import Gradebook
-
-    with _new_gradebook(course) as path, Gradebook(f"sqlite:///{path}", course.name) as gradebook:
+    with _new_gradebook(course) as path, open_gradebook(course, path) as gradebook:
         try:
             gradebook.update_or_create_assignment(ASSIGNMENT, duedate=due)
         except (ValueError, OverflowError) as error:
