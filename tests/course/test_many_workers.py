@@ -145,7 +145,7 @@ def test_where_space_is_short_nothing_is_written(course, monkeypatch):
     before = (course / "gradebook.db").read_bytes()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(OSError, match="space"):
-        workflow.record(course, "ada", dict(NOTHING_RIGHT), again=False, autograde=None)
+        workflow.record(course, "ada", dict(NOTHING_RIGHT), again=False, run=None)
     assert (course / "gradebook.db").read_bytes() == before and not list(course.glob(".*.part.db"))
 
 
