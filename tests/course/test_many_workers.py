@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +14,7 @@ from roadseg.course.workers import WorkerError
 from roadseg.course.workflow import ASSIGNMENT, CourseError, RecordError
 
 pytest.importorskip("nbgrader")
-distributed = pytest.importorskip("distributed")
+LocalCluster = pytest.importorskip("distributed").LocalCluster
 resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that are closed later
 
@@ -172,49 +170,22 @@ def test_without_dask_it_says_how_to_install_it(monkeypatch):
         pass
 
 
-@pytest.fixture
-def scheduler(tmp_path):
-    """Starts `dask scheduler`, and `dask worker` with options; returns the address, and the scheduler's process."""
-    started, file = [], str(tmp_path / "scheduler.json")
-
-    def start(*arguments: str) -> subprocess.Popen:
-        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-        paths = os.pathsep.join([str(tmp_path), str(Path(workers.__file__).parents[2])])
-        command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
-        started.append(subprocess.Popen(command, **options, env={**os.environ, "PYTHONPATH": paths}))
-        return started[-1]
-
-    def pair(*options: str) -> tuple[str, subprocess.Popen]:
-        first = start("scheduler", "--port", "0", "--scheduler-file", file)
-        start("worker", "--scheduler-file", file, *options)
-        with distributed.Client(scheduler_file=file, timeout=120) as client:
-            client.wait_for_workers(1, timeout=120)
-            return client.scheduler.address, first
-
-    yield pair
-    for process in reversed(started):
-        process.terminate()
-        process.wait(60)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("threads", "version"), [("2", ""), ("1", "0.0.7")])
-def test_workers_of_another_kind_are_named_before_any_submission(threads, version, scheduler, tmp_path):
-    if version:
-        other = f"m.version = lambda name, own=m.version: {version!r} if name == 'keras' else own(name)"
-        (tmp_path / "sitecustomize.py").write_text(f"import importlib.metadata as m\n{other}")
-    address, _ = scheduler("--nthreads", threads)
-    with pytest.raises(WorkerError, match=version or "2 threads"), workers.connect(address):
+def test_workers_of_another_kind_are_named_before_any_submission(client, monkeypatch):
+    pair = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    with pair, pytest.raises(WorkerError, match="2 threads"), workers.connect(pair.scheduler_address):
+        pass
+    monkeypatch.setattr(workers, "version", lambda name: "0.0.7")  # here alone
+    with pytest.raises(WorkerError, match=r"not 0\.0\.7"), workers.connect(client.scheduler.address):
         pass
 
 
 @pytest.mark.long
-def test_a_scheduler_that_dies_ends_grading_and_what_was_recorded_stays(scheduler, course, recorded):
-    address, process = scheduler("--nthreads", "1")
-    with workers.connect(address) as client:
-        grading = workflow.grade_submissions(STUDENTS, course, client, seconds=1, judge=lambda *_: NOTHING_RIGHT)
+def test_a_scheduler_that_dies_ends_grading_and_what_was_recorded_stays(course, recorded):
+    with LocalCluster(n_workers=1, threads_per_worker=1) as cluster, workers.connect(cluster.scheduler_address) as own:
+        grading = workflow.grade_submissions(STUDENTS, course, own, seconds=1, judge=lambda *_: NOTHING_RIGHT)
         next(grading)
-        process.kill()
+        cluster.close()
         with pytest.raises(WorkerError):
             list(grading)
     assert sorted(recorded + workflow.students_to_grade(course, [])) == STUDENTS
