@@ -419,16 +419,14 @@ def read_points(course: Path, student: str | None = None) -> dict[str, dict[ques
     with open_gradebook(course) as gradebook:
         found = gradebook.assignment_submissions(ASSIGNMENT)
         for submission in (one for one in found if student in (None, one.student_id)):
-            grades = {grade.name: _points(grade) for notebook in submission.notebooks for grade in notebook.grades}
-            points[submission.student.id] = {item: grades.get(name) for item, name in names.items()}
+            grades = {grade.name: grade for notebook in submission.notebooks for grade in notebook.grades}
+            given = {
+                name: float(grade.score)
+                for name, grade in grades.items()
+                if not grade.needs_manual_grade and (grade.auto_score, grade.manual_score) != (None, None)
+            }
+            points[submission.student.id] = {item: given.get(name) for item, name in names.items()}
     return dict(sorted(points.items()))
-
-
-def _points(grade) -> float | None:
-    """The points of nbgrader's grade; None where they are still to be given by hand, or nothing was graded."""
-    if grade.needs_manual_grade or (grade.auto_score is None and grade.manual_score is None):
-        return None
-    return float(grade.score)
 
 
 def write_points(course: Path) -> Path:

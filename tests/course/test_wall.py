@@ -50,10 +50,7 @@ for folder in ("/home", "/root", "/tmp", "/package"):
         connection.commit()""",
     ),
     # from here on in the long run alone
-    "empties later cells": (STEP, 0, "get_ipython", "get_ipython().ast_transformers.append(0)"),
     "the package's step": (STEP, 0, "", "train_step = training.train_step"),
-    "the package's network": (NETWORK, 0, "", "build_unet = models.unet"),
-    "patches points": (STEP, 0, "checks.points", "checks.points = lambda *_, **__: 12"),
     "kills all": (STEP, 12, "os.kill", "import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass"),
     "ends its process": (STEP, 0, "died", "import os\nos._exit(0)"),
     "writes to every file": (
@@ -78,7 +75,6 @@ def huge(kit):
     return probe.State(weights, found.trainable, found.totals, found.settings)
 probe.Kit.state = huge""",
     ),
-    "patches numpy": (STEP, 0, "np.allclose", "np.allclose = np.all = np.any = lambda *_, **__: True"),
     "patches keras": (
         *(STEP, 0, "keras.Model"),
         "keras.Model.__call__ = lambda model, image, training=None: image[..., :1]",
