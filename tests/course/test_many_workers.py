@@ -65,27 +65,14 @@ def grade(course: Path, client, judge=lambda *_: NOTHING_RIGHT, students=tuple(S
 
 
 @pytest.mark.slow
-def test_a_killed_workers_submission_runs_again_and_none_is_lost_or_recorded_twice(course, client, recorded, tmp_path):
-    mark = str(tmp_path / "killed")
-
-    def judge(*_) -> dict:
-        if not os.path.exists(mark):
-            open(mark, "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return NOTHING_RIGHT
-
-    assert grade(course, client, judge) == {student: [] for student in STUDENTS}
-    assert os.path.exists(mark) and sorted(recorded) == STUDENTS
-    assert list(workflow.read_points(course)) == STUDENTS and workflow.students_to_grade(course, []) == []
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",  # before the second student's gradebook takes its place, and after that
     [3, pytest.param(4, marks=pytest.mark.long)],
 )
-def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, course, client, recorded, monkeypatch):
-    moments, replace = [], workflow.replace
+def test_interrupted_or_with_a_killed_worker_none_is_lost_or_recorded_twice(
+    moment, course, client, recorded, monkeypatch, tmp_path
+):
+    moments, replace, mark = [], workflow.replace, str(tmp_path / "killed")
 
     def interrupted(source, target) -> None:
         moments.append(target)
@@ -93,14 +80,20 @@ def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, c
             signal.raise_signal(signal.SIGINT)
         replace(source, target)
 
+    def killed_once(*_) -> dict:
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return NOTHING_RIGHT
+
     monkeypatch.setattr(workflow, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         grade(course, client)
     assert len(recorded) == 1 and not list(course.glob(".*.part*"))
     rest = workflow.students_to_grade(course, [])
     assert sorted(recorded + rest) == STUDENTS
-    grade(course, client, students=rest)
-    assert sorted(recorded) == list(workflow.read_points(course)) == STUDENTS
+    assert grade(course, client, killed_once, rest) == {student: [] for student in rest}
+    assert os.path.exists(mark) and sorted(recorded) == list(workflow.read_points(course)) == STUDENTS
     assert workflow.students_to_grade(course, []) == []
 
 
