@@ -23,7 +23,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
 
 from roadseg import workbook
-from roadseg.course.workflow import ASSIGNMENT, CourseError, gradebook_lock, open_gradebook
+from roadseg.course.workflow import ASSIGNMENT, CourseError, gradebook_lock, open_gradebook, read_points
 from roadseg.errors import OptionError
 from roadseg.workbook.files import TEXT_STUB, role, source_of
 from roadseg.workbook.questions import Item
@@ -259,10 +259,8 @@ def _mark(grade: api.Grade, comment: api.Comment) -> Mark:
 
 def open_answers(course: Path) -> dict[Item, int]:
     """How many answers to each question wait for a mark."""
-    with open_gradebook(course) as gradebook:
-        waiting = gradebook.db.query(api.GradeCell.name).join(api.Grade, api.Grade.cell_id == api.GradeCell.id)
-        count = Counter(name for (name,) in waiting.filter(api.Grade.needs_manual_grade))
-    return {item: count[item.id] for item in workbook.ITEMS if item.kind == "text"}
+    points = read_points(course).values()
+    return {item: sum(own[item] is None for own in points) for item in workbook.ITEMS if item.kind == "text"}
 
 
 def ideas_given(course: Path) -> dict[tuple[str, str], tuple[float | None, list[int] | None]]:
