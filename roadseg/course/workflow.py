@@ -243,6 +243,7 @@ def _nbgrader_process() -> Iterator[Callable[..., None]]:
     """
     spawn = {"mp_context": multiprocessing.get_context("spawn")}
     with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        pool.submit(importlib.import_module, "nbgrader.apps")  # while the first submission is being graded
 
         def run(course: Path, app: str, arguments: list[str], *, log: str) -> None:
             running = pool.submit(_nbgrader, course, app, arguments, log=log)
