@@ -18,6 +18,8 @@ PROJECT = Path(__file__).parent.parent
 GRADED = sorted({item.notebook for item in questions.ITEMS})
 POINTS = {item.id: item.points for item in questions.ITEMS}
 TEXTS = {item.id for item in questions.ITEMS if item.kind == "text"}
+NOT_WRITTEN = {"points": 0, "why": "not written", "aspects": []}
+NOTHING_RIGHT = {"items": {name: NOT_WRITTEN for name in POINTS if name not in TEXTS}, "errors": {}, "remarks": {}}
 
 
 def set_source(notebook: dict, name: str, source: str) -> None:

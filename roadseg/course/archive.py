@@ -28,17 +28,7 @@ DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is made
 
 def write_archive(path: Path, project: Path) -> None:
     """Write the archive of a whole project."""
-    content = archive_contents(project)
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(content):
-            member = zipfile.ZipInfo(f"{TOP}/{name}", DATE)
-            member.external_attr = 0o644 << 16
-            archive.writestr(member, content[name], zipfile.ZIP_DEFLATED)
-
-
-def archive_contents(project: Path) -> dict[str, bytes]:
-    """The archive's files: bytes by path."""
-    files = {}
+    files = {}  # bytes by path
     for name in FILES:
         text = (project / name).read_text("utf-8")
         if name == "README.md":
@@ -47,11 +37,15 @@ def archive_contents(project: Path) -> dict[str, bytes]:
         for pattern in LEFT_OUT_LINES.get(name, ()):
             text = re.sub(pattern, "", text, flags=re.MULTILINE)
         files[name] = text.encode()
-    for path in (project / "notebooks").glob("[0-9][0-9]_*.ipynb"):
-        blank = workbook.blank(workbook.read_notebook(path))
-        files[f"notebooks/{path.name}"] = (json.dumps(blank, indent=1, ensure_ascii=False) + "\n").encode()
-    for path in (project / "roadseg").rglob("*"):
-        name = path.relative_to(project).as_posix()
-        if path.is_file() and not LEFT_OUT.fullmatch(name):
-            files[name] = path.read_bytes()
-    return files
+    for own in (project / "notebooks").glob("[0-9][0-9]_*.ipynb"):
+        blank = workbook.blank(workbook.read_notebook(own))
+        files[f"notebooks/{own.name}"] = (json.dumps(blank, indent=1, ensure_ascii=False) + "\n").encode()
+    for own in (project / "roadseg").rglob("*"):
+        name = own.relative_to(project).as_posix()
+        if own.is_file() and not LEFT_OUT.fullmatch(name):
+            files[name] = own.read_bytes()
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(f"{TOP}/{name}", DATE)
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, files[name], zipfile.ZIP_DEFLATED)

@@ -48,22 +48,20 @@ class SubmissionError(RoadsegError):
 class Copy:
     """A notebook as a student has handed it in.
 
-    answered : whether it holds an answer. order : of handing in, as Owner has time and number. date : when the file was
-    written, ISO 8601, empty where its zip does not say.
+    answered : whether it holds an answer. order : of handing in, as Owner has time and number.
     """
 
     notebook: dict
     file: File
     answered: bool
     order: tuple[str, int]
-    date: str
 
     def rank(self, name: str) -> tuple:
         """The copy with the highest one counts."""
         path = PurePosixPath(self.file.place)
         exact, own = path.name == f"{name}.ipynb", "my_workbook" in path.parts
         depth, last = -len(path.parts), self.file.path  # "Version 2" is later
-        return self.answered, self.order, exact, own, self.date, depth, last
+        return self.answered, self.order, exact, own, self.file.date, depth, last
 
 
 def collect_submissions(folder: Path, course: Path) -> dict[str, str | SubmissionError]:
@@ -161,7 +159,7 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
                 remarks.append(f"{name} is there {len(answered)} times: {place} counts")
             elif new.file.name != f"{name}.ipynb":
                 remarks.append(f"{name} is taken from {new.file.place}")
-            stored[name], orders[name] = notebook_bytes(new.notebook), [*new.order, new.order[0] or new.date]
+            stored[name], orders[name] = notebook_bytes(new.notebook), [*new.order, new.order[0] or new.file.date]
     time = max((order[-1] for order in orders.values()), default="")
     return _store(stored, folder, course / "earlier" / student, time), remarks
 
@@ -229,8 +227,7 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
             remarks.append(f"{file.place} is the worked notebook, of which {', '.join(worked)} do not count")
         answered, owner = _is_answered(notebook), own[file]
         if answered or not worked:
-            date = min(filter(None, file.dates), default="")  # a platform may put that of the download on its zip
-            copies[name].append(Copy(notebook, file, answered, (owner.time, owner.number), date))
+            copies[name].append(Copy(notebook, file, answered, (owner.time, owner.number)))
     return copies, remarks
 
 

@@ -36,13 +36,13 @@ DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib
 class File:
     """A file on the disk, or in a zip there, or in a zip in that.
 
-    members : its names in these zips, outermost first. dates : of these members, ISO 8601, empty where a zip has none.
-    size : in bytes, as its zip claims. problem : why nothing in it can be read.
+    members : its names in these zips, outermost first. date : the earliest of these members', ISO 8601, empty where no
+    zip has one. size : in bytes, as its zip claims. problem : why nothing in it can be read.
     """
 
     path: Path
     members: tuple[str, ...] = ()
-    dates: tuple[str, ...] = ()
+    date: str = ""
     size: int = 0
     problem: str = ""
 
@@ -92,12 +92,12 @@ def list_files(file: File) -> Iterator[File]:
         yield replace(file, problem=f"{file.place} is damaged or no zip ({error})")
         return
     for member in members:
-        date = ""
+        date = file.date  # a platform may put that of the download on its zip
         with suppress(ValueError):  # a month 13
-            date = datetime(*member.date_time).isoformat() if member.date_time[0] > UNKNOWN else ""
+            own = datetime(*member.date_time).isoformat() if member.date_time[0] > UNKNOWN else ""
+            date = min(filter(None, (own, date)), default="")
         if not member.is_dir():
-            names, dates = (*file.members, member.filename), (*file.dates, date)
-            yield from list_files(File(file.path, names, dates, member.file_size))
+            yield from list_files(File(file.path, (*file.members, member.filename), date, member.file_size))
 
 
 def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None]:
@@ -117,23 +117,23 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     paths = [path for path in paths if path.resolve().is_relative_to(inside)]  # links may lead to the solutions
     loose = [File(path) for path in paths if not File(path).is_zip]
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
-    alike: dict[str, list[Path]] = {}  # zips of one name
-    for path in zips:
-        alike.setdefault(path.stem.casefold(), []).append(path.relative_to(folder))
     owners: dict[File, Owner | None] = {
         File(path, problem=problem): _named((path.name,), roster) or Owner(path.name)
         for path, problem in refused.items()
     }
     for path, files in [(None, loose), *zips.items()]:
-        places = {file: file.parts if path else file.path.relative_to(folder).parts for file in files}
+        places = {file: file.parts or file.path.relative_to(folder).parts for file in files}
         depth = _depth_of_students(list(places.values()))
-        outer = _named(path.relative_to(folder).parts, roster) if path else None
         for file, parts in places.items():
-            owner = outer or _named(parts[:1] if path else parts, roster)
+            owner = _named((*file.path.relative_to(folder).parts, *file.parts[:1]), roster)
             if owner is None and depth is not None and len(parts) > depth + 1:
                 owner = recognized(_stem(parts[depth]), of_folder=True) or Owner(_stem(parts[depth]))
-            elif owner is None and path and depth is None:
-                owner = Owner("-".join([*_first_difference(path.relative_to(folder), alike), path.stem]))
+            elif (
+                owner is None and path and depth is None
+            ):  # zips of one name: the outermost folder in which they differ
+                alike = [other.parent for other in zips if other.stem.casefold() == path.stem.casefold()]
+                above = path.relative_to(os.path.commonpath(alike)).parts[:-1]
+                owner = Owner("-".join([*above[:1], path.stem]))
             owners[file] = owner
     return owners
 
@@ -157,12 +157,6 @@ def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:
     """Whose a file is by the names of what holds it, outermost first."""
     found = (recognized(part) or (Owner(_stem(part)) if letters(_stem(part)) in roster else None) for part in parts)
     return next(filter(None, found), None)
-
-
-def _first_difference(path: Path, alike: dict[str, list[Path]]) -> list[str]:
-    """The outermost folder in which zips of one name are not together: it is whose a zip is."""
-    levels = zip(path.parts[:-1], *(other.parts for other in alike[path.stem.casefold()]))
-    return next(([own] for own, *others in levels if len(set(others)) > 1), [])
 
 
 def _stem(name: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import nbformat
 from nbconvert.exporters import HTMLExporter
-from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 from nbgrader import utils
 from nbgrader.api import Gradebook
@@ -34,7 +33,10 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
         resources = {"nbgrader": {**place, "notebook": path.stem}}
         book, resources = GetGrades().preprocess(nbformat.read(path, as_version=4), resources)
         with Gradebook(place["db_url"]) as grades:
-            unmarked += sum(_leave_open(cell, grades, resources["nbgrader"]) for cell in book.cells)
+            for role in (cell.metadata.nbgrader for cell in book.cells if utils.is_grade(cell)):
+                if grades.find_grade(role.grade_id, path.stem, place["assignment"], student).needs_manual_grade:
+                    role.score = OPEN
+                    unmarked += 1
         cells += [new_markdown_cell(f"# {path.stem}"), *book.cells]
         score += resources["nbgrader"]["score"]
         most += resources["nbgrader"]["max_score"]
@@ -59,14 +61,3 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
     with atomic_write(page) as file:
         file.write(f"{text}\n<!-- {digest} -->\n".encode())
     return True
-
-
-def _leave_open(cell: NotebookNode, grades: Gradebook, place: dict) -> bool:
-    """Give a cell no score where nobody has graded it; whether that is so."""
-    if not utils.is_grade(cell):
-        return False
-    name = cell.metadata.nbgrader.grade_id
-    grade = grades.find_grade(name, place["notebook"], place["assignment"], place["student"])
-    if grade.needs_manual_grade:
-        cell.metadata.nbgrader.score = OPEN
-    return grade.needs_manual_grade

@@ -65,13 +65,19 @@ def grade_submission(
     wanted = [item for item in questions.ITEMS if item.kind != "text" and (not only or item.id in only)]
     items = [item for item in wanted if item.notebook in books]
     cells = {item: _cells(books[item.notebook], item) for item in items}
-    graded = {item.id: _entry(item, 0, "not written") for item in items}
+    graded = {item.id: _entry(0, "not written") for item in items}
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
     tasks = [task(item, cells[item], seed) for item in written]
-    for item, outcome in zip(written, sandbox.run_behind_wall(tasks, seconds=seconds)):
+
+    def expect() -> None:
+        for item in written:
+            if item.id in judge.SHARES:
+                judge.expected(item.id, seed)
+
+    for item, outcome in zip(written, sandbox.run_behind_wall(tasks, seconds=seconds, meanwhile=expect)):
         own = {position for position, _ in cells[item] if grade_id(books[item.notebook].cells[position])}
-        entry = graded[item.id] = judged(item, outcome, own, seed, seconds)
+        entry = graded[item.id] = judged(item, outcome, own, seed, seconds) | {"seconds": outcome.seconds}
         errors[item.notebook] |= outcome.errors
         if not entry["aspects"]:
             remarks[item.notebook].append(f"{item.id} {entry['why']}")
@@ -98,38 +104,34 @@ def _sources(cells: list[tuple[int, str]]) -> list[str]:
     return [source.strip() for _, source in cells]
 
 
-def _entry(item: Item, points: float | None, why: str = "", aspects: tuple[Aspect, ...] = ()) -> dict:
+def _entry(points: float | None, why: str = "", aspects: tuple[Aspect, ...] = ()) -> dict:
     return {"points": points, "why": why, "aspects": [(aspect.name, aspect.right) for aspect in aspects]}
 
 
 def judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: float) -> dict:
     """The entry of an item for what came out of the sandbox. own : the positions of cells that are answers."""
-    return _judged(item, outcome, own, seed, seconds) | {"seconds": outcome.seconds}
-
-
-def _judged(item: Item, outcome: Outcome, own: set[int], seed: int, seconds: float) -> dict:
     if outcome.ended:
         text = ENDED.get(outcome.ended, ENDED["died"])
         why = text.format(seconds=seconds, more=3 * seconds, error=outcome.error)
         if outcome.at >= 0 and outcome.at not in own:  # a training run that is not there, say
-            return _entry(item, None, f"builds on cell {outcome.at + 1}, which {why}")
-        return _entry(item, 0, why)
+            return _entry(None, f"builds on cell {outcome.at + 1}, which {why}")
+        return _entry(0, why)
     try:
         with np.errstate(all="ignore"):
             aspects, why = verdict(item, outcome.found, seed)
     except Contradiction as contradiction:
-        return _entry(item, 0, f"says what does not hold: {contradiction}")
+        return _entry(0, f"says what does not hold: {contradiction}")
     except UNREADABLE as error:
-        return _entry(item, None, f"gave what cannot be judged ({type(error).__name__})")
+        return _entry(None, f"gave what cannot be judged ({type(error).__name__})")
     points = round(item.points * sum(aspect.share for aspect in aspects if aspect.right), 2)
     others = set(outcome.errors) - own
     if points < item.points and others:
         numbers = ", ".join(str(position + 1) for position in sorted(others))
-        return _entry(item, None, f"builds on what could not be run (cell {numbers})")
+        return _entry(None, f"builds on what could not be run (cell {numbers})")
     missing = any(sandbox.MISSING in text for text in outcome.errors.values())
     if points < item.points and item.kind != "code" and missing:
-        return _entry(item, None, "uses a solution of the package, which is not there while answers are graded")
-    return _entry(item, points, why, aspects)
+        return _entry(None, "uses a solution of the package, which is not there while answers are graded")
+    return _entry(points, why, aspects)
 
 
 class Contradiction(Exception):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +21,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_union
 from sqlalchemy import text as sql
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import aliased
 
 from roadseg import workbook
-from roadseg.course.workflow import ASSIGNMENT, CourseError, gradebook_lock, require_gradebook
+from roadseg.course.workflow import ASSIGNMENT, CourseError, gradebook_lock, open_gradebook, read_points
 from roadseg.errors import OptionError
 from roadseg.workbook.files import TEXT_STUB, role, source_of
 from roadseg.workbook.questions import Item
@@ -125,7 +123,7 @@ class Reading:
 
     def refresh(self) -> None:
         """See what others have marked meanwhile."""
-        with _gradebook(self.course) as gradebook:
+        with open_gradebook(self.course) as gradebook:
             self.marks |= {student: _mark(*row) for student, row in _rows(gradebook, self.item).items()}
 
     def go_on(self) -> bool:
@@ -140,16 +138,12 @@ class Reading:
     def go_to(self, place: int) -> bool:
         """Go to the group at that place; False where somebody else reads it."""
         self.place = place
-        name = f"{self.item.id}-{self.group[0][0]}.lock"
-        if self._lock and Path(self._lock.lock_file).name == name:
-            return True
         self.leave()
         (self.course / ".reading").mkdir(exist_ok=True)
-        self._lock = FileLock(self.course / ".reading" / name)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            self._lock = None
+        lock = FileLock(self.course / ".reading" / f"{self.item.id}-{self.group[0][0]}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            self._lock = lock
         return self._lock is not None
 
     def leave(self) -> None:
@@ -186,15 +180,15 @@ class Reading:
             `overwrite` is off.
         """
         texts = [students for number, students in enumerate(self.group, start=1) if only is None or number in only]
-        changes = {}
-        for student in students_of(texts):
-            before = self.marks[student]
-            if before.is_open or overwrite:
-                changes[student] = before, Mark(points, False, comment or before.comment)
+        before = {student: self.marks[student] for student in students_of(texts)}
+        changes = {
+            student: (mark, Mark(points, False, comment or mark.comment))
+            for student, mark in before.items()
+            if mark.is_open or overwrite
+        }
         if not changes:
             raise OptionError("nothing here waits for a mark (13! overwrites marks, n goes on).")
-        written = self._write(changes, ideas)
-        if written:
+        if written := self._write(changes, ideas):
             self._steps.append((self.place, written))
         return [student for student in changes if student not in written]
 
@@ -210,34 +204,29 @@ class Reading:
 
     def _write(self, changes: dict[str, tuple[Mark, Mark]], ideas: list[int] | None) -> dict[str, tuple[Mark, Mark]]:
         """Write the second mark where the first is in the gradebook and the answer is the one that was read; return
-        what was written."""
+        what was written. Nobody else writes meanwhile, neither `grade` nor the formgrader."""
         written = {}
-        with self._transaction() as gradebook, open(self.course / JOURNAL, "a", encoding="utf-8") as journal:
-            rows = _rows(gradebook, self.item)
-            for student, (before, after) in changes.items():
-                answer = self._answer(student)
-                if student in rows and _mark(*rows[student]) == before and answer == self.answers[student]:
-                    grade, comment = rows[student]
-                    grade.manual_score, grade.needs_manual_grade, comment.manual_comment = after
-                    written[student] = before, after
-                    line = {"item": self.item.id, "student": student, "points": after.points, "ideas": ideas}
-                    journal.write("\n" + json.dumps(line))
-                self.answers[student] = answer
-            self.marks |= {student: _mark(*row) for student, row in rows.items()}
-        return written
-
-    @contextmanager
-    def _transaction(self) -> Iterator[api.Gradebook]:
-        """The gradebook, to which nobody else writes meanwhile: neither `grade` nor the formgrader."""
         try:
-            with gradebook_lock(self.course).acquire(timeout=PATIENCE), _gradebook(self.course) as gradebook:
+            with gradebook_lock(self.course).acquire(timeout=PATIENCE), open_gradebook(self.course) as gradebook:
                 gradebook.db.rollback()  # ends what opening has begun
                 gradebook.db.execute(sql("BEGIN IMMEDIATE"))
-                yield gradebook
+                rows, lines = _rows(gradebook, self.item), []
+                for student, (before, after) in changes.items():
+                    answer = self._answer(student)
+                    if student in rows and _mark(*rows[student]) == before and answer == self.answers[student]:
+                        grade, comment = rows[student]
+                        grade.manual_score, grade.needs_manual_grade, comment.manual_comment = after
+                        written[student] = before, after
+                        lines.append({"item": self.item.id, "student": student, "points": after.points, "ideas": ideas})
+                    self.answers[student] = answer
+                self.marks |= {student: _mark(*row) for student, row in rows.items()}
+                with open(self.course / JOURNAL, "a", encoding="utf-8") as journal:
+                    journal.writelines(f"\n{json.dumps(line)}" for line in lines)
                 gradebook.db.commit()
         except (Timeout, OperationalError, OSError) as error:
             reason = str(error).partition("\n")[0]
             raise CourseError(f"no mark was written ({reason}): wait a moment and give it again.") from error
+        return written
 
     def _answer(self, student: str) -> Answer:
         path = self.course / "autograded" / student / ASSIGNMENT / f"{self.item.notebook}.ipynb"
@@ -251,25 +240,15 @@ def _texts(path: Path, modified: int) -> dict[str, Answer]:
     return {role(cell)["grade_id"]: Answer(source_of(cell), cell.get("attachments", {})) for cell in cells}
 
 
-def _gradebook(course: Path) -> api.Gradebook:
-    require_gradebook(course)
-    return api.Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name)
-
-
 def _rows(gradebook: api.Gradebook, item: Item) -> dict[str, tuple[api.Grade, api.Comment]]:
     """nbgrader's records of an item's answers, by student."""
-    solution = aliased(api.SolutionCell, flat=True)
     found = (
         gradebook.db.query(api.SubmittedAssignment.student_id, api.Grade, api.Comment)
         .join(api.SubmittedNotebook, api.SubmittedNotebook.assignment_id == api.SubmittedAssignment.id)
-        .join(api.Assignment, api.Assignment.id == api.SubmittedAssignment.assignment_id)
-        .join(api.Notebook, api.Notebook.id == api.SubmittedNotebook.notebook_id)
         .join(api.Grade, api.Grade.notebook_id == api.SubmittedNotebook.id)
-        .join(api.GradeCell, api.GradeCell.id == api.Grade.cell_id)
         .join(api.Comment, api.Comment.notebook_id == api.SubmittedNotebook.id)
-        .join(solution, solution.id == api.Comment.cell_id)
-        .filter(api.Assignment.name == ASSIGNMENT, api.Notebook.name == item.notebook)
-        .filter(api.GradeCell.name == item.id, solution.name == item.id)
+        .filter(api.Grade.cell.has(name=item.id), api.Comment.cell.has(name=item.id))
+        .filter(api.SubmittedAssignment.assignment.has(name=ASSIGNMENT))
     )
     return {student: (grade, comment) for student, grade, comment in found}
 
@@ -280,10 +259,8 @@ def _mark(grade: api.Grade, comment: api.Comment) -> Mark:
 
 def open_answers(course: Path) -> dict[Item, int]:
     """How many answers to each question wait for a mark."""
-    with _gradebook(course) as gradebook:
-        waiting = gradebook.db.query(api.GradeCell.name).join(api.Grade, api.Grade.cell_id == api.GradeCell.id)
-        count = Counter(name for (name,) in waiting.filter(api.Grade.needs_manual_grade))
-    return {item: count[item.id] for item in workbook.ITEMS if item.kind == "text"}
+    points = read_points(course).values()
+    return {item: sum(own[item] is None for own in points) for item in workbook.ITEMS if item.kind == "text"}
 
 
 def ideas_given(course: Path) -> dict[tuple[str, str], tuple[float | None, list[int] | None]]:

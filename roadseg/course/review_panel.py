@@ -11,6 +11,9 @@ from collections import Counter
 from html import escape
 from pathlib import Path
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
 from roadseg import workbook
 from roadseg.course.reading import Mark, Reading, open_answers, students_of
 from roadseg.course.sanitizing import markdown2html
@@ -73,9 +76,10 @@ class Panel:
         pages = [ipywidgets.HTML(layout={"width": "100%"}) for _ in range(4)]
         self.status, self.rubric, self.reference, self.texts = pages
         self._read(text_item(question) if question else first)
-        left = ipywidgets.VBox(
-            [self.line, *pages[:3], ipywidgets.HTML(_commands())], layout={"flex": "0 0 36%", "padding": "0 1em 0 0"}
-        )
+        rows = (f"<code>{escape(typed)}</code> &nbsp; {escape(what)}<br>" for typed, what in COMMANDS.items())
+        commands = f"<summary>Commands, each followed by Enter</summary>{''.join(rows)}"
+        below = ipywidgets.HTML(f"<details open style='{PALE}; line-height: 1.4'>{commands}</details>")
+        left = ipywidgets.VBox([self.line, *pages[:3], below], layout={"flex": "0 0 36%", "padding": "0 1em 0 0"})
         right = ipywidgets.VBox([self.texts], layout={"flex": "1", "max_height": "85vh", "overflow": "auto"})
         self.view = ipywidgets.HBox([left, right])
         self._ask()
@@ -116,42 +120,37 @@ class Panel:
 
     def _mark(self, found: re.Match) -> None:
         """Mark the group, and go to the next unless something in this one stays as it is."""
-        ideas = _ideas(found["ideas"])
-        comment, comments = found["comment"], self.reading.comments
+        reading, ideas, comment, only = self.reading, _ideas(found["ideas"]), found["comment"], None
         if found["reused"]:
-            if not 0 < int(found["reused"]) <= len(comments):
-                raise OptionError(f"there is no comment {found['reused']}.")
-            comment = comments[int(found["reused"]) - 1]
+            if not 0 < (number := int(found["reused"])) <= len(reading.comments):
+                raise OptionError(f"there is no comment {number}.")
+            comment = reading.comments[number - 1]
         if not found["ideas"].strip() and found["points"] is None:
             self.comment = comment
             self.message = f"comment for the next mark: {comment}" if comment else "no ideas and no points given"
             return
-        points = float(found["points"]) if found["points"] else points_for(self.reading.item, ideas)
-        if points > self.reading.item.points:
-            raise OptionError(f"{points:g} points: expected at most {self.reading.item.points}.")
+        if found["which"]:
+            every, only = set(range(1, 1 + len(reading.group))), set(map(int, found["numbers"].split()))
+            if not only or only - every:
+                raise OptionError(f"texts {found['numbers'].strip()}: expected numbers from 1 to {len(every)}.")
+            only = only if found["which"] == "@" else every - only
+        points = float(found["points"]) if found["points"] else points_for(reading.item, ideas)
+        if points > reading.item.points:
+            raise OptionError(f"{points:g} points: expected at most {reading.item.points}.")
         marking = {"comment": comment or self.comment, "ideas": None if found["points"] else ideas}
-        kept = self.reading.give(points, **marking, only=self._chosen(found), overwrite=bool(found["again"]))
+        kept = reading.give(points, **marking, only=only, overwrite=bool(found["again"]))
         self.message, self.comment = f"{points:g} points given", None
         if kept:
             self.message = f"another person has marked or changed {len(kept)} of these: look again (! overwrites)"
-        elif not self.reading.go_on():
-            self.message += "; others read what is left" if self.reading.left else "; all are marked"
-
-    def _chosen(self, found: re.Match) -> set[int] | None:
-        """The numbers of the texts that a line is for; None: all of the group."""
-        if not found["which"]:
-            return None
-        every, named = set(range(1, 1 + len(self.reading.group))), set(map(int, found["numbers"].split()))
-        if not named or named - every:
-            raise OptionError(f"texts {found['numbers'].strip()}: expected numbers from 1 to {len(every)}.")
-        return named if found["which"] == "@" else every - named
+        elif not reading.go_on():
+            self.message += "; others read what is left" if reading.left else "; all are marked"
 
     def _typed(self, change: dict) -> None:
         """Show the ideas that are being typed; run the line once it ends."""
         prompt, typed = self._prompt(), change["new"]
         if typed.startswith(prompt) and "\n" not in typed:
             found = MARKING.fullmatch(typed.removeprefix(prompt).strip())
-            self._show_rubric(_ideas(found["ideas"]) if found else [])
+            self.rubric.value = rubric_page(self.reading, _ideas(found["ideas"]) if found else [])
         elif typed != prompt:
             if typed.startswith(prompt):
                 self.run(typed.removeprefix(prompt).partition("\n")[0])
@@ -163,19 +162,12 @@ class Panel:
     def _ask(self) -> None:
         """Show everything as it is now, behind a new prompt."""
         reading = self.reading
-        self.texts.value = group_page(reading)
-        self._show_rubric([])
+        self.texts.value, self.rubric.value = group_page(reading), rubric_page(reading, [])
         place = f"Group {reading.place + 1} of {len(reading.groups)}, {len(students_of(reading.group))} answers"
         waiting = f"{reading.left} of {sum(len(students_of(group)) for group in reading.groups)} answers wait"
         self.status.value = f"<div style='line-height: 1.4'><b>{place}; {waiting}.</b> {escape(self.message)}</div>"
         self._number += 1
         self.line.value = self._prompt()
-
-    def _show_rubric(self, ideas: list[int]) -> None:
-        try:
-            self.rubric.value = rubric_page(self.reading, ideas)
-        except OptionError as error:
-            self.status.value = escape(str(error))
 
 
 def _ideas(typed: str) -> list[int]:
@@ -193,6 +185,7 @@ def points_for(wanted: Item, ideas: list[int]) -> float:
 def rubric_page(reading: Reading, ideas: list[int]) -> str:
     """The question, its rubric with these ideas ticked, and comments to reuse, as HTML."""
     wanted, rubric = reading.item, rubrics()[reading.item.id]
+    ideas = [number for number in ideas if number <= len(rubric.ideas)]
     lines = [
         f"{'☑' if number in ideas else '☐'} **{number}** {idea} ({points:g})"
         for number, (idea, points) in enumerate(zip(rubric.ideas, rubric.points), start=1)
@@ -229,28 +222,13 @@ def _told(mark: Mark) -> str:
     return f"{given}, {mark.comment}" if mark.comment else given
 
 
-def _commands() -> str:
-    rows = (f"<code>{escape(typed)}</code> &nbsp; {escape(what)}<br>" for typed, what in COMMANDS.items())
-    style = f"{PALE}; line-height: 1.4"
-    return f"<details open style='{style}'><summary>Commands, each followed by Enter</summary>{''.join(rows)}</details>"
-
-
 def write_review(course: Path, question: str | None) -> Path:
     """Write the notebook that shows the panel, unless it is there; return its path. question : an id, None: any."""
     path = course / (f"review-{question}.ipynb" if question else "review.ipynb")
     if not path.exists():
-        intro = "Run the cell below with Shift+Enter. Then type into its command line, which keeps the focus.\n"
+        intro = "Run the cell below with Shift+Enter. Then type into its command line, which keeps the focus."
         code = f"from roadseg.course.review_panel import review\n\nreview({repr(question) if question else ''})"
-        cells = [
-            {"cell_type": "markdown", "id": "about", "metadata": {}, "source": intro.splitlines(keepends=True)},
-            {
-                "cell_type": "code",
-                "id": "panel",
-                "metadata": {"jupyter": {"source_hidden": True}},
-                "source": code.splitlines(keepends=True),
-            }
-            | {"execution_count": None, "outputs": []},
-        ]
+        cells = [new_markdown_cell(intro), new_code_cell(code, metadata={"jupyter": {"source_hidden": True}})]
         kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        workbook.write_notebook(path, {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
+        nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
     return path

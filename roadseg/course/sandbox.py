@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -107,16 +107,19 @@ def _wall(kind: str, package: Path, *seen: Path) -> list[str]:
     return [*command, "--ro-bind", str(package), "/package"]
 
 
-def run_behind_wall(items: list[dict], *, seconds: float) -> Iterator[Outcome]:
+def run_behind_wall(
+    items: list[dict], *, seconds: float, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[Outcome]:
     """Run items behind the wall, one after the other, each for at most so many seconds; see `inside.run_item`.
 
-    Where an item ends the whole sandbox, the next one gets a new one.
+    Where an item ends the whole sandbox, the next one gets a new one. meanwhile : called while TensorFlow loads there.
     """
     if not hasattr(os, "fork"):
         raise SandboxError("student code cannot be run on this system: grade on Linux or macOS, on Windows in WSL")
     place = 0
     while place < len(items):
         with _package_copy() as folder, _process(folder, items[place:], seconds) as process:
+            meanwhile()
             read = partial(inside.read_outcome, process.stdout.fileno(), largest=LARGEST + 2**20, interval=INTERVAL)
             _, ended = read(until=time.monotonic() + STARTING)
             if ended:

@@ -6,9 +6,12 @@ thread, as TensorFlow keeps one state for a process. Needs `distributed`, which 
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import signal
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
@@ -48,8 +51,9 @@ def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]
     from distributed.versions import VersionMismatchWarning
 
     class Undisturbed(WorkerPlugin):
-        def setup(self, worker) -> None:  # a terminal sends Ctrl-C to the workers, too
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        def setup(self, worker) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the workers, too
+            atexit.register(os._exit, 0)  # TensorFlow's own way out takes more than four seconds
 
     with ExitStack() as stack:
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # ours are one line
@@ -120,30 +124,28 @@ def results(
     """
     from distributed import KilledWorker, as_completed
 
-    waiting, names_of, names, suspects, alone = as_completed(), {}, iter(names), [], False
+    done, names_of, suspects = as_completed(), {}, []
     try:
-        while True:
-            room = 1 if alone else 2 * max(1, sum(client.nthreads().values()))
-            while len(names_of) < room and (name := next(names, None)) is not None:
-                try:
-                    future = client.submit(function, *arguments(name), pure=False)
-                except RoadsegError as error:
-                    yield name, error
+        for alone, wanted in (False, names), (True, suspects):
+            waiting = deque(wanted)
+            while waiting or names_of:
+                if waiting and len(names_of) < (1 if alone else 2 * max(1, sum(client.nthreads().values()))):
+                    name = waiting.popleft()
+                    try:
+                        future = client.submit(function, *arguments(name), pure=False)
+                    except RoadsegError as error:
+                        yield name, error
+                        continue
+                    names_of[future] = name
+                    done.add(future)
                     continue
-                names_of[future] = name
-                waiting.add(future)
-            if not names_of:
-                if alone or not suspects:
-                    return
-                names, alone = iter(suspects), True
-                continue
-            future = next(waiting)
-            name, outcome = names_of.pop(future), future.exception() or future.result()
-            del future  # or else the worker keeps the result
-            if isinstance(outcome, KilledWorker) and not alone:
-                suspects.append(name)  # Dask also blames what was only waiting where another task killed its worker
-            else:
-                yield name, outcome
+                future = next(done)
+                name, outcome = names_of.pop(future), future.exception() or future.result()
+                del future  # or else the worker keeps the result
+                if isinstance(outcome, KilledWorker) and not alone:
+                    suspects.append(name)  # Dask also blames what only waited where another task killed its worker
+                else:
+                    yield name, outcome
     except (CancelledError, OSError) as error:
         gone = "the scheduler or its workers are gone; what was done stays, the same command does the rest"
         raise WorkerError(f"{gone}.") from error

@@ -26,30 +26,30 @@ import secrets
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import sysconfig
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 import roadseg
-from roadseg.course import workers
+from roadseg import workbook
+from roadseg.course import archive, workers
 from roadseg.errors import OptionError, RoadsegError, explained, one_line
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions
+from roadseg.workbook.files import role, source_of
 
 if TYPE_CHECKING:
     from distributed import Client
+    from nbgrader.api import Gradebook
 
 ASSIGNMENT = "road_segmentation"
 ARCHIVE = f"{ASSIGNMENT}_student.zip"
@@ -57,6 +57,7 @@ NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those 
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
 ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
+NOT_GRADED = "nothing has been graded: run python -m roadseg course grade first."
 PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
 
 
@@ -80,9 +81,6 @@ def set_up_course(course: Path) -> list[str]:
     CourseError : nbgrader is not installed, there are no worked notebooks, or nbgrader refuses them, as it does where
         answers have been added or removed since the first submission.
     """
-    from roadseg import workbook
-    from roadseg.course import archive
-
     _require_nbgrader()
     worked = workbook.worked_folder()
     source, record = course / "source" / ASSIGNMENT, course / "source" / ".as_set_up.json"
@@ -103,15 +101,14 @@ def set_up_course(course: Path) -> list[str]:
             shutil.copyfile(Path(__file__).with_name("nbgrader_config.py"), course / "nbgrader_config.py")
     except OSError as error:
         raise CourseError(f"the course folder {course} cannot be filled: {error}.") from error
-    _run_nbgrader(course, "generate_assignment", ASSIGNMENT, "--force", log="generate_assignment")
+    with _nbgrader_process() as run:
+        run(course, "GenerateAssignmentApp", [ASSIGNMENT, "--force"], log="generate_assignment")
     archive.write_archive(course / ARCHIVE, worked.parent)
     return kept
 
 
 def _differences(own: dict, new: dict) -> str:
     """Which cells of two notebooks differ, by their ids; empty where the notebooks are equal."""
-    from roadseg.workbook.files import source_of
-
     if own == new:
         return ""
     one, two = ({cell["id"]: source_of(cell) for cell in notebook["cells"]} for notebook in (own, new))
@@ -130,7 +127,7 @@ def require_gradebook(course: Path) -> None:
     """Raise CourseError where there is no gradebook yet; nbgrader would make an empty one."""
     require_course(course)
     if not (course / "gradebook.db").is_file():
-        raise CourseError("nothing has been graded: run python -m roadseg course grade first.")
+        raise CourseError(NOT_GRADED)
 
 
 def students_to_grade(course: Path, named: list[str], *, everybody: bool = False) -> list[str]:
@@ -207,15 +204,14 @@ def grade_submissions(
         again = only if _is_graded(course, student) else frozenset()
         return _notebooks(course / "submitted" / student / ASSIGNMENT), handed_out, seconds, again
 
-    spawn = {"mp_context": multiprocessing.get_context("spawn")}
-    with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-        autograde, remarks = partial(pool.submit, _autograde), []
+    with _nbgrader_process() as run:
+        remarks: list[str] = []
         for student, found in workers.results(client, judge, students, task):
             if isinstance(found, dict):
                 try:
                     with _recordable(course):
                         again = bool(only) and _is_graded(course, student)
-                        remarks = record(course, student, found, again=again, autograde=autograde)
+                        remarks = record(course, student, found, again=again, run=run)
                 except CourseError as error:
                     found = error
             if isinstance(found, Exception):  # one submission stops no other
@@ -239,32 +235,53 @@ def _notebooks(folder: Path) -> dict[str, bytes]:
         return {path.stem: path.read_bytes() for path in paths}
 
 
-def _autograde(course: Path, student: str, arguments: list[str]) -> int:
-    """The status of nbgrader's autograding. Its process stays, as to load it takes longer than the work."""
-    from nbgrader.apps import AutogradeApp
+@contextmanager
+def _nbgrader_process() -> Iterator[Callable[..., None]]:
+    """Gives a function that runs nbgrader's commands as `_nbgrader` does, and raises CourseError where one fails.
+
+    It does so in a process that stays, as to load nbgrader takes longer than its work.
+    """
+    spawn = {"mp_context": multiprocessing.get_context("spawn")}
+    with ProcessPoolExecutor(1, **spawn, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        pool.submit(importlib.import_module, "nbgrader.apps")  # while the first submission is being graded
+
+        def run(course: Path, app: str, arguments: list[str], *, log: str) -> None:
+            running = pool.submit(_nbgrader, course, app, arguments, log=log)
+            try:
+                status = running.result()
+            finally:
+                wait([running])  # after an interrupt, nothing writes any more
+            if status:
+                raise CourseError(f"nbgrader failed: see {course / 'logs' / log}.txt")
+
+        yield run
+
+
+def _nbgrader(course: Path, app: str, arguments: list[str], *, log: str) -> int:
+    """Run an nbgrader command in the course folder, with its output in `logs`; its exit status."""
+    from nbgrader import apps
 
     os.chdir(course)
     os.environ.update(nbgrader_environment())
-    with open(course / "logs" / f"{student}.txt", "wb") as file:
+    path = course / "logs" / f"{log}.txt"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
-        app = AutogradeApp()
-        app.initialize(arguments)
-        app.start()
+        command = getattr(apps, app)()
+        command.initialize(arguments)
+        command.start()
         return 0
     except (Exception, SystemExit):
         traceback.print_exc()
         return 1
 
 
-def record(
-    course: Path, student: str, found: dict, *, again: bool, autograde: Callable[[Path, str, list[str]], Future[int]]
-) -> list[str]:
+def record(course: Path, student: str, found: dict, *, again: bool, run: Callable[..., None]) -> list[str]:
     """Let nbgrader record what was found for a student, all of it or nothing; return the remarks.
 
-    again : only for some items; the others stay as they were found before. autograde : starts nbgrader's autograding in
-    the course folder, for a student and with arguments; its exit status comes."""
+    again : only for some items; the others stay as they were found before. run : that of `_nbgrader_process`."""
     path = course / "outcomes" / f"{student}.json"
     if again:
         before = json.loads(path.read_text("utf-8"))
@@ -283,13 +300,7 @@ def record(
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
             options += [f"--CourseDirectory.autograded_directory={Path(part).name}"]
-            running = autograde(course, student, options)
-            try:
-                status = running.result()
-            finally:
-                wait([running])  # after an interrupt, nothing writes any more
-            if status:
-                raise CourseError(f"nbgrader autograde failed: see {course / 'logs' / student}.txt")
+            run(course, "AutogradeApp", options, log=student)
         shutil.rmtree(graded, ignore_errors=True)
         graded.parent.mkdir(parents=True, exist_ok=True)
         replace(Path(part) / student / ASSIGNMENT, graded)  # last of all: its digest says that it is graded
@@ -298,11 +309,19 @@ def record(
 
 def _graded_sources(folder: Path) -> dict[str, str]:
     """The answers that marks and comments are of, by nbgrader's names for their cells."""
-    from roadseg import workbook
-    from roadseg.workbook.files import role, source_of
-
     cells = [cell for path in folder.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"]]
     return {role(cell)["grade_id"]: source_of(cell) for cell in cells if role(cell)}
+
+
+@contextmanager
+def open_gradebook(course: Path, path: Path | None = None) -> Iterator[Gradebook]:
+    """nbgrader's gradebook of a course, or a copy of it at `path`. Raises CourseError where there is none yet."""
+    if path is None:
+        require_gradebook(course)
+    from nbgrader.api import Gradebook
+
+    with Gradebook(f"sqlite:///{path or course / 'gradebook.db'}", course.name) as gradebook:
+        yield gradebook
 
 
 def gradebook_lock(course: Path) -> FileLock:
@@ -379,7 +398,7 @@ def make_feedback(course: Path) -> list[Path]:
 
     Raises CourseError where nothing has been graded.
     """
-    require_course(course)
+    require_gradebook(course)
     from roadseg.course import feedback
 
     _renew_late_penalties(course)
@@ -389,31 +408,26 @@ def make_feedback(course: Path) -> list[Path]:
         page = course / "feedback" / student / ASSIGNMENT / f"{ASSIGNMENT}.html"
         pages += [page] if feedback.write_page(student, notebooks, course / "gradebook.db", page) else []
     if not list(course.glob(f"feedback/*/{ASSIGNMENT}")):
-        raise CourseError("nothing has been graded: run python -m roadseg course grade first.")
+        raise CourseError(NOT_GRADED)
     return pages
 
 
 def read_points(course: Path, student: str | None = None) -> dict[str, dict[questions.Item, float | None]]:
     """The points of each student, or of one, for each item, in the order of the questions; None while an answer is
     ungraded."""
-    require_course(course)
-    from nbgrader.api import Gradebook
-
     names = {item: item.id if item.kind == "text" else f"check-{item.id}" for item in questions.ITEMS}
     points = {}
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
+    with open_gradebook(course) as gradebook:
         found = gradebook.assignment_submissions(ASSIGNMENT)
         for submission in (one for one in found if student in (None, one.student_id)):
-            grades = {grade.name: _points(grade) for notebook in submission.notebooks for grade in notebook.grades}
-            points[submission.student.id] = {item: grades.get(name) for item, name in names.items()}
+            grades = {grade.name: grade for notebook in submission.notebooks for grade in notebook.grades}
+            given = {
+                name: float(grade.score)
+                for name, grade in grades.items()
+                if not grade.needs_manual_grade and (grade.auto_score, grade.manual_score) != (None, None)
+            }
+            points[submission.student.id] = {item: given.get(name) for item, name in names.items()}
     return dict(sorted(points.items()))
-
-
-def _points(grade) -> float | None:
-    """The points of nbgrader's grade; None where they are still to be given by hand, or nothing was graded."""
-    if grade.needs_manual_grade or (grade.auto_score is None and grade.manual_score is None):
-        return None
-    return float(grade.score)
 
 
 def write_points(course: Path) -> Path:
@@ -422,8 +436,7 @@ def write_points(course: Path) -> Path:
     What is not graded yet is empty, and so is a total that it belongs to; a total is less what is taken off for late
     days. Names and addresses are those of the roster, or else those that nbgrader knows of its students.
     """
-    from nbgrader.api import Gradebook
-
+    require_gradebook(course)
     from roadseg.course.collect import handed_in
     from roadseg.course.roster import people
 
@@ -432,7 +445,7 @@ def write_points(course: Path) -> Path:
     table = csv.writer(text, lineterminator="\n")
     listed = people(course)
     table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "handed in", "late", ASSIGNMENT))
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", course.name) as gradebook:
+    with open_gradebook(course) as gradebook:
         for student, given in points.items():
             known, submission = gradebook.find_student(student), gradebook.find_submission(ASSIGNMENT, student)
             name, mail = listed.get(student, ("", ""))
@@ -451,17 +464,13 @@ def _renew_late_penalties(course: Path) -> None:
     """Take off for late days what they cost of the marks that were given since grading, too."""
     from roadseg.course import grading
 
-    if not (course / "gradebook.db").is_file():
-        return
     with _new_gradebook(course) as gradebook:
         grading.renew_late_penalties(course / "nbgrader_config.py", gradebook, ASSIGNMENT)
 
 
 def set_due_date(course: Path, due: str) -> None:
     """Note when submissions are due, such as "2027-03-01 23:59 CET"; OptionError where that is no time."""
-    from nbgrader.api import Gradebook
-
-    with _new_gradebook(course) as path, Gradebook(f"sqlite:///{path}", course.name) as gradebook:
+    with _new_gradebook(course) as path, open_gradebook(course, path) as gradebook:
         try:
             gradebook.update_or_create_assignment(ASSIGNMENT, duedate=due)
         except (ValueError, OverflowError) as error:
@@ -477,15 +486,3 @@ def nbgrader_environment() -> dict[str, str]:
     """The environment for nbgrader: it finds its program alembic on the path, even where the venv is not activated."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "ROADSEG_HOME": str(project_root())}
-
-
-def _run_nbgrader(course: Path, *arguments: str, log: str) -> None:
-    """Run an nbgrader command in the course folder, with its output in `logs`. CourseError where it fails."""
-    path = course / "logs" / f"{log}.txt"
-    path.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "nbgrader", *arguments]
-    with open(path, "wb") as file:
-        try:
-            subprocess.run(command, stdout=file, stderr=file, cwd=course, env=nbgrader_environment(), check=True)
-        except subprocess.CalledProcessError as error:
-            raise CourseError(f"nbgrader {arguments[0]} failed: see {path}") from error

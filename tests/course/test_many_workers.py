@@ -3,46 +3,38 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from handed_in import TEXTS, blank, command, hand_in, set_own_jupyter
+from handed_in import NOTHING_RIGHT, blank, command, hand_in, set_own_jupyter
 
 from roadseg.course import workers, workflow
 from roadseg.course.workers import WorkerError
 from roadseg.course.workflow import ASSIGNMENT, CourseError, RecordError
-from roadseg.workbook import questions
 
 pytest.importorskip("nbgrader")
-distributed = pytest.importorskip("distributed")
+LocalCluster = pytest.importorskip("distributed").LocalCluster
 resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.filterwarnings("ignore")  # Dask's own, of sockets that are closed later
 
-STUDENTS = ["ada", "bob", "cy", "di"]
-NOT_WRITTEN = {"points": 0, "why": "not written", "aspects": []}
-FOUND = {"items": {i.id: NOT_WRITTEN for i in questions.ITEMS if i.id not in TEXTS}, "errors": {}, "remarks": {}}
+STUDENTS = ["ada", "bob", "cy"]
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory) -> Path:
-    """A course with four blank submissions that nobody has graded; not to be changed."""
+def collected(set_up, tmp_path_factory) -> Path:
+    """A course with three blank submissions that nobody has graded; not to be changed."""
     folder = tmp_path_factory.mktemp("many")
-    with pytest.MonkeyPatch.context() as patch:
-        set_own_jupyter(patch, folder)
-        patch.setenv("ROADSEG_HOME", str(folder))
-        for student in STUDENTS:
-            hand_in(folder / "in" / f"{student}.zip", blank())
-        command("setup", folder / "course")
-        command("collect", folder / "in", "--course", folder / "course")
+    for student in STUDENTS:
+        hand_in(folder / "in" / f"{student}.zip", blank())
+    shutil.copytree(set_up, folder / "course")
+    command("collect", folder / "in", "--course", folder / "course")
     return folder / "course"
 
 
 @pytest.fixture
 def course(collected, tmp_path, monkeypatch) -> Path:
-    """A copy of it, in which `recorded` counts what is recorded of whom."""
+    """A copy of it."""
     set_own_jupyter(monkeypatch, tmp_path)
     return Path(shutil.copytree(collected, tmp_path / "course"))
 
@@ -61,24 +53,15 @@ def recorded(monkeypatch) -> list[str]:
     return names
 
 
-def grade(course: Path, client, judge, students=tuple(STUDENTS)) -> dict[str, list[str]]:
-    return dict(workflow.grade_submissions(list(students), course, client, seconds=1, judge=judge))
-
-
-@pytest.mark.slow
-def test_a_killed_workers_submission_runs_again_and_none_is_lost_or_recorded_twice(course, recorded, tmp_path):
-    mark = str(tmp_path / "killed")
-
-    def judge(*_) -> dict:
-        if not os.path.exists(mark):
-            open(mark, "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return FOUND
-
+@pytest.fixture(scope="module")
+def client():
+    """Two workers on this machine."""
     with workers.connect(count=2) as client:
-        assert grade(course, client, judge) == {student: [] for student in STUDENTS}
-    assert os.path.exists(mark) and sorted(recorded) == STUDENTS
-    assert list(workflow.read_points(course)) == STUDENTS and workflow.students_to_grade(course, []) == []
+        yield client
+
+
+def grade(course: Path, client, judge=lambda *_: NOTHING_RIGHT, students=tuple(STUDENTS)) -> dict[str, list[str]]:
+    return dict(workflow.grade_submissions(list(students), course, client, seconds=1, judge=judge))
 
 
 @pytest.mark.slow
@@ -86,8 +69,10 @@ def test_a_killed_workers_submission_runs_again_and_none_is_lost_or_recorded_twi
     "moment",  # before the second student's gradebook takes its place, and after that
     [3, pytest.param(4, marks=pytest.mark.long)],
 )
-def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, course, recorded, monkeypatch):
-    moments, replace = [], workflow.replace
+def test_interrupted_or_with_a_killed_worker_none_is_lost_or_recorded_twice(
+    moment, course, client, recorded, monkeypatch, tmp_path
+):
+    moments, replace, mark = [], workflow.replace, str(tmp_path / "killed")
 
     def interrupted(source, target) -> None:
         moments.append(target)
@@ -95,62 +80,63 @@ def test_interrupted_what_is_done_stays_and_the_next_run_does_the_rest(moment, c
             signal.raise_signal(signal.SIGINT)
         replace(source, target)
 
+    def killed_once(*_) -> dict:
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return NOTHING_RIGHT
+
     monkeypatch.setattr(workflow, "replace", interrupted)
-    with workers.connect() as client:
-        with pytest.raises(KeyboardInterrupt):
-            grade(course, client, lambda *_: FOUND)
-        assert len(recorded) == 1 and not list(course.glob(".*.part*"))
-        rest = workflow.students_to_grade(course, [])
-        assert sorted(recorded + rest) == STUDENTS
-        grade(course, client, lambda *_: FOUND, rest)
-    assert sorted(recorded) == list(workflow.read_points(course)) == STUDENTS
+    with pytest.raises(KeyboardInterrupt):
+        grade(course, client)
+    assert len(recorded) == 1 and not list(course.glob(".*.part*"))
+    rest = workflow.students_to_grade(course, [])
+    assert sorted(recorded + rest) == STUDENTS
+    assert grade(course, client, killed_once, rest) == {student: [] for student in rest}
+    assert os.path.exists(mark) and sorted(recorded) == list(workflow.read_points(course)) == STUDENTS
     assert workflow.students_to_grade(course, []) == []
 
 
 @pytest.mark.long
-def test_what_stops_one_submission_stops_no_other(course, recorded):
-    """One has a loop of links for a folder; one breaks whatever grades it; one kills every worker that it gets."""
+def test_what_stops_one_submission_stops_no_other(course, client, recorded):
+    """One has a loop of links for a folder; one kills every worker that it gets."""
     folder = course / "submitted" / "ada" / ASSIGNMENT
     shutil.rmtree(folder)
     folder.symlink_to(folder)
-    for student in ("bob", "cy"):
-        (course / "submitted" / student / ASSIGNMENT / "02_unet.ipynb").write_text(student)
+    (course / "submitted" / "bob" / ASSIGNMENT / "02_unet.ipynb").write_text("bob")
 
     def judge(books, *_) -> dict:
         if books["02_unet"] == b"bob":
-            raise ZeroDivisionError("a bug")
-        if books["02_unet"] == b"cy":
             os.kill(os.getpid(), signal.SIGKILL)
-        return FOUND
+        return NOTHING_RIGHT
 
     assert workflow.students_to_grade(course, []) == STUDENTS
-    with workers.connect() as client:
-        remarks = grade(course, client, judge)
-    assert remarks.pop("di") == [] and all(len(lines) == 1 for lines in remarks.values())
-    assert str(folder) in remarks["ada"][0] and "ZeroDivisionError: a bug" in remarks["bob"][0]
-    assert recorded == ["di"] and workflow.students_to_grade(course, []) == ["ada", "bob", "cy"]
+    remarks = grade(course, client, judge)
+    assert remarks.pop("cy") == [] and all(len(lines) == 1 for lines in remarks.values())
+    assert str(folder) in remarks["ada"][0]
+    assert recorded == ["cy"] and workflow.students_to_grade(course, []) == ["ada", "bob"]
 
 
 @pytest.mark.slow
-def test_on_a_full_disk_grading_ends_and_what_was_recorded_stays(course, recorded):
-    with workers.connect() as client:
-        grade(course, client, lambda *_: FOUND, ["ada"])
-        before = (course / "gradebook.db").read_bytes()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, resource.RLIM_INFINITY))
-        try:
-            with pytest.raises(RecordError):
-                grade(course, client, lambda *_: FOUND)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        assert (course / "gradebook.db").read_bytes() == before and recorded == ["ada"]
-        assert workflow.students_to_grade(course, []) == ["bob", "cy", "di"]
+def test_a_bug_stops_one_submission_and_a_full_disk_all_and_what_was_recorded_stays(course, client, recorded):
+    assert "ZeroDivisionError" in grade(course, client, lambda *_: 1 / 0, ["bob"])["bob"][0]
+    grade(course, client, students=["ada"])
+    before = (course / "gradebook.db").read_bytes()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, resource.RLIM_INFINITY))
+    try:
+        with pytest.raises(RecordError):
+            grade(course, client)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert (course / "gradebook.db").read_bytes() == before and recorded == ["ada"]
+    assert workflow.students_to_grade(course, []) == ["bob", "cy"]
 
 
 def test_where_space_is_short_nothing_is_written(course, monkeypatch):
     before = (course / "gradebook.db").read_bytes()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(OSError, match="space"):
-        workflow.record(course, "ada", dict(FOUND), again=False, autograde=None)
+        workflow.record(course, "ada", dict(NOTHING_RIGHT), again=False, run=None)
     assert (course / "gradebook.db").read_bytes() == before and not list(course.glob(".*.part.db"))
 
 
@@ -177,51 +163,22 @@ def test_without_dask_it_says_how_to_install_it(monkeypatch):
         pass
 
 
-@pytest.fixture
-def scheduler(tmp_path):
-    """Starts `dask scheduler`, and `dask worker` with options; returns the address, and the scheduler's process."""
-    started, file = [], tmp_path / "scheduler.json"
-
-    def start(*arguments: str) -> subprocess.Popen:
-        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
-        paths = os.pathsep.join([str(tmp_path), str(Path(workers.__file__).parents[1])])
-        environment = {**os.environ, "PYTHONPATH": paths}
-        started.append(subprocess.Popen([sys.executable, "-m", "dask", *arguments], **options, env=environment))
-        return started[-1]
-
-    def pair(*options: str) -> tuple[str, subprocess.Popen]:
-        first = start(
-            *("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
-        )
-        start("worker", "--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard", *options)
-        with distributed.Client(scheduler_file=str(file), timeout=120) as client:
-            client.wait_for_workers(1, timeout=120)
-            return client.scheduler.address, first
-
-    yield pair
-    for process in reversed(started):
-        process.terminate()
-        process.wait(60)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("threads", "version"), [("2", ""), ("1", "0.0.7")])
-def test_workers_of_another_kind_are_named_before_any_submission(threads, version, scheduler, tmp_path):
-    if version:
-        other = f"m.version = lambda name, own=m.version: {version!r} if name == 'keras' else own(name)"
-        (tmp_path / "sitecustomize.py").write_text(f"import importlib.metadata as m\n{other}")
-    address, _ = scheduler("--nthreads", threads)
-    with pytest.raises(WorkerError, match=version or "2 threads"), workers.connect(address):
+def test_workers_of_another_kind_are_named_before_any_submission(client, monkeypatch):
+    pair = LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    with pair, pytest.raises(WorkerError, match="2 threads"), workers.connect(pair.scheduler_address):
+        pass
+    monkeypatch.setattr(workers, "version", lambda name: "0.0.7")  # here alone
+    with pytest.raises(WorkerError, match=r"not 0\.0\.7"), workers.connect(client.scheduler.address):
         pass
 
 
 @pytest.mark.long
-def test_a_scheduler_that_dies_ends_grading_and_what_was_recorded_stays(scheduler, course, recorded):
-    address, process = scheduler("--nthreads", "1")
-    with workers.connect(address) as client:
-        grading = workflow.grade_submissions(STUDENTS, course, client, seconds=1, judge=lambda *_: FOUND)
+def test_a_scheduler_that_dies_ends_grading_and_what_was_recorded_stays(course, recorded):
+    with LocalCluster(n_workers=1, threads_per_worker=1) as cluster, workers.connect(cluster.scheduler_address) as own:
+        grading = workflow.grade_submissions(STUDENTS, course, own, seconds=1, judge=lambda *_: NOTHING_RIGHT)
         next(grading)
-        process.kill()
+        cluster.close()
         with pytest.raises(WorkerError):
             list(grading)
     assert sorted(recorded + workflow.students_to_grade(course, [])) == STUDENTS

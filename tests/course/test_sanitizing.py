@@ -3,9 +3,9 @@
 import base64
 import contextlib
 import copy
-import importlib.resources
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from roadseg.report import markdown, pages, pandoc
 
 pytest.importorskip("nbgrader")
+from bs4 import BeautifulSoup
 from nbconvert.exporters import HTMLExporter
 from traitlets.config import Config
 
@@ -31,43 +32,34 @@ RUN = "hit(1)"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SVG = f"<svg xmlns='http://www.w3.org/2000/svg' onload='{RUN}'><script>{RUN}</script></svg>"
 DATA = base64.b64encode(f"<script>parent.{RUN}</script>".encode()).decode()
+RUNS, ASKS = f"<img src=x onerror='{RUN}'>", f"<img src='{EVIL}/a.png'>"
 
 TEXTS = [
+    *(RUNS, ASKS),
     f"<script>{RUN}</script>",
-    f"<script src='{EVIL}/a.js'></script>",
     f"<ScRiPt >{RUN}</ScRiPt >",
     f"<scr<script>ipt>{RUN}</scr</script>ipt>",
-    f"<img src=x onerror='{RUN}'>",
-    f"<img src='{EVIL}/a.png'>",
-    f"<img srcset='{EVIL}/b.png 1x'>",
     f'<img """><script>{RUN}</script>">',
     f"<img src='data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}' onload='{RUN}'>",
     f"![]({EVIL}/c.png)",
     f"![a][b]\n\n[b]: {EVIL}/d.png",
     f"[a](javascript:{RUN})",
-    f"[a](JaVaScRiPt:{RUN})",
     f"[a](java&#10;script:{RUN})",
     f"[a](data:text/html;base64,{DATA})",
-    f"[a](vbscript:{RUN})",
     f"<javascript:{RUN}>",
     f"<a href='java\tscript:{RUN}'>a</a>",
-    f"<a href='&#106;avascript:{RUN}'>a</a>",
     f"<a href='#' onclick='{RUN}' onfocus='{RUN}' onmouseover='{RUN}'>a</a>",
     f"<a href='https://example.org' ping='{EVIL}/ping'>a</a>",
     f"<svg onload='{RUN}'></svg>",
-    f"<svg><script>{RUN}</script></svg>",
     f"<svg><animate onbegin='{RUN}' attributeName=x dur=1s></svg>",
     f"<svg><a xlink:href='javascript:{RUN}'><text y=9>a</text></a></svg>",
     f"<svg><use href='{EVIL}/e.svg#x'></use><image href='{EVIL}/f.png'></image></svg>",
     f"<svg><foreignObject><iframe onload='{RUN}'></iframe></foreignObject></svg>",
-    f"<svg><style><img src=x onerror='{RUN}'></style></svg>",
-    f"<math href='javascript:{RUN}'>a</math>",
     f"<math><mtext><table><mglyph><style><img src=x onerror='{RUN}'></style></mglyph></table></mtext></math>",
     f"<math><maction actiontype='statusline#{EVIL}' xlink:href='javascript:{RUN}'>a</maction></math>",
     f"<style>body {{ background: url({EVIL}/g.png) }}</style>",
     f"<style>@import '{EVIL}/h.css';</style>",
     f"<div style='background: url({EVIL}/i.png)'>a</div>",
-    f"<div style='cursor: url({EVIL}/j.png), auto'>a</div>",
     f"<div style='background-color: expression({RUN}); list-style-image: url({EVIL}/k.png)'>a</div>",
     f"<span style='font-family: x; src: url({EVIL}/l.woff); position: fixed'>a</span>",
     f"<link rel=stylesheet href='{EVIL}/m.css'>",
@@ -75,29 +67,22 @@ TEXTS = [
     f"<base href='{EVIL}/'>",
     f"<iframe src='javascript:parent.{RUN}'></iframe>",
     f"<iframe srcdoc='<script>parent.{RUN}</script>'></iframe>",
-    f"<iframe src='{EVIL}/o'></iframe>",
     f"<object data='data:text/html;base64,{DATA}'></object>",
     f"<embed src='{EVIL}/p.swf'>",
     f"<video src='{EVIL}/q.mp4' onerror='{RUN}' autoplay poster='{EVIL}/r.png'></video>",
-    f"<audio><source onerror='{RUN}' src='{EVIL}/s.mp3'></audio>",
     f"<form action='{EVIL}/t'><input autofocus onfocus='{RUN}'><button formaction='javascript:{RUN}'>a</button></form>",
     f"<details open ontoggle='{RUN}'><summary>a</summary></details>",
     f"<body onload='{RUN}' background='{EVIL}/u.png'>",
     f"<table background='{EVIL}/v.png'><tr><td background='{EVIL}/w.png'>a</td></tr></table>",
-    f"<marquee onstart='{RUN}'>a</marquee>",
     f"<template><script>{RUN}</script></template><noscript><p title='</noscript><img src=x onerror={RUN}>'></noscript>",
     f"<!--><img src=x onerror='{RUN}'>-->",
     f"<![CDATA[<img src=x onerror='{RUN}'>]]>",
-    f"<p title='</p><img src=x onerror={RUN}>'>a</p>",
     f"`</code><img src=x onerror='{RUN}'>`",
     f"```html\n</code></pre><img src=x onerror='{RUN}'>\n```",
-    f"```<img/src=x/onerror={RUN}>\na\n```",
     f"$</script><img src=x onerror='{RUN}'>$",
     f"$$\\href{{javascript:{RUN}}}{{x}}$$ $x<img src=x onerror='{RUN}'>$",
-    f"\\begin{{align}}<img src=x onerror='{RUN}'>\\end{{align}}",
     f"# <img src=x onerror='{RUN}'>\n\n| <img src=x onerror='{RUN}'> |\n|--|\n| a |",
     f'![x" onerror="{RUN}](attachment:a.png "t\' onload=\'{RUN}")',
-    f'![x](attachment:a"onerror={RUN}.png)',
     f"![x](attachment:missing.png) <img src=x onerror='{RUN}'>",
     "[" * 5_000 + "]" * 5_000 + f"<img src=x onerror='{RUN}'>",
 ]
@@ -107,21 +92,16 @@ DANGEROUS = {  # outputs of every type that Jupyter or nbconvert knows
     "text/latex": f"$<img src=x onerror='{RUN}'>$",
     "text/plain": f"<img src=x onerror='{RUN}'>",
     "text/javascript": RUN,
-    "application/javascript": RUN,
     "image/svg+xml": SVG,
     "image/png": f"x' onerror='{RUN}",
-    "image/jpeg": f'x" onerror="{RUN}',
     "image/gif": f"{EVIL}/C.gif",
-    "image/webp": f"x' onerror='{RUN}",
     "application/pdf": f"x' onerror='{RUN}",
     "application/json": {"a": f"</script><script>{RUN}</script>"},
     "application/vnd.jupyter.widget-view+json": {"model_id": f"</script><script>{RUN}</script>", "version_major": 2},
     "application/vnd.jupyter.widget-state+json": {"state": f"</script><script>{RUN}</script>"},
     "application/vnd.mermaid": f"click A '{EVIL}'",
     "application/vnd.plotly.v1+json": {"data": f"<script>{RUN}</script>"},
-    "application/geo+json": {"type": f"<script>{RUN}</script>"},
     "video/mp4": f"x' onerror='{RUN}",
-    "audio/wav": f"x' onerror='{RUN}",
 }
 ATTACHMENTS = {
     "a.png": {"image/svg+xml": SVG, "image/png": f"x' onerror='{RUN}"},
@@ -161,19 +141,32 @@ def handed_in() -> nbformat.NotebookNode:
     return new_notebook(cells=cells, metadata={"language_info": language, "title": ends, "widgets": widgets})
 
 
-def exported(notebook: nbformat.NotebookNode, template: str, *, plain: bool = False) -> str:
-    """A page as nbgrader's formgrader and feedback make it."""
-    templates = importlib.resources.files("nbgrader") / "server_extensions" / "formgrader" / "templates"
-    settings = Config()
-    settings.HTMLExporter.template_name = template
-    settings.HTMLExporter.extra_template_basedirs = [str(templates)]
-    settings.HTMLExporter.extra_template_paths = [str(templates.parent / "static/node_modules/bootstrap/dist/css")]
-    if not plain:
-        settings.HTMLExporter.filters = {"markdown2html": "roadseg.course.sanitizing.markdown2html"}
-    place = {"nbgrader": {"notebook": "n", "score": 0, "max_score": 0, "late_penalty": 0}}
-    place |= {"index": 0, "total": 1, "base_url": "", "submission_id": "s", "notebook_id": "n", "assignment_id": "a"}
-    page, _ = HTMLExporter(config=settings).from_notebook_node(notebook, resources=place)
+def exported(notebook: nbformat.NotebookNode) -> str:
+    """The body of a page, with the filter that nbgrader's formgrader and feedback use."""
+    settings = Config({"HTMLExporter": {"filters": {"markdown2html": sanitizing.markdown2html}}})
+    page, _ = HTMLExporter(config=settings, template_name="basic").from_notebook_node(notebook)
     return page
+
+
+def tags(page: str) -> list[str]:
+    """All tags and attributes of a page, as `tag` and `tag name=value`, in lower case and without blanks in values."""
+    found = BeautifulSoup(page, "html.parser", multi_valued_attributes=None)(True)
+    pairs = [(tag.name, name, "".join(value.split()).lower()) for tag in found for name, value in tag.attrs.items()]
+    return [tag.name for tag in found] + [f"{tag} {name}={value}" for tag, name, value in pairs]
+
+
+RUNNING = re.compile(
+    r"(script|iframe|object|embed|link|meta|base|form|style|svg|math|video)$|\w+ (on|srcset|background)"
+    r"|\w+ (src|href|action)=(?!https?:|mailto:|#|data:image/(png|jpeg|gif);)|img src=http|\w+ style=.*url"
+)
+
+
+def test_nothing_that_runs_is_left():
+    notebook = handed_in()
+    assert all(RUNNING.match(found) for text in (RUNS, ASKS) for found in tags(text)[-1:])
+    sanitizing.sanitize(notebook, new_notebook())
+    nbformat.validate(notebook)
+    assert [found for found in tags(exported(notebook)) if RUNNING.match(found)] == []
 
 
 def test_what_is_harmless_stays():
@@ -183,7 +176,7 @@ def test_what_is_harmless_stays():
         cells=[cell, new_code_cell("1", outputs=[new_output("display_data", {"image/png": PIXEL})])]
     )
     sanitizing.sanitize(stripped, new_notebook())
-    page = exported(stripped, "feedback")
+    page = exported(stripped)
     for part in (
         "<strong>Bold</strong>",
         "<code>code</code>",
@@ -239,32 +232,6 @@ def harmless(browser, address: str, *, act: bool = True) -> None:
     ]
 
 
-def saved(path, html: str) -> str:
-    """The address of a page in a file."""
-    path.write_text(html, encoding="utf-8")
-    return path.as_uri()
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.parametrize("template", ["feedback", "formgrade"])
-def test_nothing_of_a_submission_runs_in_the_teachers_pages(browser, template, tmp_path):
-    notebook = handed_in()
-    sanitizing.sanitize(notebook, new_notebook())
-    nbformat.validate(notebook)
-    harmless(browser, saved(tmp_path / "page.html", exported(notebook, template)))
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-def test_without_that_it_would(browser, tmp_path):
-    for text in TEXTS[4], TEXTS[5]:
-        notebook = new_notebook(cells=[new_markdown_cell(text)])
-        page = saved(tmp_path / "page.html", exported(notebook, "feedback", plain=True))
-        hits, requests, _ = opened(browser, page)
-        assert hits or requests
-
-
 @pytest.mark.slow
 @pytest.mark.browser
 def test_nothing_of_an_answer_runs_in_the_report(browser, tmp_path):
@@ -275,7 +242,8 @@ def test_nothing_of_an_answer_runs_in_the_report(browser, tmp_path):
         except pandoc.PandocError:
             continue
     assert len(blocks) >= 40
-    harmless(browser, saved(tmp_path / "page.html", pages.html(blocks, title="T")))
+    (tmp_path / "page.html").write_text(pages.html(blocks, title="T"), encoding="utf-8")
+    harmless(browser, (tmp_path / "page.html").as_uri())
 
 
 # --- nbgrader's own server --------------------------------------------------------------------------------------------
@@ -292,14 +260,14 @@ def course(tmp_path_factory):
             text = "\n\n".join(text for text, _ in zip(texts, range(6)))
             cell.update(source=[text], attachments=copy.deepcopy(ATTACHMENTS))
     notebooks[name]["cells"] += json.loads(nbformat.writes(handed_in()))["cells"]
-    entry = {"points": 0, "why": TEXTS[4], "aspects": [[TEXTS[4], True]]}
+    entry = {"points": 0, "why": RUNS, "aspects": [[RUNS, True]]}
     found = {"items": {item.id: entry for item in questions.ITEMS if item.kind != "text"}, "remarks": {}}
     with pytest.MonkeyPatch.context() as patch:
         set_own_jupyter(patch, folder)
         patch.setenv("ROADSEG_HOME", str(folder))
         hand_in(folder / "in" / "eve.zip", notebooks)
         assert command("setup", course) == command("collect", folder / "in", "--course", course) == 0
-        record(course, "eve", {**found, "errors": {name: {"1": TEXTS[4]}}})
+        record(course, "eve", {**found, "errors": {name: {"1": RUNS}}})
         assert len(workflow.make_feedback(course)) == 1
     return course
 
@@ -344,6 +312,6 @@ def test_nothing_of_a_submission_runs_in_a_live_formgrader(browser, server, cour
     harmless(browser, page.as_uri())
     path = course / "autograded" / "eve" / workflow.ASSIGNMENT / "03_written_questions.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.append(new_code_cell("1", outputs=[new_output("display_data", {"text/html": TEXTS[4]})]))
+    notebook.cells.append(new_code_cell("1", outputs=[new_output("display_data", {"text/html": RUNS})]))
     nbformat.write(notebook, path)
     assert opened(browser, f"{graded[path.stem]}?token={token}", act=False)[0]  # what is not sanitized does run

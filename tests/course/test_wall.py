@@ -1,8 +1,8 @@
 """Submissions that attack: each gets its honest points, is told to the teacher, and leaves nothing behind."""
 
+import copy
 import json
 import socket
-import textwrap
 from itertools import chain
 
 import nbformat
@@ -20,249 +20,209 @@ from roadseg.course import inside, judging, sandbox
 from roadseg.course.signs import signs
 
 SEED = 90210
-LIMIT = 45  # seconds for an answer: a right one takes three, on a slow machine at a slow hour many more
+LIMIT = 60  # seconds for an answer: a right one takes three, on a slow machine at a slow hour many more
+SHORT = 5  # for answers that take no time, or never end
 PERFECT, BLANK = perfect(), blank()
 
 
-def source(name: str, book: dict) -> str:
-    return "".join(cell_of(book[questions.item(name).notebook], name)["source"])
+def source(name: str, books: dict) -> str:
+    return "".join(cell_of(books[questions.item(name).notebook], name)["source"])
 
 
-RIGHT = {name: source(name, PERFECT) for name in ("train_step", "val_step", "build_unet", "answer-3")}
-STUB = source("train_step", BLANK)
-OPEN_STUB = source("build_unet", BLANK)
-DIED, TIME = "died", "time"
+STEP, NETWORK, NUMBER = "train_step", "build_unet", "answer-3"
+RIGHT, STUB = ({name: source(name, books) for name in (STEP, NETWORK)} for books in (PERFECT, BLANK))
+HEAD = STUB[STEP].splitlines()[0]
+ENDLESS = "while True:\n    try:\n        sum(range(10**12))\n    except BaseException:\n        pass"
+SLEEP = "4711"  # seconds, by which a process that was left is known
 
-# name: (what is answered, the code of the answer, its points, what is said of it). A stub earns nothing, whatever else
-# it does; a right answer earns all, unless it ends the process that runs it.
+# name: what is answered, its points, what is said of it, and the code below an answer that is right where it earns
+# points, and a stub where it does not. A stub earns nothing, whatever else it does.
 ATTACKS = {
-    "empties later cells": ("train_step", f"get_ipython().ast_transformers.append(0)\n{STUB}", 0, "get_ipython"),
-    "the package's step": ("train_step", "train_step = training.train_step", 0, ""),
-    "the package's network": ("build_unet", "build_unet = models.unet", 0, ""),
-    "patches points": ("train_step", f"checks.points = lambda *_, **__: 12\n{STUB}", 0, "checks.points"),
-    "kills the parent": ("train_step", f"import os\nos.kill(os.getppid(), 9)\n{RIGHT['train_step']}", 12, "os.kill"),
-    "never ends": ("train_step", f"{STUB.splitlines()[0]}\n    while True:\n        pass", 0, TIME),
-    "patches the probe": (
-        "train_step",
-        f"from roadseg.checks import probe\nprobe.observe = lambda *_: []\n{STUB}",
-        0,
-        "probe.observe",
-    ),
+    "kills the parent": (STEP, 12, "os.kill", "import os\nos.kill(os.getppid(), 9)"),
+    "patches the probe": (STEP, 0, "probe.observe_step", "from roadseg.checks import probe\nprobe.observe_step = list"),
     "reads gradebooks": (
-        "train_step",
-        f"""import glob, sqlite3
+        *(STEP, 12, "gradebook"),
+        """import glob, sqlite3
 for folder in ("/home", "/root", "/tmp", "/package"):
-    for path in glob.glob(f"{{folder}}/**/gradebook.db", recursive=True):
+    for path in glob.glob(f"{folder}/**/gradebook.db", recursive=True):
         connection = sqlite3.connect(path)
         connection.execute("update grade set manual_score = 100")
-        connection.commit()
-{RIGHT["train_step"]}""",
-        12,
-        "gradebook",
+        connection.commit()""",
     ),
     # from here on in the long run alone
-    "kills all": (
-        "train_step",
-        f"import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass\n{RIGHT['train_step']}",
-        12,
-        "os.kill",
-    ),
-    "interrupts the parent": ("train_step", f"import os\nos.kill(1, 2)\n{RIGHT['train_step']}", 12, "os.kill"),
-    "ends its process": ("train_step", f"import os\nos._exit(0)\n{RIGHT['train_step']}", 0, DIED),
-    "catches everything": (
-        "train_step",
-        "while True:\n    try:\n        sum(range(10**12))\n    except BaseException:\n        pass",
-        0,
-        TIME,
-    ),
+    "the package's step": (STEP, 0, "", "train_step = training.train_step"),
+    "kills all": (STEP, 12, "os.kill", "import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass"),
+    "ends its process": (STEP, 0, "died", "import os\nos._exit(0)"),
     "writes to every file": (
-        "train_step",
-        f"import os\nfor number in range(200):\n    try:\n        os.write(number, b'9' * 99)\n    except OSError:\n"
-        f"        pass\n{STUB}",
-        0,
-        "",
+        *(STEP, 0, ""),
+        "import os\nfor n in range(200):\n    try:\n        os.write(n, b'9' * 99)\n    except OSError:\n        pass",
     ),
     "forges what comes out": (
-        "train_step",
-        f"""import __main__
-__main__.pack = lambda thing: b"\\x02" + bytes(7) + b"{{}}"
-{STUB}""",
-        0,
-        "__main__.pack",
+        *(STEP, 0, "__main__.encode"),
+        'import __main__\n__main__.encode = lambda thing: b"\\x02" + bytes(7) + b"{}"',
     ),
     "replaces the probe's module": (
-        "train_step",
-        f"import sys, roadseg.checks\nsys.modules['roadseg.checks.probe'] = roadseg.checks.probe = sys\n{STUB}",
-        0,
-        "sys.modules",
+        *(STEP, 0, "sys.modules"),
+        "import sys, roadseg.checks\nsys.modules['roadseg.checks.probe'] = roadseg.checks.probe = sys",
     ),
     "forges states": (
-        "train_step",
-        f"""from roadseg.checks import probe
+        *(STEP, 0, "probe.Kit.state"),
+        """from roadseg.checks import probe
 state = probe.Kit.state
 def huge(kit):
     found = state(kit)
-    weights = {{name: value * 0 + 1e30 for name, value in found.weights.items()}}
+    weights = {name: value * 0 + 1e30 for name, value in found.weights.items()}
     return probe.State(weights, found.trainable, found.totals, found.settings)
-probe.Kit.state = huge
-{STUB}""",
-        0,
-        "probe.Kit.state",
-    ),
-    "patches numpy": (
-        "train_step",
-        f"np.allclose = np.all = np.any = lambda *_, **__: True\n{STUB}",
-        0,
-        "np.allclose",
+probe.Kit.state = huge""",
     ),
     "patches keras": (
-        "train_step",
-        f"keras.Model.__call__ = lambda model, image, training=None: image[..., :1]\n{STUB}",
-        0,
-        "keras.Model",
+        *(STEP, 0, "keras.Model"),
+        "keras.Model.__call__ = lambda model, image, training=None: image[..., :1]",
     ),
     "calls Keras's loop": (
-        "train_step",
-        f"{STUB.splitlines()[0]}\n    model.compile(optimizer, loss_fn)\n    model.train_on_batch(image, mask)",
-        0,
-        "",
+        *(STEP, 0, ""),
+        f"{HEAD}\n    model.compile(optimizer, loss_fn)\n    model.train_on_batch(image, mask)",
     ),
     "reads the solution": (
-        "train_step",
-        f"import inspect\nexec(inspect.getsource(training.train_step))\n{STUB.splitlines()[0]}\n"
-        "    return training.train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer,"
-        " running_loss=running_loss, running_accuracy=running_accuracy)",
-        0,
-        "inspect",
+        *(STEP, 0, "inspect"),
+        "import inspect\nexec(inspect.getsource(training.train_step).replace('training.', ''))",
     ),
     "reads the catalog": (
-        "build_unet",
+        *(NETWORK, 0, "roadseg.checks.unet_mistakes"),
         "from roadseg.checks import unet_mistakes\nlayers = keras.layers\nexec(unet_mistakes.RIGHT)",
-        0,
-        "roadseg.checks.unet_mistakes",
     ),
     "finds the seed": (
-        "train_step",
-        f"""import sys
+        *(STEP, 0, "_getframe"),
+        """import sys
 frame = sys._getframe()
 while frame and "item" not in frame.f_locals:
     frame = frame.f_back
-seed = frame.f_locals["item"]["seed"]
-{STUB}""",
-        0,
-        "_getframe",
-    ),
-    "searches memory": (
-        "train_step",
-        f"import gc\nsteps = [one for one in gc.get_objects() if type(one).__name__ == 'Step']\n{STUB}",
-        0,
-        "gc",
+seed = frame.f_locals["item"]["seed"]""",
     ),
     "leaves a process": (
-        "train_step",
-        f"import subprocess\nsubprocess.Popen(['sleep', '4711'], start_new_session=True)\n{RIGHT['train_step']}",
-        12,
-        "subprocess",
+        *(STEP, 12, "subprocess"),
+        f"import subprocess\nsubprocess.Popen(['sleep', '{SLEEP}'], start_new_session=True)",
     ),
     "leaves a thread": (
-        "train_step",
-        f"import threading, time\nthreading.Thread(target=time.sleep, args=[4711]).start()\n{RIGHT['train_step']}",
-        12,
-        "threading",
+        *(STEP, 12, "threading"),
+        f"import threading, time\nthreading.Thread(target=time.sleep, args=[{SLEEP}]).start()",
     ),
     "forks and forks": (
-        "train_step",
-        "import os, time\nfor _ in range(150):\n    if not os.fork():\n        time.sleep(4711)\ntime.sleep(4711)",
-        0,
-        "os.fork",
+        *(STEP, 0, "os.fork"),
+        f"import os, time\nfor _ in range(150):\n    if not os.fork():\n        break\ntime.sleep({SLEEP})",
     ),
-    "takes all memory": ("train_step", f"hoard = bytearray(20 * 2**30)\n{STUB}", 0, ""),
-    "fills the disk": (
-        "train_step",
-        f"open('full', 'wb').write(bytes(2**28))\n{STUB}",
-        0,
-        "open",
-    ),
-    "prints and prints": ("train_step", f"print('x' * 10**8)\n{RIGHT['train_step']}", 12, ""),
+    "takes all memory": (STEP, 0, "", "hoard = bytearray(20 * 2**30)"),
+    "fills the disk": (STEP, 0, "open", "open('full', 'wb').write(bytes(2**28))"),
+    "prints and prints": (STEP, 12, "", "print('x' * 10**8)"),
     "claims a network": (
-        "build_unet",
-        f"""from roadseg.checks import network
-network.observe = lambda *_: network.Seen(output=(256, 256, 1), count=485817)
-{OPEN_STUB}""",
-        0,
-        "network.observe",
+        *(NETWORK, 0, "network.observe_network"),
+        "from roadseg.checks import network\n"
+        "network.observe_network = lambda *_: network.Seen(output=(256, 256, 1), count=485817)",
     ),
     "claims larger kernels": (
-        "build_unet",
+        *(NETWORK, 0, "a kernel's size"),
         f"""from roadseg.checks import trace
 row = trace.Row
 trace.Row = lambda kind, **options: row(kind, **options | {{"window": (3, 3)}})
-{RIGHT["build_unet"].replace("count, 3", "count, 1").replace("filters[-1], 3", "filters[-1], 1")}""",
-        0,
-        "a kernel's size",
+{RIGHT[NETWORK].replace("count, 3", "count, 1").replace("filters[-1], 3", "filters[-1], 1")}""",
     ),
     "claims other activations": (
-        "build_unet",
+        *(NETWORK, 0, "what a layer gives"),
         f"""from roadseg.checks import trace
 note = trace.Recorder._note
 def lie(recorder, layer, given, gave):
     note(recorder, layer, given, gave if "Transpose" in type(layer).__name__ else np.zeros(gave.shape, "float32"))
 trace.Recorder._note = lie
-{RIGHT["build_unet"].replace(', activation="relu"', "")}""",
-        0,
-        "what a layer gives",
+{RIGHT[NETWORK].replace(', activation="relu"', "")}""",
     ),
     "equals everything": (
-        "answer-3",
+        *(NUMBER, 0, ""),
         "class Any(int):\n    __eq__ = lambda self, other: True\n    __hash__ = int.__hash__\nsteps_per_epoch = Any(1)",
-        0,
-        "",
     ),
     "runs when it is read": (
-        "answer-3",
+        *(NUMBER, 0, ""),
         "class Bomb:\n    def __reduce__(self):\n        import os\n        return os.system, ('touch /tmp/bomb',)\n"
         "steps_per_epoch = Bomb()",
-        0,
-        "",
     ),
-    "has too many digits": ("answer-3", "steps_per_epoch = 10 ** 100_000", 0, ""),
-    "holds itself": ("answer-3", "steps_per_epoch = []\nsteps_per_epoch.append(steps_per_epoch)", 0, ""),
+    "has too many digits": (NUMBER, 0, "", "steps_per_epoch = 10 ** 100_000"),
+    "holds itself": (NUMBER, 0, "", "steps_per_epoch = []\nsteps_per_epoch.append(steps_per_epoch)"),
 }
-USUAL = list(ATTACKS)[:8]
+USUAL, LONG = list(ATTACKS)[:3], list(ATTACKS)[3:]
+# True for each thing that can be done behind the wall, of which only the last is allowed.
+LOOK_AROUND = """
+import os, pathlib, socket, roadseg
+def works(call, *arguments):
+    try:
+        call(*arguments)
+        return True
+    except OSError:
+        return False
+package = pathlib.Path(roadseg.__file__).parent
+steps_per_epoch = [
+    works(open, {gradebook!r}),
+    works(open, {solution!r}),
+    works(open, package / "written", "w"),
+    works(open, "/usr/written", "w"),
+    works(socket.create_connection, ("127.0.0.1", {port}), 1),
+    any(name.isdigit() and int(name) not in (1, os.getpid()) for name in os.listdir("/proc")),
+    "SECRET" in os.environ,
+    (package / "course").exists() or (package / "checks" / "judge.py").exists(),
+    works(open, "/tmp/own", "w"),
+]"""
 BEHIND_BWRAP = pytest.mark.skipif(sandbox.walls() != "bwrap", reason="bubblewrap does not work here")
 
 
-def own_folders(patch: pytest.MonkeyPatch, folder, road_folder) -> None:
-    for name, value in (("HOME", folder), ("DATA", road_folder), ("CACHE", folder / "cache")):
-        patch.setenv(f"ROADSEG_{name}", str(value))
+def task(name: str, *sources: str) -> dict:
+    """What the sandbox gets for an answer in cells from the third on."""
+    return judging.task(questions.item(name), list(enumerate(sources, start=3)), SEED)
 
 
-def tasks(names: list[str]) -> list[dict]:
+def attack(name: str) -> dict:
+    answered, points, _, code = ATTACKS[name]
     imports = "".join(cell_of(PERFECT["03_written_questions"], "imports")["source"])
-    start = f"{imports}\nfrom tensorflow.keras import layers"
-    found = [(questions.item(ATTACKS[name][0]), ATTACKS[name][1]) for name in names]
-    return [judging.task(item, [(0, start), (1, code)], SEED) for item, code in found]
+    base = (RIGHT if points else STUB).get(answered, "")
+    return task(answered, f"{imports}\nfrom tensorflow.keras import layers", f"{base}\n{code}")
+
+
+def judged(task: dict, outcome: sandbox.Outcome, seconds: float = LIMIT) -> dict:
+    """The entry of an answer that is in cell 4."""
+    return judging.judged(questions.item(task["id"]), outcome, {4}, SEED, seconds) | {"ended": outcome.ended}
+
+
+def left_behind() -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["cmdline"]) if SLEEP in (process.info["cmdline"] or [])]
+
+
+@pytest.fixture
+def own_folders(own_folders, monkeypatch, tmp_path, road_folder):
+    monkeypatch.setenv("ROADSEG_DATA", str(road_folder))
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory, road_folder):
-    """Gives the entry of an attack, graded together with others of its kind: in a process each, in one sandbox."""
+def outcomes(tmp_path_factory, road_folder):
+    """Gives the entry of an attack, graded together with others: in a process each, in one sandbox; the first ones with
+    what can be done there, under the name None."""
     folder, entries = tmp_path_factory.mktemp("wall"), {}
-    (folder / "gradebook.db").write_bytes(b"")
-    for stage in ("submitted", "source"):
-        (folder / "course" / stage).mkdir(parents=True)
-        (folder / "course" / stage / "gradebook.db").write_bytes(b"marks")
+    for place in ("", "course/submitted/", "course/source/"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        (folder / f"{place}gradebook.db").write_bytes(b"marks")
 
-    def entry(name: str) -> dict:
+    def run(names: list[str]) -> None:
+        with pytest.MonkeyPatch.context() as patch, socket.create_server(("127.0.0.1", 0)) as server:
+            settings = {"HOME": folder, "DATA": road_folder, "CACHE": folder / "cache"}
+            for name, value in settings.items():
+                patch.setenv(f"ROADSEG_{name}", str(value))
+            patch.setenv("SECRET", "of the teacher")
+            places = {"gradebook": str(folder / "gradebook.db"), "port": server.getsockname()[1]}
+            places["solution"] = str(sandbox.PACKAGE / "course" / "workflow.py")
+            tasks = [*map(attack, names), task(NUMBER, LOOK_AROUND.format(**places))]
+            *found, entries[None] = sandbox.run_behind_wall(tasks, seconds=LIMIT)
+        entries.update({name: judged(task, one) for name, task, one in zip(names, tasks, found)})
+        assert {path.read_bytes() for path in folder.rglob("gradebook.db")} == {b"marks"}
+
+    def entry(name: str | None):
         if name not in entries:
-            names = USUAL if name in USUAL else [other for other in ATTACKS if other not in USUAL]
-            with pytest.MonkeyPatch.context() as patch:
-                own_folders(patch, folder, road_folder)
-                outcomes = list(sandbox.run_behind_wall(tasks(names), seconds=LIMIT))
-            for other, outcome in zip(names, outcomes):
-                item = questions.item(ATTACKS[other][0])
-                entries[other] = judging.judged(item, outcome, {1}, SEED, LIMIT) | {"ended": outcome.ended}
-            assert {path.read_bytes() for path in folder.rglob("gradebook.db")} == {b"", b"marks"}
+            run(LONG if name in LONG else USUAL)
         return entries[name]
 
     return entry
@@ -270,76 +230,41 @@ def graded(tmp_path_factory, road_folder):
 
 @pytest.mark.slow
 @BEHIND_BWRAP  # without it they would reach your processes and files
-@pytest.mark.parametrize(
-    "name", [*USUAL, *(pytest.param(n, marks=pytest.mark.long) for n in ATTACKS if n not in USUAL)]
-)
-def test_an_attack_gets_its_honest_points_and_is_told(graded, name):
-    _, code, points, told = ATTACKS[name]
-    entry = graded(name)
+@pytest.mark.parametrize("name", [*USUAL, *(pytest.param(name, marks=pytest.mark.long) for name in LONG)])
+def test_an_attack_gets_its_honest_points_and_is_told(outcomes, name):
+    _, points, told, code = ATTACKS[name]
+    entry = outcomes(name)
     assert entry["points"] == points, entry
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     said = [sign for _, sign in signs(notebook, nbformat.v4.new_notebook())] + [entry["why"], entry["ended"]]
     assert any(told in line for line in said), said
-    assert not [process for process in psutil.process_iter(["cmdline"]) if "4711" in (process.info["cmdline"] or [])]
-
-
-def test_right_answers_have_no_signs():
-    for name, book in PERFECT.items():
-        notebook = nbformat.reads(json.dumps(book), as_version=4)
-        original = nbformat.reads(json.dumps(BLANK[name]), as_version=4)
-        assert list(signs(notebook, original)) == []
+    assert not left_behind()
 
 
 @pytest.mark.slow
 @BEHIND_BWRAP
-def test_behind_the_wall_is_nothing(tmp_path, road_folder, monkeypatch):
+def test_behind_the_wall_is_nothing(outcomes):
     """No files but programs and images, no network, no other process, no environment, nothing that can be written."""
-    own_folders(monkeypatch, tmp_path, road_folder)
-    (tmp_path / "gradebook.db").write_text("marks")
-    monkeypatch.setenv("SECRET", "of the teacher")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(0.2)
-        code = f"""
-        import os, pathlib, socket, roadseg
-        def works(call):
-            try:
-                call()
-                return True
-            except OSError:
-                return False
-        package = pathlib.Path(roadseg.__file__).parent
-        steps_per_epoch = [
-            works(lambda: open({str(tmp_path / "gradebook.db")!r})),
-            works(lambda: open({str(sandbox.PACKAGE / "course" / "workflow.py")!r})),
-            works(lambda: open(package / "written", "w")),
-            works(lambda: open("/usr/written", "w")),
-            works(lambda: socket.create_connection(("127.0.0.1", {server.getsockname()[1]}), 1)),
-            any(name.isdigit() and int(name) not in (1, os.getpid()) for name in os.listdir("/proc")),
-            "SECRET" in os.environ,
-            (package / "course").exists() or (package / "checks" / "judge.py").exists(),
-            works(lambda: open("/tmp/own", "w")),
-        ]"""
-        (outcome,) = sandbox.run_behind_wall(
-            [judging.task(questions.item("answer-3"), [(0, textwrap.dedent(code))], SEED)], seconds=LIMIT
-        )
-        with pytest.raises(TimeoutError):
-            server.accept()
-    assert outcome.found == [False] * 8 + [True], outcome
+    assert outcomes(None).found == [False] * 8 + [True], outcomes(None)
+
+
+def test_right_answers_have_no_signs():
+    for name, book in PERFECT.items():
+        both = (nbformat.reads(json.dumps(one), as_version=4) for one in (book, BLANK[name]))
+        assert list(signs(*both)) == []
 
 
 @pytest.mark.slow
-def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(tmp_path, road_folder, monkeypatch):
+def test_what_an_answer_builds_on_and_never_ends_is_left_to_the_teacher(own_folders):
     """Such as a cell that trains; an answer that never ends costs its points."""
-    own_folders(monkeypatch, tmp_path, road_folder)
-    item, endless = questions.item("answer-4"), "while True:\n    pass"
     tasks = [
-        judging.task(item, [(3, endless), (4, "steps_in_all = 816")], SEED),
-        judging.task(item, [(3, "pass"), (4, endless)], SEED),
-        judging.task(item, [(3, "import os\nos._exit(0)"), (4, "steps_in_all = 816")], SEED),
-        judging.task(item, [(3, "undefined"), (4, "steps_in_all = 816")], SEED),
-        judging.task(item, [(3, "steps = undefined"), (4, "steps_in_all = steps")], SEED),
+        task("answer-4", f"import time\ntime.sleep({SLEEP})", "steps_in_all = 816"),
+        task("answer-4", "pass", ENDLESS),
+        task("answer-4", "import os\nos._exit(0)", "steps_in_all = 816"),
+        task("answer-4", "undefined", "steps_in_all = 816"),
+        task("answer-4", "steps = undefined", "steps_in_all = steps"),
     ]
-    entries = [judging.judged(item, outcome, {4}, SEED, 15) for outcome in sandbox.run_behind_wall(tasks, seconds=15)]
+    entries = list(map(judged, tasks, sandbox.run_behind_wall(tasks, seconds=SHORT)))
     assert [entry["points"] for entry in entries] == [None, 0, None, 3, None]
     assert all("cell 4" in entry["why"] for entry in entries if entry["points"] is None)
 
@@ -348,22 +273,21 @@ def test_a_number_that_the_packages_solution_gives_is_left_to_the_teacher():
     errors = {4: f"NotImplementedError: {sandbox.MISSING}"}
     for found, points in ((None, None), (485_817, 3)):
         outcome = sandbox.Outcome(found, errors, "", "", -1, 1.0)
-        assert judging.judged(questions.item("answer-8"), outcome, {4}, SEED, 5)["points"] == points
+        assert judged({"id": "answer-8"}, outcome)["points"] == points
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unshare", pytest.param("none", marks=pytest.mark.long)])
-def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(kind, tmp_path, road_folder, monkeypatch):
+def test_where_there_is_less_of_a_wall_answers_are_graded_and_nothing_is_left(kind, own_folders, monkeypatch):
     if kind == "unshare" and sandbox.walls() == "none":
         pytest.skip("unshare does not work here")
-    own_folders(monkeypatch, tmp_path, road_folder)
     monkeypatch.setattr(sandbox, "walls", lambda: kind)
-    names = ["leaves a process", "never ends", "kills the parent"]
-    for name, outcome in zip(names, sandbox.run_behind_wall(tasks(names), seconds=20)):
-        item = questions.item(ATTACKS[name][0])
-        points = judging.judged(item, outcome, {1}, SEED, LIMIT)["points"]
-        assert points == ATTACKS[name][2] or (name, kind, points) == ("kills the parent", "none", 0)
-    assert not [process for process in psutil.process_iter(["cmdline"]) if "4711" in (process.info["cmdline"] or [])]
+    right = "steps_per_epoch = 68"
+    sources = (ATTACKS["leaves a process"][-1], ENDLESS, ATTACKS["kills the parent"][-1])
+    tasks = [task(NUMBER, "pass", f"{source}\n{right}") for source in sources]
+    points = [judged(*pair)["points"] for pair in zip(tasks, sandbox.run_behind_wall(tasks, seconds=SHORT))]
+    assert points == [3, 0, 3 if kind == "unshare" else 0]
+    assert not left_behind()
 
 
 # --- what comes out is not believed ---------------------------------------------------------------------------------
@@ -376,7 +300,7 @@ def crossed(thing):
 @pytest.fixture(scope="module")
 def seen() -> list:
     """What came out for a right step."""
-    return crossed(inside.observed("train_step", training.train_step, SEED))
+    return crossed(inside.observed(STEP, training.train_step, SEED))
 
 
 def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
@@ -387,26 +311,23 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
 
 
 @pytest.mark.parametrize(
-    "content",
+    "text",
     [
-        b"",
-        b"\xff" * 20,
-        inside.LENGTH.pack(2) + b"[}",
-        inside.LENGTH.pack(10**5) + b"[" * 10**5,
-        inside.LENGTH.pack(38) + b'{"array": "<f8", "shape": [1000, 1000]}',
-        inside.LENGTH.pack(29) + b'{"array": "O", "shape": [1]}  ',
-        inside.LENGTH.pack(29) + b'{"array": "<f8", "shape":[-1]}',
+        b"[}",
+        b"[" * 10**5,
+        b'{"array": "<f8", "shape": [1000, 1000]}',
+        b'{"array": "O", "shape": [1]}',
+        b'{"array": "<f8", "shape":[-1]}',
     ],
 )
-def test_whatever_else_comes_out_is_refused(content):
-    with pytest.raises(ValueError):
-        inside.decode(content)
+def test_whatever_else_comes_out_is_refused(text):
+    for content in (inside.LENGTH.pack(len(text)) + text, text[:7]):
+        with pytest.raises(ValueError):
+            inside.decode(content)
 
 
-STEPS = [mistake for mistake in chain(*step_mistakes.CATALOG.values()) if mistake.number is None]
-SAMPLE = [
-    pytest.param(mistake, id=mistake.id, marks=[pytest.mark.long] * (i % 20 > 0)) for i, mistake in enumerate(STEPS)
-]
+MISTAKES = [mistake for mistake in chain(*step_mistakes.CATALOG.values()) if mistake.number is None]
+SAMPLE = [pytest.param(one, id=one.id, marks=[pytest.mark.long] * (i % 20 > 0)) for i, one in enumerate(MISTAKES)]
 
 
 @pytest.mark.slow
@@ -417,34 +338,15 @@ def test_the_judge_outside_says_what_the_check_says(mistake):
     assert judging.verdict(questions.item(mistake.name), found, SEED)[0] == expected
 
 
-def points(found) -> float | None:
-    outcome = sandbox.Outcome(found, {}, "", "", -1, 1.0)
-    return judging.judged(questions.item("train_step"), outcome, set(), SEED, LIMIT)["points"]
-
-
-def changed(seen: list, change) -> list:
-    copied = json.loads(json.dumps(seen, default=lambda array: {"copied": array.tolist(), "kind": array.dtype.str}))
-
-    def arrays(part):
-        if isinstance(part, dict):
-            return (
-                np.array(part["copied"], part["kind"]) if "copied" in part else {n: arrays(v) for n, v in part.items()}
-            )
-        return [arrays(value) for value in part] if isinstance(part, list) else part
-
-    copied = arrays(copied)
-    change(copied)
-    return copied
+def points(seen: list, change) -> float | None:
+    """The points of what came out, after a change."""
+    found = copy.deepcopy(seen)
+    change(found)
+    return judged({"id": STEP}, sandbox.Outcome(found, {}, "", "", -1, 1.0))["points"]
 
 
 def all_steps(found: list) -> list[dict]:
     return [step for trial in found for step in trial]
-
-
-def set_after(found: list, value: float) -> None:
-    for step in all_steps(found):
-        for state in (step["before"], step["after"]):
-            state["weights"] = {name: np.full_like(weight, value) for name, weight in state["weights"].items()}
 
 
 @pytest.mark.slow
@@ -453,7 +355,7 @@ def test_what_a_step_says_of_its_start_changes_nothing(seen):
         for step in all_steps(found):
             step.update(before=None, image=None, mask=None)
 
-    assert points(seen) == points(changed(seen, lie)) == 12
+    assert points(seen, list) == points(seen, lie) == 12
 
 
 @pytest.mark.slow
@@ -472,37 +374,36 @@ def test_what_a_step_says_of_its_start_changes_nothing(seen):
     ],
 )
 def test_what_is_left_out_or_misshapen_earns_nothing(seen, change):
-    assert not points(changed(seen, change))
+    assert not points(seen, change)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 1e30, np.inf, np.nan])
 def test_forged_weights_earn_no_more_than_a_step_that_leaves_them(seen, value):
     def forget(found):
-        set_after(found, value)
         for step in all_steps(found):
+            for state in (step["before"], step["after"]):
+                state["weights"] = {name: np.full_like(weight, value) for name, weight in state["weights"].items()}
             step["events"] = [event for event in step["events"] if event[0] in ("forward", "prediction")]
 
-    assert points(changed(seen, forget)) <= 6
+    assert points(seen, forget) <= 6
 
 
 @pytest.mark.slow
 def test_a_network_whose_layers_give_something_else_is_a_contradiction():
-    item, candidate = questions.item("build_unet"), {}
-    exec(f"from tensorflow import keras\nfrom tensorflow.keras import layers\n{RIGHT['build_unet']}", candidate)
-    found = crossed(inside.observed(network.NAME, candidate["build_unet"], SEED))
-    aspects, _ = judging.verdict(item, found, SEED)
+    item, candidate = questions.item(NETWORK), {}
+    exec(f"from tensorflow import keras\nfrom tensorflow.keras import layers\n{RIGHT[NETWORK]}", candidate)
+    seen = crossed(inside.observed(network.NAME, candidate[NETWORK], SEED))
+    aspects, _ = judging.verdict(item, copy.deepcopy(seen), SEED)
     assert all(aspect.right for aspect in aspects)
-    rows = found["recorder"]["rows"]
-    for change in (
-        lambda: rows[3].__setitem__(2, rows[3][2] * 1.01),
-        lambda: rows[3].__setitem__(2, rows[3][2][:, 1:]),
-        lambda: found["recorder"]["weights"][3].__setitem__(0, found["recorder"]["weights"][3][0] + 1),
-    ):
-        kept = json.dumps(None), [list(row) for row in rows], [list(each) for each in found["recorder"]["weights"]]
-        change()
+    for change in (lambda gave: gave * 1.01, lambda gave: gave[:, 1:]):
+        found = copy.deepcopy(seen)
+        found["recorder"]["rows"][3][2] = change(found["recorder"]["rows"][3][2])
         with pytest.raises(judging.Contradiction):
             judging.verdict(item, found, SEED)
-        rows[:], found["recorder"]["weights"][:] = kept[1], kept[2]
+    found = copy.deepcopy(seen)
+    found["recorder"]["weights"][3][0] = found["recorder"]["weights"][3][0] + 1
+    with pytest.raises(judging.Contradiction):
+        judging.verdict(item, found, SEED)
     with pytest.raises(judging.Contradiction):  # another seed: an answer that was prepared
-        judging.verdict(item, found, SEED + 1)
+        judging.verdict(item, seen, SEED + 1)

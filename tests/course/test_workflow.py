@@ -1,13 +1,13 @@
-"""A course from setup to points, with six submissions; and the errors on the way."""
+"""A course from setup to points, with three submissions; and the errors on the way."""
 
 import csv
 import importlib.util
 import io
 import json
 import re
+import shutil
 import sqlite3
 import sys
-from concurrent.futures import Future
 from pathlib import Path
 
 import nbformat
@@ -32,13 +32,14 @@ from handed_in import (
 )
 
 from roadseg import workbook
-from roadseg.course import workers, workflow
+from roadseg.course import workflow
 from roadseg.course.workflow import ASSIGNMENT, CourseError
 from roadseg.errors import OptionError
 from roadseg.workbook import questions
 
 nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")
 nbgrader_utils = pytest.importorskip("nbgrader.utils")
+QUESTIONS = "03_written_questions"
 
 
 @pytest.fixture
@@ -71,12 +72,6 @@ def test_nbgrader_accepts_worked_and_blank_notebooks_and_knows_untouched_answers
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [["collect", "in"], ["grade"], ["open"], ["feedback"], ["points"]])
-def test_every_step_requires_a_course(step, tmp_path):
-    with pytest.raises(CourseError, match=re.escape(str(tmp_path / "nowhere"))):
-        command(*step, "--course", tmp_path / "nowhere")
-
-
 @pytest.mark.parametrize(
     ("step", "error", "found"),
     [
@@ -92,6 +87,12 @@ def test_every_step_requires_a_course(step, tmp_path):
 def test_a_step_that_cannot_start_says_why(step, error, found, course):
     with pytest.raises(error, match=found):
         command(*step, "--course", course)
+
+
+@pytest.mark.parametrize("step", [["collect", "in"], ["grade"], ["open"], ["feedback"], ["points"]])
+def test_every_step_requires_a_course(step, tmp_path):
+    with pytest.raises(CourseError, match=re.escape(str(tmp_path / "nowhere"))):
+        command(*step, "--course", tmp_path / "nowhere")
 
 
 def test_without_nbgrader_setup_says_how_to_install_it_and_makes_nothing(tmp_path, monkeypatch):
@@ -122,21 +123,54 @@ def test_by_default_the_course_folder_is_in_the_project(tmp_path, course):
     assert submitted(tmp_path / "course", "ada")
 
 
+def test_marks_given_while_a_submission_is_recorded_are_not_lost(course):
+    path = course / "gradebook.db"
+    with sqlite3.connect(path) as gradebook:
+        gradebook.execute("create table marks (points)")
+
+    def mark_meanwhile(*arguments, log) -> None:
+        with sqlite3.connect(path) as gradebook:
+            gradebook.execute("insert into marks values (4)")
+
+    found = {"items": {}, "errors": {}, "remarks": {}}
+    with pytest.raises(CourseError):
+        workflow.record(course, "ada", found, again=False, run=mark_meanwhile)
+    with sqlite3.connect(path) as gradebook:
+        assert gradebook.execute("select * from marks").fetchall() == [(4,)]
+    assert not list(course.glob(".*.part.db"))
+
+
 # --- a whole course ---------------------------------------------------------------------------------------------------
 
 
+def submissions() -> dict[str, dict[str, dict]]:
+    """A right one, in which a test was deleted; a blank one; and one with wrong numbers, deleted cells and attacks.
+
+    Its name is a number, as many have."""
+    found = {"perfect": perfect(), "blank": blank(), "8103": perfect()}
+    delete(found["perfect"]["02_unet"], "check-build_unet")
+    first, second, third = found["8103"].values()
+    delete(first, "val_step")
+    attack = "import os\nfor number in range(2, 50):\n    os.kill(os.getppid(), 9)\n    os.kill(1, 9)\n"
+    set_source(first, "train_step", f"{attack}train_step = training.train_step")
+    set_source(second, "build_unet", "checks.points = print\nbuild_unet = models.unet")
+    delete(third, "answer-7", "answer-4")
+    set_source(third, "answer-3", "steps_per_epoch = 70")
+    set_source(third, "answer-1", "<img src=x onerror='alert(1)'><script>alert(1)</script>")
+    return found
+
+
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory, road_folder) -> dict:
-    """A course from setup to points, with six submissions: its folder, all that was printed, and the points."""
+def graded(set_up, tmp_path_factory, road_folder) -> dict:
+    """A course from setup to points: its folder, all that was printed, and the points."""
     folder = tmp_path_factory.mktemp("course")
     for student, books in submissions().items():
         hand_in(folder / "in" / f"{student}.zip", books)
-    course, printed = folder / "course", io.StringIO()
+    course, printed = Path(shutil.copytree(set_up, folder / "course")), io.StringIO()
+    (course / "roster.csv").write_text("id,name,mail\nperfect,Per Fect,perfect@example.org\n")
     with pytest.MonkeyPatch.context() as patch:
         set_own_folders(patch, folder, road_folder)
         patch.setattr(sys, "stdout", printed)
-        assert command("setup", course) == 0
-        (course / "roster.csv").write_text("id,name,mail\nperfect,Per Fect,perfect@example.org\n")
         assert command("collect", folder / "in", "--course", course) == 0
         before = files_below(course / "submitted")
         assert command("grade", "--seconds", "60", "--course", course) == 0
@@ -153,85 +187,44 @@ def set_own_folders(monkeypatch, folder: Path, road_folder: Path) -> None:
         monkeypatch.setenv(f"ROADSEG_{name}", str(value))
 
 
-def submissions() -> dict[str, dict[str, dict]]:
-    """Six students, by what their submissions show; the third has a number for a name, as many have."""
-    found = {name: perfect() for name in ("perfect", "blank", "8103", "deleted", "endless", "attacker")}
-    found["blank"] = blank()
-    for name, source in (
-        ("answer-3", "steps_per_epoch = 70"),
-        ("answer-4", "steps_in_all = 810"),
-        ("answer-8", "trainable_parameters = 529_457"),
-    ):
-        set_source(found["8103"]["03_written_questions"], name, source)
-    delete(found["deleted"]["01_simple_model"], "val_step")
-    delete(found["deleted"]["02_unet"], "check-build_unet")
-    delete(found["deleted"]["03_written_questions"], "answer-7", "answer-4")
-    head = "".join(cell_of(blank()["01_simple_model"], "train_step")["source"][:1])
-    set_source(found["endless"]["01_simple_model"], "train_step", f"{head}    while True:\n        pass")
-    attack = "import os\nfor number in range(2, 50):\n    os.kill(os.getppid(), 9)\n    os.kill(1, 9)\n"
-    set_source(found["attacker"]["01_simple_model"], "train_step", f"{attack}train_step = training.train_step")
-    set_source(found["attacker"]["02_unet"], "build_unet", "checks.points = print\nbuild_unet = models.unet")
-    script = "<img src=x onerror='alert(1)'><script>alert(1)</script>"
-    set_source(found["attacker"]["03_written_questions"], "answer-1", script)
-    return found
-
-
 def points_of(course: Path) -> dict[str, dict[str, float | None]]:
     """The table of points: by student and item, None where nobody has graded."""
-    found = {}
-    for row in csv.DictReader((course / "points.csv").read_text("utf-8").splitlines()):
-        points = {name: float(row[name]) if row[name] else None for name in (*POINTS, ASSIGNMENT)}
-        found[row["SIS Login ID"]] = points
-    return found
+    rows = csv.DictReader((course / "points.csv").read_text("utf-8").splitlines())
+    number = lambda text: float(text) if text else None  # noqa: E731
+    return {row["SIS Login ID"]: {name: number(row[name]) for name in (*POINTS, ASSIGNMENT)} for row in rows}
+
+
+WRONG = ("train_step", "val_step", "build_unet", "answer-3", "answer-4", "answer-7")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("student", "other"),
-    [
-        ("perfect", {}),
-        ("blank", dict.fromkeys(POINTS, 0.0)),
-        ("8103", {"answer-3": 0.0, "answer-4": 0.0, "answer-8": 0.0}),
-        ("deleted", {"val_step": 0.0, "answer-7": 0.0, "answer-4": 0.0}),
-        ("endless", {"train_step": 0.0}),
-        ("attacker", {"train_step": 0.0, "build_unet": 0.0}),
-    ],
-)
-def test_points_of_each_item(graded, student, other):
+@pytest.mark.parametrize(("student", "wrong"), [("perfect", ()), ("blank", POINTS), ("8103", WRONG)])
+def test_points_of_each_item(graded, student, wrong):
     """Full points for all but texts, which wait for the teacher, apart from those named."""
-    expected = {name: None if name in TEXTS else float(points) for name, points in POINTS.items()} | other
+    expected = {name: None if name in TEXTS else float(points) for name, points in POINTS.items()}
+    expected |= dict.fromkeys(wrong, 0.0)
     total = None if None in expected.values() else sum(expected.values())
     assert graded["points"][student] == {**expected, ASSIGNMENT: total}
 
 
 @pytest.mark.slow
-def test_names_and_addresses_are_those_of_the_roster(graded):
-    rows = csv.DictReader((graded["course"] / "points.csv").read_text("utf-8").splitlines())
-    (row,) = (list(row.values()) for row in rows if row["SIS Login ID"] == "perfect")
-    assert {"Per Fect", "perfect@example.org"} <= set(row)
-
-
-@pytest.mark.slow
-def test_the_teacher_sees_points_deleted_cells_and_who_is_ungraded(graded):
+def test_the_teacher_sees_points_deleted_cells_attacks_and_who_is_ungraded(graded):
     lines = graded["printed"].splitlines()
     (perfect_line,) = (line for line in lines if re.match(r"perfect: \d", line))
     assert re.findall(r"\d+", perfect_line)[:3] == ["47", "47", "13"]  # points, of so many, texts to grade
-    deleted = [line.split()[:2] for line in lines if line.endswith("deleted")]
-    assert deleted == [
-        ["01_simple_model:", "val_step"],
-        ["02_unet:", "check-build_unet"],
-        ["03_written_questions:", "answer-4"],
-        ["03_written_questions:", "answer-7"],
-    ]
-    assert lines[-1].endswith(": 8103, attacker, deleted, endless, perfect.")
+    deleted = [line.split()[1] for line in lines if line.endswith("deleted")]
+    assert sorted(deleted) == ["answer-4", "answer-7", "check-build_unet", "val_step"]
+    assert lines[-1].endswith(": 8103, perfect.")
     assert "os.kill" in graded["printed"] and "checks.points" in graded["printed"]
+    table = (graded["course"] / "points.csv").read_text("utf-8")
+    assert re.search(r"^Per Fect,.*,perfect@example.org,", table, re.MULTILINE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRADED)
-def test_the_release_and_the_blank_copies_agree(graded, name):
+def test_the_release_and_the_blank_copies_agree(set_up, name):
     """All but the figures to aim at, which a blank copy keeps."""
-    release = workbook.read_notebook(graded["course"] / "release" / ASSIGNMENT / f"{name}.ipynb")
+    release = workbook.read_notebook(set_up / "release" / ASSIGNMENT / f"{name}.ipynb")
     made = workbook.blank(worked(name))
     assert len(release["cells"]) == len(made["cells"])
     for theirs, ours in zip(release["cells"], made["cells"]):
@@ -241,28 +234,20 @@ def test_the_release_and_the_blank_copies_agree(graded, name):
 
 
 @pytest.mark.slow
-def test_graders_and_students_see_the_rubric_above_each_text(graded):
+def test_graders_and_students_see_rubrics_and_what_is_open_and_no_folder(graded):
     course = graded["course"]
-    page = (course / "feedback" / "perfect" / ASSIGNMENT / f"{ASSIGNMENT}.html").read_text("utf-8")
+    pages = {page.parts[-3]: page.read_text("utf-8") for page in course.glob("feedback/*/*/*.html")}
+    assert pages.keys() == graded["points"].keys()
+    for student, page in pages.items():
+        still_open = sum(points is None for name, points in graded["points"][student].items() if name in TEXTS)
+        assert len(re.findall(r"not graded yet, of [\d.]+ <a", page)) == still_open
+        assert str(course) not in page and str(PROJECT) not in page and "<script>alert" not in page
     for name in GRADED:
         book = nbformat.read(course / "autograded" / "perfect" / ASSIGNMENT / f"{name}.ipynb", as_version=4)
         for above, cell in zip(book.cells, book.cells[1:]):
             if (item := cell.metadata.get("nbgrader", {}).get("grade_id")) in TEXTS:
                 assert all(idea in above.source for idea in questions.rubrics()[item].ideas)
-                assert f"{questions.item(item).label}, {POINTS[item]} points" in page
-
-
-@pytest.mark.slow
-def test_feedback_is_a_page_a_student_that_says_what_is_open_and_names_no_folder(graded):
-    course = graded["course"]
-    pages = sorted(course.glob("feedback/*/*/*.html"))
-    assert [page.parts[-3] for page in pages] == sorted(graded["points"])
-    for page in pages:
-        text = page.read_text("utf-8")
-        still_open = sum(points is None for name, points in graded["points"][page.parts[-3]].items() if name in TEXTS)
-        assert len(re.findall(r"not graded yet, of [\d.]+ <a", text)) == still_open
-        assert str(course) not in text and str(PROJECT) not in text and "<script>alert" not in text
-    assert workflow.make_feedback(course) == []  # nothing has changed
+                assert f"{questions.item(item).label}, {POINTS[item]} points" in pages["perfect"]
 
 
 def give_marks(course: Path, student: str) -> None:
@@ -271,62 +256,42 @@ def give_marks(course: Path, student: str) -> None:
 
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "course") as gradebook:
         for notebook in gradebook.find_submission(ASSIGNMENT, student).notebooks:
-            for grade in notebook.grades:
-                if grade.needs_manual_grade:
-                    grade.manual_score, grade.needs_manual_grade = grade.max_score, False
+            for grade in (grade for grade in notebook.grades if grade.needs_manual_grade):
+                grade.manual_score, grade.needs_manual_grade = grade.max_score, False
             for comment in notebook.comments:
                 comment.manual_comment = "Well said."
         gradebook.db.commit()
 
 
 @pytest.mark.slow
-def test_marks_stay_where_the_text_is_unchanged_and_everything_can_be_graded_again(graded, road_folder, monkeypatch):
+def test_one_item_is_graded_again_and_marks_stay_where_the_text_is_unchanged(graded, road_folder, monkeypatch):
     course = graded["course"]
     set_own_folders(monkeypatch, course.parent, road_folder)
+    assert workflow.make_feedback(course) == []  # nothing has changed
     give_marks(course, "perfect")
     command("points", "--course", course)
     assert points_of(course)["perfect"] == {**POINTS, ASSIGNMENT: 100}
-    assert workflow.students_to_grade(course, []) == []
-    assert len(workflow.students_to_grade(course, [], everybody=True)) == 6
     assert workflow.make_feedback(course)[0].parts[-3] == "perfect"
-    path = course / "submitted" / "perfect" / ASSIGNMENT / "03_written_questions.ipynb"
-    notebook = workbook.read_notebook(path)
+    assert workflow.students_to_grade(course, []) == []
+    assert len(workflow.students_to_grade(course, [], everybody=True)) == 3
+    path, outcome = course / "submitted/perfect" / ASSIGNMENT / f"{QUESTIONS}.ipynb", course / "outcomes/perfect.json"
+    notebook, before = workbook.read_notebook(path), json.loads(outcome.read_text("utf-8"))
     set_source(notebook, "answer-1", "Another answer.")
     set_source(notebook, "answer-3", "steps_per_epoch = 70")
     workbook.write_notebook(path, notebook)
-    assert command("grade", "perfect", "--seconds", "60", "--course", course) == 0
+    before["items"]["val_step"]["points"] = 5  # what was found before is recorded again
+    outcome.write_text(json.dumps(before))
+    assert command("grade", "perfect", "--item", "answer-3", "--seconds", "60", "--course", course) == 0
     command("points", "--course", course)
-    assert points_of(course)["perfect"] == {**POINTS, "answer-1": None, "answer-3": 0, ASSIGNMENT: None}
+    changed = {"answer-1": None, "answer-3": 0, "val_step": 5, ASSIGNMENT: None}
+    assert points_of(course)["perfect"] == {**POINTS, **changed}
     assert len(list((course / "backups").glob("*.db"))) == 2
 
 
-@pytest.mark.long
-def test_one_item_is_graded_again_of_everybody_and_the_rest_stays(graded, road_folder, monkeypatch):
-    course = graded["course"]
-    set_own_folders(monkeypatch, course.parent, road_folder)
-    path = course / "outcomes" / "8103.json"
-    before = json.loads(path.read_text("utf-8"))["items"]
-    mended = {
-        **before,
-        "answer-4": {**before["answer-4"], "points": 1},
-        "val_step": {**before["val_step"], "points": 5},
-    }
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "items": mended}))
-    with workers.connect() as client:
-        options = {"seconds": 60, "only": frozenset({"answer-4"})}
-        assert list(workflow.grade_submissions(["8103"], course, client, **options)) == [("8103", [])]
-    after = json.loads(path.read_text("utf-8"))["items"]
-    assert after["answer-4"]["points"] == 0 and after["val_step"] == mended["val_step"]
-    points = {item.id: value for item, value in workflow.read_points(course)["8103"].items()}
-    assert points == {name: value for name, value in graded["points"]["8103"].items() if name in POINTS} | {
-        "val_step": 5
-    }
-
-
 @pytest.mark.slow
-def test_setup_keeps_what_a_teacher_has_changed_and_says_what_differs(graded, road_folder, monkeypatch, capsys):
-    course = graded["course"]
-    set_own_folders(monkeypatch, course.parent, road_folder)
+def test_setup_keeps_what_a_teacher_has_changed_and_says_what_differs(set_up, tmp_path, monkeypatch, capsys):
+    course = Path(shutil.copytree(set_up, tmp_path / "course"))
+    set_own_jupyter(monkeypatch, tmp_path)
     path = course / "source" / ASSIGNMENT / "02_unet.ipynb"
     notebook = workbook.read_notebook(path)
     set_source(notebook, "imports", "".join(cell_of(notebook, "imports")["source"]) + "# ours\n")
@@ -337,23 +302,3 @@ def test_setup_keeps_what_a_teacher_has_changed_and_says_what_differs(graded, ro
     assert "imports" in next(line for line in capsys.readouterr().out.splitlines() if str(path) in line)
     with pytest.raises(OptionError, match="--due soon"):
         workflow.set_due_date(course, "soon")
-
-
-def test_marks_given_while_a_submission_is_recorded_are_not_lost(course):
-    path = course / "gradebook.db"
-    with sqlite3.connect(path) as gradebook:
-        gradebook.execute("create table marks (points)")
-
-    def mark_meanwhile(*arguments) -> Future:
-        with sqlite3.connect(path) as gradebook:
-            gradebook.execute("insert into marks values (4)")
-        done = Future()
-        done.set_result(0)
-        return done
-
-    found = {"items": {}, "errors": {}, "remarks": {}}
-    with pytest.raises(CourseError):
-        workflow.record(course, "ada", found, again=False, autograde=mark_meanwhile)
-    with sqlite3.connect(path) as gradebook:
-        assert gradebook.execute("select * from marks").fetchall() == [(4,)]
-    assert not list(course.glob(".*.part.db"))
