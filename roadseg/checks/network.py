@@ -93,7 +93,7 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     error = str(seen.failure) if seen.failure else ""
     message = " ".join([*_measured(seen), words["message"].format(error=error, **gaps)])
     line = seen.failure.line if seen.failure else ""
-    look = f"the line `{line}`" if line else words.get("look", "")
+    look = f"the line `{line}`" if line else words["look"].format(**gaps)
     return Result(NAME, TITLE, False, cause, message, look, tuple(words["hints"]), found, models.unet)
 
 
@@ -147,7 +147,8 @@ def _cause(seen: Seen) -> tuple[str, dict[str, str]]:
     """The id of the mistake, and what fills the gaps in its message."""
     raises = seen.cause in ("build_raises", "call_raises")
     if seen.cause and not (raises and seen.rows):
-        return seen.cause, {"found": seen.found or "a function without a gradient", "where": "somewhere"}
+        found = seen.found or "a function without a gradient"
+        return seen.cause, {"found": found, "where": "somewhere", "layer": "convolution"}
     found = differences(seen.rows)
     if not found:
         return ("unused_weights" if seen.output == OUTPUT_SHAPE else "output_shape"), {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 MIME = "application/vnd.roadseg.check+json"
@@ -13,6 +15,18 @@ NOT_WRITTEN = "not_written"
 RIGHT, WRONG, OPEN = "#009E73", "#D55E00", "#808080"  # green and vermilion of Okabe and Ito; gray; on white and black
 
 MARKS = {True: (RIGHT, "\u2713"), False: (WRONG, "\u2717")}
+
+
+def read_words(path: Path) -> dict[str, Any]:
+    """What is said about each mistake, by its id. Those in the table `like` are told in the words of another; `what`
+    is the part of a message in which they differ."""
+    words = tomllib.loads(path.read_text(encoding="utf-8"))
+    for cause, like in words.pop("like").items():
+        words[cause] = words[like["id"]] | like
+    for entry in words.values():
+        if "what" in entry:
+            entry["message"] = entry["message"].replace("{what}", entry["what"])
+    return words
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import ast
 import inspect
 import re
 import textwrap
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +26,7 @@ from roadseg import training
 from roadseg.checks import judge as judging
 from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
 from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, Step, aside, observe_step, trials
-from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
+from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, read_words
 from roadseg.checks.step_mistakes import CATALOG, Mistake, gradient_factor, gradients, loss_factor
 from roadseg.runs import code_of
 
@@ -76,7 +75,7 @@ def _checked(function: Any, name: str) -> Result:
 @cache
 def _words() -> dict[str, Any]:
     """What is said about each task and each cause, and `reasons`, which explain errors by what they say."""
-    return tomllib.loads((Path(__file__).parent / "steps.toml").read_text(encoding="utf-8"))
+    return read_words(Path(__file__).with_suffix(".toml"))
 
 
 def uses_package(seen: list[list[Step]]) -> bool:

@@ -5,7 +5,6 @@ import itertools
 import linecache
 import pickle
 import random
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from roadseg import checks, training
 from roadseg.backend import keras, tf
 from roadseg.checks import judge, probe, step_mistakes, steps
+from roadseg.checks.result import read_words
 
 TRAIN = '''
 def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
@@ -38,7 +38,7 @@ def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
 '''
 SOURCES = {"train_step": TRAIN, "val_step": VALIDATE}
 CHECKS = {"train_step": steps.train_step, "val_step": steps.val_step}
-WORDS = tomllib.loads(Path(steps.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+WORDS = read_words(Path(steps.__file__).with_suffix(".toml"))
 
 TAPE = "    with tf.GradientTape() as tape:\n"
 PREDICT = "        probability = model(image, training=True)\n"

@@ -6,10 +6,8 @@ Most versions are the source of a right one with something in it replaced, as a 
 import random
 import re
 import sys
-import tomllib
 import warnings
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from roadseg.checks.result import NOT_WRITTEN
 
 layers = keras.layers
 FILTERS = (8, 16, 32, 64, 128)
-ADVICE = tomllib.loads(Path(network.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ADVICE = architecture.advice()
 
 pytestmark = pytest.mark.slow
 
