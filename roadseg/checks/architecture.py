@@ -293,6 +293,9 @@ def _wrong_filters(found: list[Difference], rows: tuple[Row, ...]) -> str:
     """The id of wrong numbers of filters: by the same factor everywhere, all the same, at one place ..."""
     wrong = [each for each in found if each.kind[:2] == ("convolution", "channels")]
     if not wrong:
+        end, below = rows[-1], found[0].row
+        if end.kind == "refused" and below.channels in [rows[term.source].channels for term in end.terms[:-1]]:
+            return "level_skipped"  # its filters fit the skip, its size does not
         keeps = all(each.found == each.row.taken for each in found if each.kind[:2] == ("transposed", "channels"))
         return "transposed_keeps_channels" if keeps else "transposed_filters"
     convolutions = _alike(rows, "convolution")

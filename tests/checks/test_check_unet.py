@@ -285,6 +285,7 @@ WRONG = {
     "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
     "not_doubled": [(f"        x = {UP}\n", f"        {UP}\n")],
     "transposed_skip": [(UP, UP.replace("(x)", "(skip)"))],
+    "level_skipped": [(LEVELS, "zip(filters[-3::-1], skips[-2::-1])")],
     "transposed_stride": [("strides=2, ", "")],
     "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
     "transposed_keeps_channels": [("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
