@@ -25,7 +25,7 @@ import numpy as np
 from roadseg import training
 from roadseg.checks import judge as judging
 from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
-from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, Step, aside, observe_step, trials
+from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, State, Step, aside, observe_step, trials
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, read_words
 from roadseg.checks.step_mistakes import CATALOG, Mistake, gradient_factor, gradients, loss_factor
 from roadseg.runs import code_of
@@ -442,7 +442,7 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
         "image": in_words(next(iter(changed_images(step)), None), step.image, "image", mask),
         "prediction": in_words(given, wanted.returned, "prediction", mask | image),
         "returned": in_words(step.returned, wanted.returned, "probability", mask | image | accuracy),
-        "trainable": _trainable_change(step),
+        "trainable": ", ".join(f"`{name}`" for name in _layers(step.before) ^ _layers(step.after)),
         "settings": ", ".join(f"`{setting}`" for setting in changed_settings(step)),
         "left_out": f"{len(missing)} of {len(step.before.trainable)} weights, such as `{missing[0]}`"
         if missing
@@ -462,14 +462,9 @@ def _reason(error: Failure) -> dict[str, Any]:
     return next((reason for reason in _words()["reasons"] if re.search(reason["error"], str(error))), {})
 
 
-def _trainable_change(step: Step) -> str:
-    """Which layers are trained afterwards that were not before, or the other way round."""
-    before, after = (dict.fromkeys(name.split("/")[0] for name in s.trainable) for s in (step.before, step.after))
-    changes = {
-        "a layer that was frozen is trainable now": [name for name in after if name not in before],
-        "no longer trained": [name for name in before if name not in after],
-    }
-    return "; ".join(f"{words}: `{'`, `'.join(names)}`" for words, names in changes.items() if names)
+def _layers(state: State) -> set[str]:
+    """The layers that are trained."""
+    return {name.split("/")[0] for name in state.trainable}
 
 
 def _gradient_gap(step: Step, wanted: Step) -> str:
