@@ -16,6 +16,7 @@ from roadseg import checks, models
 from roadseg.backend import keras, tf
 from roadseg.checks import architecture, network, unet_mistakes
 from roadseg.checks.result import NOT_WRITTEN
+from roadseg.checks.unet_mistakes import BOTTLENECK, DOWN, HEAD, JOIN, KEEP, LAST, LEVELS, ONE, TWO, UP
 
 layers = keras.layers
 FILTERS = (8, 16, 32, 64, 128)
@@ -23,46 +24,14 @@ ADVICE = architecture.advice()
 
 pytestmark = pytest.mark.slow
 
-SOURCE = """
-def convolution(x, count):
-    return layers.Conv2D(count, 3, padding="same", activation="relu")(x)
-
-def build_unet(input_shape=(256, 256, 3), filters=(8, 16, 32, 64, 128)):
-    inputs = layers.Input(input_shape)
-    x = inputs
-    skips = []
-    for count in filters[:-1]:
-        x = convolution(x, count)
-        x = convolution(x, count)
-        skips.append(x)
-        x = layers.MaxPooling2D(2)(x)
-    x = convolution(x, filters[-1])
-    x = convolution(x, filters[-1])
-    for count, skip in zip(reversed(filters[:-1]), reversed(skips)):
-        x = layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)
-        x = layers.Concatenate()([skip, x])
-        x = convolution(x, count)
-        x = convolution(x, count)
-    outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
-    return keras.Model(inputs, outputs)
-"""
 CONVOLUTION = 'layers.Conv2D(count, 3, padding="same", activation="relu")(x)'
-ONE = "        x = convolution(x, count)\n"
-TWO = ONE + ONE
-KEEP, POOL = "        skips.append(x)\n", "layers.MaxPooling2D(2)(x)"
-BOTTOM = "    x = convolution(x, filters[-1])\n    x = convolution(x, filters[-1])\n"
-LEVELS = "zip(reversed(filters[:-1]), reversed(skips))"
-UP = 'layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)'
-JOIN, JOINED = "        x = layers.Concatenate()([skip, x])\n", "layers.Concatenate()([skip, x])"
-HEAD = 'layers.Conv2D(1, 1, activation="sigmoid")(x)'
+POOL, JOINED = "layers.MaxPooling2D(2)(x)", "layers.Concatenate()([skip, x])"
 RETURN = "return keras.Model(inputs, outputs)"
-DOWN = TWO + KEEP  # the two convolutions on the way down
-LAST = TWO + "    outputs"  # those on the way up
 
 
 def written(*changes: tuple[str, str]):
     """The function of the source, with texts in it replaced."""
-    source = SOURCE
+    source = unet_mistakes.RIGHT
     for old, new in changes:
         assert old in source, old
         source = source.replace(old, new)
@@ -179,7 +148,7 @@ def in_two_models():
     return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
-LINEAR = '        x = layers.Conv2D(count, 3, padding="same")(x)\n'
+LINEAR = f"        x = {PLAIN}\n"
 SHARED = "    same = layers.Conv2D(64, 3, padding='same', activation='relu')\n    x = same(same(x))\n"
 GROUPED = "    x = layers.Conv2D(128, 3, groups=2, padding='same', activation='relu')(x)\n"
 STRIDED = 'layers.Conv2D(count, 3, strides=2, padding="same", activation="relu")(x)'
@@ -236,8 +205,8 @@ WRONG = {
     "constant_weights": [('padding="same"', 'kernel_initializer="zeros", padding="same"')],
     # layers that do not belong here
     "batch_normalization": [(CONVOLUTION, f"layers.BatchNormalization()({CONVOLUTION})")],
-    "normalization": [(BOTTOM, BOTTOM + "    x = layers.LayerNormalization()(x)\n")],
-    "dropout": [(BOTTOM, BOTTOM + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
+    "normalization": [(BOTTLENECK, BOTTLENECK + "    x = layers.LayerNormalization()(x)\n")],
+    "dropout": [(BOTTLENECK, BOTTLENECK + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
     "random_layer": [("x = inputs", "x = layers.RandomFlip()(inputs)")],
     "channels_first": [('padding="same"', 'padding="same", data_format="channels_first"')],
     "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
@@ -249,7 +218,7 @@ WRONG = {
     "padded_twice": [("x = inputs", "x = layers.ZeroPadding2D(3)(inputs)")],
     "dilated_convolution": [("padding", "dilation_rate=2, padding")],
     "separable_convolution": [("layers.Conv2D(count", "layers.SeparableConv2D(count")],
-    "grouped_convolution": [(BOTTOM, GROUPED + GROUPED)],
+    "grouped_convolution": [(BOTTLENECK, GROUPED + GROUPED)],
     "begins_again": [(DOWN, DOWN.replace("(x, count)", "(inputs, count)", 1))],
     "convolution_kernel": [("count, 3", "count, 5")],
     "convolutions_missing": [(DOWN, ONE + KEEP)],
@@ -267,12 +236,12 @@ WRONG = {
     "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
     # the way down
     "pooled_first": [(DOWN + f"        x = {POOL}\n", f"        x = {POOL}\n" + DOWN)],
-    "shrunk_otherwise": [(BOTTOM, BOTTOM + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
+    "shrunk_otherwise": [(BOTTLENECK, BOTTLENECK + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
     "average_pooling": [("MaxPooling2D", "AveragePooling2D")],
     "strided_convolution": [(POOL, STRIDED)],
     "pooling_window": [("MaxPooling2D(2)", 'MaxPooling2D(3, strides=2, padding="same")')],
     "pooling_missing": [(POOL, f"x if count == 32 else {POOL}")],
-    "pooling_extra": [(BOTTOM, BOTTOM + f"    x = {POOL}\n")],
+    "pooling_extra": [(BOTTLENECK, BOTTLENECK + f"    x = {POOL}\n")],
     "pooled_another_level": [(POOL, POOL.replace("(x)", "(skips[0] if count == 16 else x)"))],
     "pooled_again": [(LAST, TWO + f"        x = {POOL}\n    outputs")],
     "no_way_down": [(LAST, LAST.replace("(x, count)", "(skip, count)", 1))],
@@ -328,10 +297,10 @@ SECOND = {  # a second way to the same mistake
     "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
     "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
     "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
-    "random_layer: a dropout": [(BOTTOM, BOTTOM + "    x = layers.AlphaDropout(0.2)(x)\n")],
+    "random_layer: a dropout": [(BOTTLENECK, BOTTLENECK + "    x = layers.AlphaDropout(0.2)(x)\n")],
     "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
-    "convolutions_missing: at the bottom": [(BOTTOM, "")],
-    "convolution_activation: no gradient": [(BOTTOM, BOTTOM + "    x = keras.ops.stop_gradient(x)\n")],
+    "convolutions_missing: at the bottom": [(BOTTLENECK, "")],
+    "convolution_activation: no gradient": [(BOTTLENECK, BOTTLENECK + "    x = keras.ops.stop_gradient(x)\n")],
     "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
     "pooled_again: at the end": [(LAST, TWO + f"    x = {POOL}\n    outputs")],
     "levels_uneven: returned at once": [
