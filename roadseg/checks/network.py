@@ -22,7 +22,7 @@ from roadseg import models, training
 from roadseg.backend import keras, tf
 from roadseg.checks.architecture import advice, differences, facts, named, number, right_count, wrong_anywhere
 from roadseg.checks.probe import SEED, Failure, aside, failure
-from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
+from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of
 from roadseg.checks.trace import Recorder, Row, noise, randomized
 from roadseg.errors import OptionError
 from roadseg.runs import code_of
@@ -139,8 +139,7 @@ def judge_network(seen: Seen) -> tuple[Aspect, ...]:
             wrong.add("shape")
         if seen.cause or (not wrong and seen.count != right_count()):
             wrong.add(WHOLE.get(seen.cause, "shape"))
-    total = sum(SHARES.values())
-    return tuple(Aspect(name, share / total, name not in wrong) for name, share in SHARES.items())
+    return aspects_of(SHARES, SHARES.keys() - wrong)
 
 
 def _cause(seen: Seen) -> tuple[str, dict[str, str]]:

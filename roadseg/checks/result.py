@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,12 @@ class Aspect:
     name: str
     share: float
     right: bool
+
+
+def aspects_of(shares: dict[str, int], right: Container[str]) -> tuple[Aspect, ...]:
+    """All aspects of a task, from their shares in whole numbers and the names of those that are right."""
+    total = sum(shares.values())
+    return tuple(Aspect(name, share / total, name in right) for name, share in shares.items())
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from roadseg import training
 from roadseg.checks import judge as judging
 from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
 from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, State, Step, aside, observe_step, trials
-from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, read_words
+from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of, read_words
 from roadseg.checks.step_mistakes import CATALOG, Mistake, gradient_factor, gradients, loss_factor
 from roadseg.runs import code_of
 
@@ -47,7 +47,7 @@ def step_aspects(name: str, function: Any, seed: int = SEED) -> tuple[tuple[Aspe
     with aside():
         seen = [] if _not_callable(name, function) else observe_step(function, name, trials(seed))
     if not seen or uses_package(seen):
-        return judging.nothing_right(name), seen
+        return aspects_of(judging.SHARES[name], ()), seen  # it cannot be tried, or is not the student's own
     return judging.judge_step(name, seen, seed), seen
 
 
