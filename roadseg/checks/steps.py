@@ -442,7 +442,7 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
         "image": in_words(next(iter(changed_images(step)), None), step.image, "image", mask),
         "prediction": in_words(given, wanted.returned, "prediction", mask | image),
         "returned": in_words(step.returned, wanted.returned, "probability", mask | image | accuracy),
-        "trainable": ", ".join(f"`{name}`" for name in _layers(step.before) ^ _layers(step.after)),
+        "trainable": ", ".join(f"`{name}`" for name in sorted(_layers(step.before) ^ _layers(step.after))),
         "settings": ", ".join(f"`{setting}`" for setting in changed_settings(step)),
         "left_out": f"{len(missing)} of {len(step.before.trainable)} weights, such as `{missing[0]}`"
         if missing
