@@ -141,7 +141,7 @@ WRONG_TRAINING = [
     ("wrong_sign", paired("[-each for each in gradients]")),
     ("loss_summed", (CALL, "tf.reduce_sum(loss_fn.call(mask, probability))")),
     ("loss_scaled", (CALL, "loss_fn(mask, probability) / len(image)")),
-    ("predicts_twice", before(UPDATE_LOSS, "    probability = model(image, training=False)\n")),
+    ("predicts_twice", (CALL, "loss_fn(mask, model(image, training=True))")),
     ("gradients_clipped", paired("[tf.clip_by_value(each, -1, 1) for each in gradients]")),
     ("loss_transformed", after(LOSS_LINE, "        loss = tf.sqrt(loss)\n")),
     (
@@ -180,6 +180,7 @@ WRONG_TRAINING = [
 
 # a second way to the same mistake, or a second slip beside it
 SUBTLE = [
+    ("predicts_twice", before(UPDATE_LOSS, "    probability = model(image, training=False)\n")),
     (
         "tape_used_up",
         (GRADIENTS, "    for each in model.trainable_variables:\n        grad = tape.gradient(loss, each)\n"),
@@ -193,7 +194,6 @@ SUBTLE = [
         (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(0.1 * gradient)\n"),
     ),
     ("gradients_mispaired", paired("gradients[:1] + gradients[2:4] + gradients[1:2] + gradients[4:]")),
-    ("predicts_twice", (CALL, "loss_fn(mask, model(image, training=True))")),
     ("gradients_clipped", paired("tf.clip_by_global_norm(gradients, 5)[0]")),
     ("metrics_swapped", ("running_loss.update_state(loss)", "running_loss.update_state(running_accuracy.result())")),
     ("gradient_path_cut", (CALL, "loss_fn(mask, tf.stop_gradient(probability))")),
@@ -363,7 +363,7 @@ def test_an_interrupt_passes_in_one_line():
 
 def test_a_slip_costs_its_own_aspect_alone():
     lost = {
-        "prediction": [(", training=True", "")],
+        "prediction": [(CALL, "loss_fn(mask, model(image, training=True))")],  # which moves the averages twice
         "loss": [(CALL, "loss_fn(probability, mask)")],
         "update": [(APPLY, "")],
         "running loss": [(UPDATE_LOSS, "")],
