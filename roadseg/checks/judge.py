@@ -82,7 +82,7 @@ def expected(name: str, seed: int = SEED) -> list[list[Step]]:
 
 
 def judge_step(name: str, seen: list[list[Step]], seed: int = SEED) -> tuple[Aspect, ...]:
-    """The aspects of a step, from what `probe.observe` gives for `trials(seed)`: right in all trials, or wrong."""
+    """The aspects of a step, from what `probe.observe_step` gives for `trials(seed)`: right in all trials, or wrong."""
     wanted, judged = expected(name, seed), [verdict for *_, verdict in judged_steps(name, seen, seed)]
     called = bool(seen[0][0].noted("forward"))
     verdicts = {aspect: called and all(verdict[aspect] for verdict in judged) for aspect in judged[0]}

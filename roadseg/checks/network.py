@@ -130,7 +130,7 @@ def network_aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...
 
 
 def judge_network(seen: Seen) -> tuple[Aspect, ...]:
-    """The aspects of a network, from what `observe` gives."""
+    """The aspects of a network, from what `observe_network` gives."""
     if not seen.rows or seen.rows[-1].kind == "refused" or seen.failure:
         wrong = set(SHARES)
     else:
