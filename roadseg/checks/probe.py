@@ -2,9 +2,9 @@
 
 Arrays: image float32 (batch, 16, 16, 3) in [0, 1]; mask and probability float32 (batch, 16, 16, 1).
 
-`trials(seed)` draws what a step is tried with; `observe_step` calls it with small models, losses, optimizers and metrics
-that note how they are used. What comes back can be pickled, so that grading can run it in another process than the
-judge. Nothing of TensorFlow's or Keras's is patched; settings that a trial needs are set back after it.
+`trials(seed)` draws what a step is tried with; `observe_step` calls it with small models, losses, optimizers and
+metrics that note how they are used. What comes back can be pickled, so that grading can run it in another process
+than the judge. Nothing of TensorFlow's or Keras's is patched; settings that a trial needs are set back after it.
 """
 
 from __future__ import annotations
