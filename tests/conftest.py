@@ -6,7 +6,6 @@ images are skipped.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +23,6 @@ def pytest_collection_modifyitems(items: list) -> None:
     """The files that take longest come first: two processes then end at about the same time."""
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
-
-
-def first_of_each(cases: dict[str, tuple], kind: Callable[[str], str]) -> list:
-    """The cases by name as parameters; all but the first of each kind are marked long."""
-    kinds, parameters = set(), []
-    for name, case in cases.items():
-        marks = [pytest.mark.long] if kind(name) in kinds else []
-        kinds.add(kind(name))
-        parameters.append(pytest.param(case, id=name, marks=marks))
-    return parameters
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ entry of the catalog that differs from the right one in the same way gives its n
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from roadseg.checks.result import read_words
 from roadseg.checks.trace import IMAGE, POOLED, SIDE, UNKNOWN, Row, Term
 from roadseg.checks.unet_mistakes import catalog, right_rows
 
@@ -30,7 +30,7 @@ NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
 @cache
 def advice() -> dict[str, Any]:
     """What is said about each mistake, and the tables `reasons` and `differences`."""
-    return tomllib.loads(Path(__file__).with_name("network.toml").read_text(encoding="utf-8"))
+    return read_words(Path(__file__).with_name("network.toml"))
 
 
 @cache
@@ -293,6 +293,9 @@ def _wrong_filters(found: list[Difference], rows: tuple[Row, ...]) -> str:
     """The id of wrong numbers of filters: by the same factor everywhere, all the same, at one place ..."""
     wrong = [each for each in found if each.kind[:2] == ("convolution", "channels")]
     if not wrong:
+        end, below = rows[-1], found[0].row
+        if end.kind == "refused" and below.channels in [rows[term.source].channels for term in end.terms[:-1]]:
+            return "level_skipped"  # its filters fit the skip, its size does not
         keeps = all(each.found == each.row.taken for each in found if each.kind[:2] == ("transposed", "channels"))
         return "transposed_keeps_channels" if keeps else "transposed_filters"
     convolutions = _alike(rows, "convolution")

@@ -82,15 +82,10 @@ def _numbers(value: Any) -> np.ndarray | None:
 def _difference(found: Any, right: Any) -> str:
     """The largest difference from what is right, in words."""
     one, two = _numbers(found), _numbers(right)
-    if one is None:
-        return f"It gives something of type `{type(found).__name__}`; expected {'numbers' if two.ndim else 'a number'}."
-    if one.shape != two.shape:
-        return f"It gives an array of shape {one.shape}; expected {two.shape}."
-    place = (
-        np.unravel_index(np.nanargmax(np.abs(one - two)), two.shape)
-        if np.isfinite(one - two).any()
-        else (0,) * two.ndim
-    )
+    if one is None or one.shape != two.shape:
+        given = f"something of type `{type(found).__name__}`" if one is None else f"numbers of shape {one.shape}"
+        return f"It gives {given}; expected {f'shape {two.shape}' if two.ndim else 'a number'}."
+    place = np.unravel_index(np.nan_to_num(np.abs(one - two)).argmax(), two.shape)
     where = f" at {[int(i) for i in place]}" if place else ""
     return f"It gives {one[place]:.4g}{where}, where {two[place]:.4g} is right."
 
@@ -236,53 +231,40 @@ def _run_loop(loop: Callable) -> list:
     return [rows + [float(value) for event in events for value in event]]
 
 
-def _loop(wrong: str = "") -> Callable:
-    """The loop, with one thing wrong in it."""
+LOOP = """
+def train_loop(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
+    history = {name: [] for name in HISTORY}
+    running = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
+    for _ in range(epochs):
+        reset(running)
+        for image, mask in train_batches:
+            train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
+        note(history, "", running)
+        reset(running)
+        for image, mask in val_batches:
+            val_step(model, image, mask, loss_fn=loss_fn, **running)
+        note(history, "val_", running)
+    return history
+"""
+RESET, TRAINED = "        reset(running)\n", '        note(history, "", running)\n'
+TRAINS, VALIDATES = LOOP[LOOP.index(RESET) : LOOP.rindex(RESET)], LOOP[LOOP.rindex(RESET) : LOOP.index("    return")]
 
-    def train_loop(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
-        running = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
-        history = {name: [] for name in HISTORY}
 
-        def reset():
-            for metric in running.values():
-                metric.reset_state()
+def _reset(running: dict[str, keras.metrics.Metric]) -> None:
+    for metric in running.values():
+        metric.reset_state()
 
-        def note(prefix):
-            for name, metric in zip(HISTORY[:2], running.values()):
-                history[prefix + name].append(float(metric.result()))
 
-        def train():
-            for image, mask in train_batches:
-                train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
-                if wrong == "entry_for_each_batch":
-                    note("")
-                if wrong == "first_batch_only":
-                    break
-            if wrong != "entry_for_each_batch":
-                note("")
+def _note(history: dict[str, list], prefix: str, running: dict[str, keras.metrics.Metric]) -> None:
+    for name, metric in zip(HISTORY[:2], running.values()):
+        history[prefix + name].append(float(metric.result()))
 
-        def validate():
-            for image, mask in train_batches if wrong == "validates_on_training" else val_batches:
-                if wrong == "learns_in_validation":
-                    train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
-                else:
-                    val_step(model, image, mask, loss_fn=loss_fn, **running)
-            note("val_")
 
-        parts = [train, validate]
-        if wrong == "validates_first":
-            parts.reverse()
-        if wrong == "no_validation":
-            parts.remove(validate)
-        for _ in range({"one_epoch": 1, "one_epoch_missing": epochs - 1}.get(wrong, epochs)):
-            for part in parts:
-                unreset = {"never_reset": parts, "not_before_training": [train], "not_before_validation": [validate]}
-                if part not in unreset.get(wrong, []):
-                    reset()
-                part()
-        return history
-
-    return train_loop
+def _loop(old: str = "", new: str = "") -> Callable:
+    """The loop, with one thing in it replaced."""
+    names = {"keras": keras, "HISTORY": HISTORY, "reset": _reset, "note": _note}
+    exec(LOOP.replace(old, new) if old else LOOP, names)
+    return names["train_loop"]
 
 
 LOOPS = Exercise(
@@ -290,22 +272,31 @@ LOOPS = Exercise(
     "Exercise, the loop over epochs",
     "Every epoch trains on all batches, then validates, and its four means are those of that epoch alone.",
     _run_loop,
-    [(None, "", _loop()), *((cause, message, _loop(cause)) for cause, message in (
+    [
+        (None, "", _loop()),
         ("never_reset", "The metrics are never reset: each entry is the mean of all batches since the start. Call "
-         "`reset_state()` of both before training and before validation."),
-        ("not_before_validation", "Validation continues with the metrics of training: reset both before it, too."),
+         "`reset_state()` of both before training and before validation.", _loop(RESET, "")),
+        ("not_before_validation", "Validation continues with the metrics of training: reset both before it, too.",
+         _loop(TRAINED + RESET, TRAINED)),
         ("not_before_training", "Training continues with the metrics of the last validation: reset both at the start "
-         "of each epoch, too."),
-        ("first_batch_only", "Each epoch trains on the first batch alone: an epoch is all of them."),
-        ("entry_for_each_batch", "The history has an entry for each batch: append after the loop over the batches."),
-        ("validates_first", "Validation comes before training: it should measure what the epoch reached."),
-        ("validates_on_training", "The validation step gets the training batches: it needs those for validation."),
+         "of each epoch, too.", _loop(TRAINS, TRAINS.removeprefix(RESET))),
+        ("first_batch_only", "Each epoch trains on the first batch alone: an epoch is all of them.",
+         _loop(TRAINED, "            break\n" + TRAINED)),
+        ("entry_for_each_batch", "The history has an entry for each batch: append after the loop over the batches.",
+         _loop(TRAINED, "    " + TRAINED)),
+        ("validates_first", "Validation comes before training: it should measure what the epoch reached.",
+         _loop(TRAINS + VALIDATES, VALIDATES + TRAINS)),
+        ("validates_on_training", "The validation step gets the training batches: it needs those for validation.",
+         _loop("in val_batches", "in train_batches")),
         ("learns_in_validation", "The validation batches go to the training step: the model learns what it is measured "
-         "on. Use the validation step."),
-        ("no_validation", "Nothing is validated: after training, run the validation step on all validation batches."),
-        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times."),
-        ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times."),
-    ))],
+         "on. Use the validation step.", _loop("val_step(model, image, mask,", "train_step(model, image, mask, "
+                                               "optimizer=optimizer,")),
+        ("no_validation", "Nothing is validated: after training, run the validation step on all validation batches.",
+         _loop(VALIDATES, "")),
+        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times.", _loop("range(epochs)", "[0]")),
+        ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times.",
+         _loop("range(epochs)", "range(1, epochs)")),
+    ],
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from roadseg.backend import keras
 from roadseg.checks.probe import SEED, Kit, Step, aside, observe_step, trials
-from roadseg.checks.result import Aspect
+from roadseg.checks.result import Aspect, aspects_of
 
 SHARES = {  # in parts of the task's points
     "train_step": {
@@ -82,15 +82,14 @@ def expected(name: str, seed: int = SEED) -> list[list[Step]]:
 
 
 def judge_step(name: str, seen: list[list[Step]], seed: int = SEED) -> tuple[Aspect, ...]:
-    """The aspects of a step, from what `probe.observe` gives for `trials(seed)`: right in all trials, or wrong."""
+    """The aspects of a step, from what `probe.observe_step` gives for `trials(seed)`: right in all trials, or wrong."""
     wanted, judged = expected(name, seed), [verdict for *_, verdict in judged_steps(name, seen, seed)]
     called = bool(seen[0][0].noted("forward"))
     verdicts = {aspect: called and all(verdict[aspect] for verdict in judged) for aspect in judged[0]}
     verdicts["running loss"] &= weighs_evenly(seen[0], LOSS)
     verdicts["running accuracy"] &= weighs_evenly(seen[0], ACCURACY)
     verdicts["compiled"] = called and runs_compiled(seen, wanted if all(verdicts.values()) else None)
-    total = sum(SHARES[name].values())
-    return tuple(Aspect(aspect, share / total, verdicts[aspect]) for aspect, share in SHARES[name].items())
+    return aspects_of(SHARES[name], [aspect for aspect, right in verdicts.items() if right])
 
 
 def judged_steps(name: str, seen: list[list[Step]], seed: int = SEED) -> Iterator[tuple[Step, Step, dict[str, bool]]]:
@@ -229,9 +228,3 @@ def _measures_own_loss(step: Step) -> bool:
     """Whether the running loss goes up by the loss that was computed, right or wrong."""
     values = [float(np.mean(values[0])) for values in step.noted("loss value") if isinstance(values[0], np.ndarray)]
     return any(_adds(step, LOSS, value) for value in values)
-
-
-def nothing_right(name: str) -> tuple[Aspect, ...]:
-    """The aspects of a step that cannot be tried, or is not the student's own."""
-    total = sum(SHARES[name].values())
-    return tuple(Aspect(aspect, share / total, False) for aspect, share in SHARES[name].items())

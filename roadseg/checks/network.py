@@ -22,7 +22,7 @@ from roadseg import models, training
 from roadseg.backend import keras, tf
 from roadseg.checks.architecture import advice, differences, facts, named, number, right_count, wrong_anywhere
 from roadseg.checks.probe import SEED, Failure, aside, failure
-from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
+from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of
 from roadseg.checks.trace import Recorder, Row, noise, randomized
 from roadseg.errors import OptionError
 from roadseg.runs import code_of
@@ -93,7 +93,7 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     error = str(seen.failure) if seen.failure else ""
     message = " ".join([*_measured(seen), words["message"].format(error=error, **gaps)])
     line = seen.failure.line if seen.failure else ""
-    look = f"the line `{line}`" if line else words.get("look", "")
+    look = f"the line `{line}`" if line else words["look"].format(**gaps)
     return Result(NAME, TITLE, False, cause, message, look, tuple(words["hints"]), found, models.unet)
 
 
@@ -130,7 +130,7 @@ def network_aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...
 
 
 def judge_network(seen: Seen) -> tuple[Aspect, ...]:
-    """The aspects of a network, from what `observe` gives."""
+    """The aspects of a network, from what `observe_network` gives."""
     if not seen.rows or seen.rows[-1].kind == "refused" or seen.failure:
         wrong = set(SHARES)
     else:
@@ -139,15 +139,15 @@ def judge_network(seen: Seen) -> tuple[Aspect, ...]:
             wrong.add("shape")
         if seen.cause or (not wrong and seen.count != right_count()):
             wrong.add(WHOLE.get(seen.cause, "shape"))
-    total = sum(SHARES.values())
-    return tuple(Aspect(name, share / total, name not in wrong) for name, share in SHARES.items())
+    return aspects_of(SHARES, SHARES.keys() - wrong)
 
 
 def _cause(seen: Seen) -> tuple[str, dict[str, str]]:
     """The id of the mistake, and what fills the gaps in its message."""
     raises = seen.cause in ("build_raises", "call_raises")
     if seen.cause and not (raises and seen.rows):
-        return seen.cause, {"found": seen.found or "a function without a gradient", "where": "somewhere"}
+        found = seen.found or "a function without a gradient"
+        return seen.cause, {"found": found, "where": "somewhere", "layer": "convolution"}
     found = differences(seen.rows)
     if not found:
         return ("unused_weights" if seen.output == OUTPUT_SHAPE else "output_shape"), {}

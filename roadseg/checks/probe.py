@@ -2,9 +2,9 @@
 
 Arrays: image float32 (batch, 16, 16, 3) in [0, 1]; mask and probability float32 (batch, 16, 16, 1).
 
-`trials(seed)` draws what a step is tried with; `observe` calls it with small models, losses, optimizers and metrics
-that note how they are used. What comes back can be pickled, so that grading can run it in another process than the
-judge. Nothing of TensorFlow's or Keras's is patched; settings that a trial needs are set back after it.
+`trials(seed)` draws what a step is tried with; `observe_step` calls it with small models, losses, optimizers and
+metrics that note how they are used. What comes back can be pickled, so that grading can run it in another process
+than the judge. Nothing of TensorFlow's or Keras's is patched; settings that a trial needs are set back after it.
 """
 
 from __future__ import annotations
@@ -229,20 +229,22 @@ def watched(variable: tf.Variable) -> bool:
     return any(variable is seen for tape in tapes for seen in tape.watched_variables())
 
 
-class Entrance(keras.layers.Layer):
-    """The first layer: hands on the image, and notes in which mode."""
+class Noting:
+    """What notes, once its kit has given it a log."""
 
     note = staticmethod(_unheard)
+
+
+class Entrance(Noting, keras.layers.Layer):
+    """The first layer: hands on the image, and notes in which mode."""
 
     def call(self, inputs, training=None):
         self.note("forward", inputs, training)
         return inputs
 
 
-class Conv2D(keras.layers.Conv2D):
+class Conv2D(Noting, keras.layers.Conv2D):
     """The last layer: notes the prediction, and whether a tape records it."""
-
-    note = staticmethod(_unheard)
 
     def call(self, inputs):
         prediction = super().call(inputs)
@@ -250,10 +252,8 @@ class Conv2D(keras.layers.Conv2D):
         return prediction
 
 
-class Model(keras.Model):
+class Model(Noting, keras.Model):
     """Notes when it is called, and by whom; refuses Keras's own loops."""
-
-    note = staticmethod(_unheard)
 
     def __call__(self, *inputs, **options):
         by_package = any(frame.f_code in PACKAGE.values() for frame in callers())
@@ -296,10 +296,8 @@ class Loss(keras.losses.Loss):
         return self.penalty(y_true, y_pred)
 
 
-class Optimizer(keras.optimizers.SGD):
+class Optimizer(Noting, keras.optimizers.SGD):
     """Moves each weight in proportion to its gradient, so that a wrong scale shows; notes both."""
-
-    note = staticmethod(_unheard)
 
     def apply_gradients(self, *pairs, **options):
         self.note("apply_gradients")
@@ -317,10 +315,8 @@ class Optimizer(keras.optimizers.SGD):
         self.note("applied")
 
 
-class Noting:
-    """A metric that notes what it is given, and when it is reset."""
-
-    note = staticmethod(_unheard)
+class Metric(Noting):
+    """Notes what it is given, and when it is reset."""
 
     def update_state(self, *values, **options):
         self.note(self.name, *values, *options.values())
@@ -331,11 +327,11 @@ class Noting:
         return super().reset_state()
 
 
-class Mean(Noting, keras.metrics.Mean):
+class Mean(Metric, keras.metrics.Mean):
     """The running loss."""
 
 
-class BinaryAccuracy(Noting, keras.metrics.BinaryAccuracy):
+class BinaryAccuracy(Metric, keras.metrics.BinaryAccuracy):
     """The running accuracy."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 MIME = "application/vnd.roadseg.check+json"
@@ -15,6 +17,18 @@ RIGHT, WRONG, OPEN = "#009E73", "#D55E00", "#808080"  # green and vermilion of O
 MARKS = {True: (RIGHT, "\u2713"), False: (WRONG, "\u2717")}
 
 
+def read_words(path: Path) -> dict[str, Any]:
+    """What is said about each mistake, by its id. Those in the table `like` are told in the words of another; `what`
+    is the part of a message in which they differ."""
+    words = tomllib.loads(path.read_text(encoding="utf-8"))
+    for cause, like in words.pop("like").items():
+        words[cause] = words[like["id"]] | like
+    for entry in words.values():
+        if "what" in entry:
+            entry["message"] = entry["message"].replace("{what}", entry["what"])
+    return words
+
+
 @dataclass(frozen=True)
 class Aspect:
     """One part of a task. share : its fraction of the task's points, in (0, 1]; right : whether it was found right."""
@@ -22,6 +36,12 @@ class Aspect:
     name: str
     share: float
     right: bool
+
+
+def aspects_of(shares: dict[str, int], right: Container[str]) -> tuple[Aspect, ...]:
+    """All aspects of a task, from their shares in whole numbers and the names of those that are right."""
+    total = sum(shares.values())
+    return tuple(Aspect(name, share / total, name in right) for name, share in shares.items())
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,14 +125,11 @@ def paired(other: str) -> tuple[str, str]:
 
 BOTH: dict[str, list[tuple]] = {  # for both steps
     "loss": [
-        ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.binary_crossentropy(mask, probability))")),
-        ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.mean_squared_error(mask, probability))")),
         ("loss_arguments_swapped", (CALL, "loss_fn(probability, mask)")),
         ("part_of_batch", (CALL, "loss_fn(mask[0], probability[0])")),
         ("sigmoid_twice", (CALL, "loss_fn(mask, tf.sigmoid(probability))")),
     ],
     "running loss": [
-        ("loss_weighted", (CALL, "tf.reduce_mean(loss_fn.call(mask, probability) * (1 + mask[..., 0]))")),
         ("metrics_not_updated", (UPDATE_LOSS, ""), (UPDATE_ACCURACY, "")),
         ("running_loss_not_updated", (UPDATE_LOSS, "")),
         ("metrics_reset", (UPDATE_LOSS, "    running_loss.reset_state()\n" + UPDATE_LOSS)),
@@ -154,7 +151,6 @@ BOTH: dict[str, list[tuple]] = {  # for both steps
         ("running_loss_scaled", (TOLD, "running_loss.update_state(loss * len(image))")),
         ("running_loss_scaled", (TOLD, "running_loss.update_state(loss / len(image))")),
         ("running_loss_scaled", (TOLD, "running_loss.update_state(tf.reduce_sum(loss_fn.call(mask, probability)))")),
-        ("running_loss_weighted", (TOLD, "running_loss.update_state(loss, sample_weight=len(image) ** 2)")),
     ],
     "running accuracy": [
         ("running_accuracy_not_updated", (UPDATE_ACCURACY, "")),
@@ -173,7 +169,6 @@ TRAINING: dict[str, list[tuple]] = {
     "loss": [
         *BOTH["loss"],
         ("sigmoid_twice", (MODEL, f"tf.sigmoid({MODEL})")),
-        ("loss_not_computed", (RIGHT["train_step"].split(":\n", 1)[1], "    return model(image, training=True)\n")),
     ],
     "update": [
         ("tape_used_up", (GRADIENTS, GRADIENTS + GRADIENTS)),
@@ -201,9 +196,7 @@ TRAINING: dict[str, list[tuple]] = {
             (TAPE + PREDICT + LOSS_LINE, PREDICT[4:] + LOSS_LINE[4:] + TAPE + "        pass\n"),
         ),
         ("loss_outside_tape", (LOSS_LINE, LOSS_LINE[4:])),
-        ("gradient_path_cut", (CALL, "loss_fn(mask, probability.numpy())")),
         ("gradient_path_cut", (CALL, "loss_fn(mask, probability).numpy()")),
-        ("gradient_path_cut", (TARGET, "tape.gradient(loss.numpy()")),
         ("gradient_path_cut", (TARGET, "tape.gradient(float(loss)")),
         ("gradient_path_cut", (TARGET, "tape.gradient(-loss")),
         ("gradient_path_cut", (CALL, "loss_fn(mask, tf.stop_gradient(probability))")),
@@ -218,7 +211,6 @@ TRAINING: dict[str, list[tuple]] = {
             (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(number * gradient)\n"),
         ),
         ("pairs_swapped", (PAIRS, "zip(model.trainable_variables, gradients)")),
-        ("applied_twice", (APPLY, APPLY + APPLY)),
         ("applied_piecewise", (APPLY, f"    for pair in {PAIRS}:\n        optimizer.apply_gradients([pair])\n")),
         ("gradients_not_paired", (PAIRS, "gradients")),
         ("gradients_not_paired", (PAIRS, "gradients, model.trainable_variables")),
@@ -233,7 +225,6 @@ TRAINING: dict[str, list[tuple]] = {
         ("loss_scaled", paired("[number * each for each in gradients]"), gradient_factor),
         ("loss_scaled", (f"loss = {CALL}", f"loss = {CALL} / len(image)")),
         ("loss_scaled", (f"loss = {CALL}", f"loss = {CALL} * len(image)")),
-        ("loss_scaled", paired("[each / len(image) for each in gradients]")),
         (
             "gradients_clipped",
             paired("[tf.clip_by_value(each, -number, number) for each in gradients]"),

@@ -11,7 +11,6 @@ import ast
 import inspect
 import re
 import textwrap
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,8 +25,8 @@ import numpy as np
 from roadseg import training
 from roadseg.checks import judge as judging
 from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
-from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, Step, aside, observe_step, trials
-from roadseg.checks.result import NOT_WRITTEN, Aspect, Result
+from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, State, Step, aside, observe_step, trials
+from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of, read_words
 from roadseg.checks.step_mistakes import CATALOG, Mistake, gradient_factor, gradients, loss_factor
 from roadseg.runs import code_of
 
@@ -48,7 +47,7 @@ def step_aspects(name: str, function: Any, seed: int = SEED) -> tuple[tuple[Aspe
     with aside():
         seen = [] if _not_callable(name, function) else observe_step(function, name, trials(seed))
     if not seen or uses_package(seen):
-        return judging.nothing_right(name), seen
+        return aspects_of(judging.SHARES[name], ()), seen  # it cannot be tried, or is not the student's own
     return judging.judge_step(name, seen, seed), seen
 
 
@@ -76,7 +75,7 @@ def _checked(function: Any, name: str) -> Result:
 @cache
 def _words() -> dict[str, Any]:
     """What is said about each task and each cause, and `reasons`, which explain errors by what they say."""
-    return tomllib.loads((Path(__file__).parent / "steps.toml").read_text(encoding="utf-8"))
+    return read_words(Path(__file__).with_suffix(".toml"))
 
 
 def uses_package(seen: list[list[Step]]) -> bool:
@@ -443,7 +442,7 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
         "image": in_words(next(iter(changed_images(step)), None), step.image, "image", mask),
         "prediction": in_words(given, wanted.returned, "prediction", mask | image),
         "returned": in_words(step.returned, wanted.returned, "probability", mask | image | accuracy),
-        "trainable": _trainable_change(step),
+        "trainable": ", ".join(f"`{name}`" for name in sorted(_layers(step.before) ^ _layers(step.after))),
         "settings": ", ".join(f"`{setting}`" for setting in changed_settings(step)),
         "left_out": f"{len(missing)} of {len(step.before.trainable)} weights, such as `{missing[0]}`"
         if missing
@@ -463,14 +462,9 @@ def _reason(error: Failure) -> dict[str, Any]:
     return next((reason for reason in _words()["reasons"] if re.search(reason["error"], str(error))), {})
 
 
-def _trainable_change(step: Step) -> str:
-    """Which layers are trained afterwards that were not before, or the other way round."""
-    before, after = (dict.fromkeys(name.split("/")[0] for name in s.trainable) for s in (step.before, step.after))
-    changes = {
-        "a layer that was frozen is trainable now": [name for name in after if name not in before],
-        "no longer trained": [name for name in before if name not in after],
-    }
-    return "; ".join(f"{words}: `{'`, `'.join(names)}`" for words, names in changes.items() if names)
+def _layers(state: State) -> set[str]:
+    """The layers that are trained."""
+    return {name.split("/")[0] for name in state.trainable}
 
 
 def _gradient_gap(step: Step, wanted: Step) -> str:

@@ -18,7 +18,8 @@ def convolution(x, count):
     return layers.Conv2D(count, 3, padding="same", activation="relu")(x)
 
 def build_unet(input_shape=(256, 256, 3), filters=(8, 16, 32, 64, 128)):
-    x = inputs = layers.Input(input_shape)
+    inputs = layers.Input(input_shape)
+    x = inputs
     skips = []
     for count in filters[:-1]:
         x = convolution(x, count)

@@ -38,15 +38,9 @@ def test_right_numbers_are_those_of_the_package():
     assert len(validation) == check_answers.VALIDATION
 
 
-@pytest.mark.parametrize("right", [RIGHT[3], RIGHT[4], RIGHT[8]])
-@pytest.mark.parametrize("kind", [float, np.int64, np.float32, np.array, tf.constant, Decimal, fractions.Fraction])
-def test_numbers_of_any_kind_pass(kind, right):
-    question = next(question for question, number in RIGHT.items() if number == right)
-    assert answer(question, kind(right)).passed
-
-
-@pytest.mark.parametrize("kind", [float, np.int64, np.float32, np.array, tf.constant, Decimal, fractions.Fraction])
-def test_questions_of_any_kind_of_number_are_known(kind):
+@pytest.mark.parametrize("kind", [float, np.float32, np.array, tf.constant, Decimal, fractions.Fraction])
+def test_numbers_of_any_kind_pass(kind):
+    assert all(answer(question, kind(RIGHT[question])).passed for question in (3, 4, 8))
     assert answer(kind(3), 68).passed and answer(kind(10), ("softmax", 4)).title == "Question 10"
 
 
@@ -85,24 +79,9 @@ def test_the_answer_to_question_10_holds():
 
 # --- wrong numbers ---------------------------------------------------------------------------------------------------
 
-WRONG = {
+WRONG = {  # besides the numbers in the table
     3: {
-        "rounded_images": [70],
-        "all_images": [72, 73, 289 / 4],
-        "with_validation": [71, 287 / 4],
-        "two_too_many": [69, 274 / 4],
-        "images": [272, 287, 289],
-        "batch_size": [4, 8],
-        "validation_batch": [34, 35, 36],
-        "validation_steps": [2, 1, 15 / 8, 15 / 4],
-        "validation_images": [15],
-        "epochs": [12],
-        "all_epochs": [816, 840, 810, 828, 852, 804, 864, 867, 861, 680, 748, 884, 3264],
-        "other_batch": [136, 17, 8.5, 9],
-        "divided_by_epochs": [22, 23, 272 / 12, 6],
-        "multiplied": [1088],
-        "counted_from_0": [67],
-        "split_by_fraction": [57, 58, 64, 65],
+        "all_epochs": [816, 840, 810, 828, 852, 804, 864, 680, 884],
         "digits_swapped": [86],
         "not_whole": [66.6, 1e-9, 67.99999, 68.001],
         "other": [100, 45, 6800, 10**12, 10**400],
@@ -112,58 +91,16 @@ WRONG = {
         "all_images": [864, 876, 867],
         "with_validation": [852, 861],
         "two_too_many": [828, 822],
-        "validation_batch": [408],
         "other_batch": [204],
         "counted_from_0": [804],
         "split_by_fraction": [780],
-        "slip": [810],
-        "one_epoch": [68, 67.99999, 70, 71, 71.75, 72, 72.25, 73, 67, 69, 17, 34],
-        "epochs": [12],
-        "added": [80],
-        "images": [272, 289, 3264],
-        "one_off": [815, 817],
+        "one_epoch": [68, 67.99999, 70, 71.75, 72.25, 67, 17],
         "other_epochs": [748, 884, 680, 6800],
         "digits_swapped": [618],
         "not_whole": [816.5, 815.99999],
         "other": [900, 50_000],
     },
-    8: {
-        "no_skips": [529_457],
-        "skips_not_joined": [436_857],
-        "one_convolution": [240_073],
-        "filters_not_divided": [31_031_745],
-        "filters_doubled": [1_941_105],
-        "filters_halved": [121_725],
-        "one_level_less": [120_825],
-        "one_level_more": [1_944_889],
-        "bottleneck_too_narrow": [321_849],
-        "gray_input": [485_673],
-        "two_outputs": [485_826],
-        "four_outputs": [485_844],
-        "kernel_of_5": [1_270_585],
-        "kernel_of_2": [240_577],
-        "kernel_of_1": [93_433],
-        "transposed_kernel_of_3": [540_217],
-        "transposed_without_weights": [491_137],
-        "transposed_left_out": [442_177],
-        "transposed_keeps_channels": [578_417],
-        "head_kernel_of_3": [485_881],
-        "head_left_out": [485_808],
-        "batch_normalization": [487_289],
-        "kept_for_test_mode": [488_761],
-        "simple_model": [53_761],
-        "bottleneck_only": [221_440],
-        "one_bias_missing": [485_816],
-        "one_too_many": [485_818],
-        "optimizer_included": [971_634, 1_457_451, 1_457_453],
-        "bytes": [1_943_268],
-        "size": [1.85, 1.9, 1.94, 1898],
-        "thousands": [485, 485.8, 485.817, 486, 0.485817, 0.49],
-        "rounded": [485_000, 485_800, 486_000, 490_000, 500_000],
-        "digits_swapped": [458_817],
-        "not_whole": [1234.5],
-        "other": [400_001, 700_000, 7],
-    },
+    8: {"digits_swapped": [458_817], "not_whole": [1234.5], "other": [400_001, 700_000, 7]},
 }
 NUMBERS = [
     (question, value, cause) for question in WRONG for cause, values in WRONG[question].items() for value in values
@@ -218,13 +155,9 @@ def test_messages_tell_the_cause(question, value, words):
     ("cause", "build"),
     [
         ("no_skips", lambda: models.unet(skip_connections=False)),
-        ("filters_doubled", lambda: models.unet(filters=(16, 32, 64, 128, 256))),
-        ("filters_halved", lambda: models.unet(filters=(4, 8, 16, 32, 64))),
         ("one_level_less", lambda: models.unet(filters=(8, 16, 32, 64))),
-        ("one_level_more", lambda: models.unet(filters=(8, 16, 32, 64, 128, 256))),
         ("bottleneck_too_narrow", lambda: models.unet(filters=(8, 16, 32, 64, 64))),
         ("gray_input", lambda: models.unet((256, 256, 1))),
-        ("two_outputs", lambda: models.unet(classes=2)),
         ("four_outputs", lambda: models.unet(classes=4)),
         ("simple_model", models.simple_model),
     ],
@@ -280,25 +213,18 @@ KINDS = [
     (NOT_WRITTEN, None),
     (NOT_WRITTEN, ...),
     ("text_given", "68"),
-    ("text_given", "272 / 4"),
-    ("text_given", ""),
     ("truth_given", True),
-    ("truth_given", np.bool_(False)),
     ("list_given", [68]),
     ("list_given", (68,)),
     ("list_given", np.array([68, 68])),
-    ("not_called", len),
     ("not_called", lambda: 68),
     ("not_called", models.unet),
     ("no_number", {68}),
-    ("no_number", {"steps": 68}),
-    ("no_number", b"68"),
     ("no_number", 68j),
     ("no_number", object()),
     ("no_number", Unreadable()),
     ("no_number", keras.Input((3,))),
     ("not_finite", float("nan")),
-    ("not_finite", np.inf),
     ("not_finite", Decimal("nan")),
     ("not_positive", 0),
     ("not_positive", -68),
@@ -306,12 +232,11 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("question", [3, 4, 8])
 @pytest.mark.parametrize(("cause", "value"), KINDS, ids=[cause for cause, _ in KINDS])
-def test_what_is_no_number_is_told_so(question, cause, value):
-    result = answer(question, value)
-    assert result.cause == cause and not result.passed and result.hints
-    assert result.verdict == ("not written yet" if cause == NOT_WRITTEN else "not right yet")
+def test_what_is_no_number_is_told_so(cause, value):
+    for question in (3, 4, 8):
+        result = answer(question, value)
+        assert result.cause == cause and not result.passed and result.hints
 
 
 def test_a_model_is_no_number():
@@ -323,10 +248,8 @@ def test_a_model_is_no_number():
     [
         (NOT_WRITTEN, None),
         ("said_no", False),
-        ("said_no", np.bool_(False)),
         ("said_no", tf.constant(False)),
         ("no_choice", tf.constant([True])),
-        ("no_choice", tf.constant(1)),
         ("said_no", "No"),
         ("no_choice", "perhaps"),
         ("no_choice", 1),
@@ -358,14 +281,11 @@ def test_what_is_no_yes_is_told_so(cause, value):
         ("log_softmax", (tf.nn.log_softmax, 4)),
         ("no_activation", ("linear", 4)),
         ("other_activation", ("ReLU", 4)),
-        ("other_activation", ("hard_sigmoid", 4)),
         ("sparsemax", ("sparsemax", 4)),
         ("sparsemax", (keras.activations.sparsemax, 4)),
         ("loss_given", ("categorical_crossentropy", 4)),
-        ("loss_given", ("cross-entropy", 4)),
         ("loss_given", (keras.losses.SparseCategoricalCrossentropy(), 4)),
         ("misspelt", ("sotfmax", 4)),
-        ("misspelt", ("sigmiod", 4)),
         ("unknown_activation", ("argmax", 4)),
         ("one_channel", ("softmax", 1)),
         ("two_channels", ("softmax", 2)),
@@ -391,8 +311,3 @@ def test_channels_below_one_are_told_so(number):
 def test_questions_without_a_number_or_a_choice_are_refused(question):
     with pytest.raises(OptionError, match="no number or choice to check: choose one of 3, 4, 8, 9, 10"):
         answer(question, 68)
-
-
-def test_the_same_answer_is_told_in_the_same_words():
-    for question, value, _ in NUMBERS:
-        assert repr(answer(question, value)) == repr(answer(question, value))

@@ -6,66 +6,32 @@ Most versions are the source of a right one with something in it replaced, as a 
 import random
 import re
 import sys
-import tomllib
 import warnings
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import first_of_each
 
 from roadseg import checks, models
 from roadseg.backend import keras, tf
 from roadseg.checks import architecture, network, unet_mistakes
 from roadseg.checks.result import NOT_WRITTEN
+from roadseg.checks.unet_mistakes import BOTTLENECK, DOWN, HEAD, JOIN, KEEP, LAST, LEVELS, ONE, TWO, UP
 
 layers = keras.layers
 FILTERS = (8, 16, 32, 64, 128)
-ADVICE = tomllib.loads(Path(network.__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ADVICE = architecture.advice()
 
 pytestmark = pytest.mark.slow
 
-SOURCE = """
-def convolution(x, count):
-    return layers.Conv2D(count, 3, padding="same", activation="relu")(x)
-
-def build_unet(input_shape=(256, 256, 3), filters=(8, 16, 32, 64, 128)):
-    inputs = layers.Input(input_shape)
-    x = inputs
-    skips = []
-    for count in filters[:-1]:
-        x = convolution(x, count)
-        x = convolution(x, count)
-        skips.append(x)
-        x = layers.MaxPooling2D(2)(x)
-    x = convolution(x, filters[-1])
-    x = convolution(x, filters[-1])
-    for count, skip in zip(reversed(filters[:-1]), reversed(skips)):
-        x = layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)
-        x = layers.Concatenate()([skip, x])
-        x = convolution(x, count)
-        x = convolution(x, count)
-    outputs = layers.Conv2D(1, 1, activation="sigmoid")(x)
-    return keras.Model(inputs, outputs)
-"""
 CONVOLUTION = 'layers.Conv2D(count, 3, padding="same", activation="relu")(x)'
-ONE = "        x = convolution(x, count)\n"
-TWO = ONE + ONE
-KEEP, POOL = "        skips.append(x)\n", "layers.MaxPooling2D(2)(x)"
-BOTTOM = "    x = convolution(x, filters[-1])\n    x = convolution(x, filters[-1])\n"
-LEVELS = "zip(reversed(filters[:-1]), reversed(skips))"
-UP = 'layers.Conv2DTranspose(count, 2, strides=2, activation="relu")(x)'
-JOIN, JOINED = "        x = layers.Concatenate()([skip, x])\n", "layers.Concatenate()([skip, x])"
-HEAD = 'layers.Conv2D(1, 1, activation="sigmoid")(x)'
+POOL, JOINED = "layers.MaxPooling2D(2)(x)", "layers.Concatenate()([skip, x])"
 RETURN = "return keras.Model(inputs, outputs)"
-DOWN = TWO + KEEP  # the two convolutions on the way down
-LAST = TWO + "    outputs"  # those on the way up
 
 
 def written(*changes: tuple[str, str]):
     """The function of the source, with texts in it replaced."""
-    source = SOURCE
+    source = unet_mistakes.RIGHT
     for old, new in changes:
         assert old in source, old
         source = source.replace(old, new)
@@ -76,16 +42,16 @@ def written(*changes: tuple[str, str]):
 
 # --- right -----------------------------------------------------------------------------------------------------------
 
+PLAIN = 'layers.Conv2D(count, 3, padding="same")(x)'
 RIGHT = {
     "as the workbook": (),
-    "the skip behind": (("[skip, x]", "[x, skip]"),),
     "activations as layers": (
-        (CONVOLUTION, 'layers.ReLU()(layers.Conv2D(count, 3, padding="same")(x))'),
+        (CONVOLUTION, f"layers.ReLU()({PLAIN})"),
         (UP, 'layers.Activation("relu")(layers.Conv2DTranspose(count, 2, 2)(x))'),
         (HEAD, 'layers.Activation("sigmoid")(layers.Conv2D(1, 1)(x))'),
     ),
     "functions for layers": (
-        (CONVOLUTION, 'keras.ops.relu(layers.Conv2D(count, 3, padding="same")(x))'),
+        (CONVOLUTION, f"keras.ops.relu({PLAIN})"),
         (POOL, "keras.ops.max_pool(x, 2)"),
         (JOINED, "keras.ops.concatenate([x, skip], axis=-1)"),
         (HEAD, "keras.ops.sigmoid(layers.Conv2D(1, 1)(x))"),
@@ -95,53 +61,51 @@ RIGHT = {
         ("strides=2, act", 'strides=(2, 2), padding="same", name=f"up{count}", act'),
         (POOL, 'layers.MaxPool2D((2, 2), strides=2, padding="same")(x)'),
     ),
-    "zeros put around": ((CONVOLUTION, 'layers.Conv2D(count, 3, activation="relu")(layers.ZeroPadding2D()(x))'),),
-    "ReLU behind the concatenation": (
+    "zeros put around, a dense layer": (
+        (CONVOLUTION, 'layers.Conv2D(count, 3, activation="relu")(layers.ZeroPadding2D()(x))'),
+        (HEAD, 'layers.Dense(1, activation="sigmoid")(x)'),
+        ("[skip, x]", "[x, skip]"),
+    ),
+    "ReLU behind the concatenation, the larger of it and 0, a sigmoid written out": (
+        (CONVOLUTION, f"keras.ops.maximum({PLAIN}, 0)"),
         ('strides=2, activation="relu"', "strides=2"),
         (JOINED, "layers.ReLU()(layers.Concatenate()([skip, x]))"),
+        (HEAD, "1 / (1 + keras.ops.exp(-layers.Conv2D(1, 1)(x)))"),
     ),
-    "ReLU behind the pooling": (
-        (DOWN, ONE + '        x = layers.Conv2D(count, 3, padding="same")(x)\n' + KEEP),
+    "ReLU behind the pooling, TensorFlow in a Lambda": (
+        (DOWN, ONE + f"        x = {PLAIN}\n" + KEEP),
         ("skips.append(x)", "skips.append(layers.ReLU()(x))"),
         (POOL, "layers.ReLU()(layers.MaxPooling2D(2)(x))"),
+        (JOINED, "layers.Lambda(lambda pair: tf.concat(pair, -1))([skip, x])"),
     ),
-    "the larger of it and 0": ((CONVOLUTION, 'keras.ops.maximum(layers.Conv2D(count, 3, padding="same")(x), 0)'),),
-    "a dense layer for a 1 x 1 convolution": ((HEAD, 'layers.Dense(1, activation="sigmoid")(x)'),),
-    "ReLU by a choice": (
-        (CONVOLUTION, '(lambda y: keras.ops.where(y > 0, y, 0.0))(layers.Conv2D(count, 3, padding="same")(x))'),
+    "ReLU by a choice, images of any size": (
+        (CONVOLUTION, f"(lambda y: keras.ops.where(y > 0, y, 0.0))({PLAIN})"),
+        ("(256, 256, 3)", "(None, None, 3)"),
     ),
-    "ReLU by a mask, zeros put around": (
-        (
-            CONVOLUTION,
-            "(lambda y: y * keras.ops.cast(y > 0, 'float32'))(layers.Conv2D(count, 3)(layers.ZeroPadding2D()(x)))",
-        ),
+    "ReLU by a mask, no argument for the shape": (
+        (CONVOLUTION, f"(lambda y: y * keras.ops.cast(y > 0, 'float32'))({PLAIN})"),
+        ("input_shape=(256, 256, 3), ", ""),
+        ("(input_shape)", "((256, 256, 3))"),
     ),
-    "leaky ReLU that does not leak": (
-        (CONVOLUTION, 'layers.LeakyReLU(0.0)(layers.Conv2D(count, 3, padding="same")(x))'),
+    "leaky ReLU that does not leak, inputs in a dictionary": (
+        (CONVOLUTION, f"layers.LeakyReLU(0.0)({PLAIN})"),
         (POOL, "layers.LeakyReLU(0.0)(layers.MaxPooling2D(2)(x))"),
+        (RETURN, 'return keras.Model({"image": inputs}, outputs)'),
     ),
-    "sigmoid written out": ((HEAD, "1 / (1 + keras.ops.exp(-layers.Conv2D(1, 1)(x)))"),),
-    "sigmoid by its tangent": ((HEAD, "keras.ops.tanh(layers.Conv2D(1, 1)(x) / 2) / 2 + 0.5"),),
-    "TensorFlow in a Lambda": ((JOINED, "layers.Lambda(lambda pair: tf.concat(pair, -1))([skip, x])"),),
-    "blocks of layers": (
+    "blocks of layers, a model in a model": (
         (CONVOLUTION, f"keras.Sequential([layers.Input((None, None, x.shape[-1])), {CONVOLUTION[:-3]}])(x)"),
+        (RETURN, "return keras.Sequential([inputs, keras.Model(inputs, outputs)])"),
     ),
-    "pictures of any size": (("(256, 256, 3)", "(None, None, 3)"),),
-    "no arguments": (("input_shape=(256, 256, 3), ", ""), ("(input_shape)", "((256, 256, 3))")),
-    "inputs in a dictionary": ((RETURN, 'return keras.Model({"image": inputs}, outputs)'),),
-    "a model in a model": ((RETURN, "return keras.Sequential([inputs, keras.Model(inputs, outputs)])"),),
 }
 
 
 class UNet(keras.Model):
-    """The U-Net as a class, some of it in TensorFlow's functions; the options make it wrong."""
+    """The U-Net as a class, some of it in TensorFlow's functions."""
 
-    def __init__(self, filters=FILTERS, *, padding="same", skip=-1, once=False):
+    def __init__(self, padding="same"):
         super().__init__()
-        self.skip = skip
-        convolutions = [self._pair(count, padding) for count in (*filters, *filters[-2::-1])]
-        self.convolutions = convolutions[:1] * len(convolutions) if once else convolutions
-        self.ups = [layers.Conv2DTranspose(count, 2, 2) for count in filters[-2::-1]]
+        self.convolutions = [self._pair(count, padding) for count in (*FILTERS, *FILTERS[-2::-1])]
+        self.ups = [layers.Conv2DTranspose(count, 2, 2) for count in FILTERS[-2::-1]]
         self.pool, self.head = layers.MaxPooling2D(), layers.Conv2D(1, 1)
 
     def _pair(self, count, padding):
@@ -154,7 +118,7 @@ class UNet(keras.Model):
             x = self.pool(skips[-1])
         x = self._convolved(x, next(levels))
         for up in self.ups:
-            x = tf.concat([skips.pop(self.skip), tf.nn.relu(up(x))], axis=3)
+            x = tf.concat([skips.pop(), tf.nn.relu(up(x))], axis=3)
             x = self._convolved(x, next(levels))
         return tf.sigmoid(self.head(x))
 
@@ -184,13 +148,7 @@ def in_two_models():
     return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
-def compiled():
-    model = written()()
-    model.compile("adam", "binary_crossentropy")
-    return model
-
-
-LINEAR = '        x = layers.Conv2D(count, 3, padding="same")(x)\n'
+LINEAR = f"        x = {PLAIN}\n"
 SHARED = "    same = layers.Conv2D(64, 3, padding='same', activation='relu')\n    x = same(same(x))\n"
 GROUPED = "    x = layers.Conv2D(128, 3, groups=2, padding='same', activation='relu')(x)\n"
 STRIDED = 'layers.Conv2D(count, 3, strides=2, padding="same", activation="relu")(x)'
@@ -198,14 +156,9 @@ RESIZED = 'layers.Conv2D(count, 2, padding="same")(layers.UpSampling2D(interpola
 BEFORE_SIGMOID = 'layers.Activation("sigmoid")(layers.Conv2D(1, 1, activation="relu")(x))'
 WITH_INPUT = 'layers.Conv2D(1, 1, activation="sigmoid")(layers.Concatenate()([x, inputs]))'
 
-CHOSEN = "(lambda y: keras.ops.where(y > 0, y, 0.01 * y))(layers.Conv2D(count, 3, padding='same')(x))"
 WITHOUT_SELF = """class Block(layers.Layer):
     def call(x):
         return layers.ReLU()(x)
-
-def build_unet"""
-JOINS = """def join(skip, x):
-    x = layers.Concatenate()([skip, x])
 
 def build_unet"""
 RAISES = """def raised(x, count):
@@ -223,25 +176,14 @@ WRONG = {
     "stub_left": [(RETURN, "raise NotImplementedError")],
     "name_missing": [(POOL, "MaxPooling2D(2)(x)")],
     "layer_not_called": [(POOL, "layers.MaxPooling2D(2)")],
-    "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
-    "layer_not_called: a model": [(POOL, "keras.Sequential([layers.Input(x.shape[1:]), layers.MaxPooling2D(2)])")],
     "first_brackets": [(POOL, "layers.MaxPooling2D(x)")],
-    "first_brackets: a convolution": [(CONVOLUTION, "layers.Conv2D(x, count, 3)")],
     "called_twice": [(POOL, "layers.MaxPooling2D(2)(x)(x)")],
     "none_handed_on": [("return layers.Conv2D(count", "layers.Conv2D(count")],
-    "none_handed_on: where a model ends": [(HEAD, "print(x)")],
-    "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
-    "none_handed_on: by a concatenation": [(JOINED, "join(skip, x)"), ("def build_unet", JOINS)],
     "none_used": [(KEEP, "        skips = skips.append(x)\n")],
-    "none_used: turned around": [("reversed(skips)", "skips.reverse()")],
     "self_missing": [("def build_unet", WITHOUT_SELF), (CONVOLUTION, "Block()(x)")],
     "model_arguments": [(RETURN, "return keras.Model([inputs, outputs])")],
-    "model_arguments: the end alone": [(RETURN, "return keras.Model(outputs)")],
-    "model_arguments: none": [(RETURN, "return keras.Model()")],
     "trained_inside": [(RETURN, FITTED)],
     "list_needed": [(JOINED, "layers.Concatenate()(skip, x)")],
-    "list_needed: first brackets": [(JOINED, "layers.Concatenate([skip, x])")],
-    "list_needed: first brackets of a sum": [(JOINED, "layers.Add([skip, x])")],
     "layer_reused": [(DOWN, "        same = layers.Conv2D(count, 3)\n        x = same(same(x))\n" + KEEP)],
     "tensorflow_function": [(JOINED, "tf.concat([skip, x], -1)")],
     "build_raises": [(POOL, "layers.MaxPooling2D(size=2)(x)")],
@@ -251,59 +193,39 @@ WRONG = {
     # the model as a whole
     "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
     "gray_input": [("(256, 256, 3)", "(256, 256, 1)")],
-    "gray_input: one of the channels": [("x = inputs", "x = inputs[..., :1]")],
-    "gray_input: their mean": [("x = inputs", "x = keras.ops.mean(inputs, axis=-1, keepdims=True)")],
-    "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
     "input_shape": [("(256, 256, 3)", "(128, 128, 3)")],
-    "input_shape: no channels": [("(256, 256, 3)", "(256, 256)")],
     "begins_late": [(RETURN, "return keras.Model(skips[0], outputs)")],
     "fixed_batch": [("(input_shape)", "(input_shape, batch_size=4)")],
     "several_outputs": [(RETURN, "return keras.Model(inputs, [outputs, x])")],
     "disconnected": [(RETURN, "return keras.Model(layers.Input(input_shape), outputs)")],
     "whole_image": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.GlobalAveragePooling2D()(x))")],
-    "whole_image: flat": [(HEAD, "layers.Dense(1, activation='sigmoid')(layers.Flatten()(x))")],
     "output_shape": [(HEAD, f"layers.Reshape((256, 256))({HEAD})")],
     "no_layers": [(RETURN, "return keras.Model(inputs, inputs)")],
     "frozen_weights": [("count, 3, ", "count, 3, trainable=False, ")],
     "constant_weights": [('padding="same"', 'kernel_initializer="zeros", padding="same"')],
     # layers that do not belong here
     "batch_normalization": [(CONVOLUTION, f"layers.BatchNormalization()({CONVOLUTION})")],
-    "normalization": [(BOTTOM, BOTTOM + "    x = layers.LayerNormalization()(x)\n")],
-    "dropout": [(BOTTOM, BOTTOM + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
+    "normalization": [(BOTTLENECK, BOTTLENECK + "    x = layers.LayerNormalization()(x)\n")],
+    "dropout": [(BOTTLENECK, BOTTLENECK + "    x = layers.SpatialDropout2D(0.2)(x)\n")],
     "random_layer": [("x = inputs", "x = layers.RandomFlip()(inputs)")],
-    "random_layer: noise": [("x = inputs", "x = layers.GaussianNoise(0.1)(inputs)")],
-    "random_layer: a dropout": [(BOTTOM, BOTTOM + "    x = layers.AlphaDropout(0.2)(x)\n")],
-    "random_layer: a dropout that multiplies": [(BOTTOM, BOTTOM + "    x = layers.GaussianDropout(0.2)(x)\n")],
     "channels_first": [('padding="same"', 'padding="same", data_format="channels_first"')],
-    "channels_first: transposed": [("strides=2", 'strides=2, data_format="channels_first"')],
     "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
     "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
-    "input_changed: colors in another order": [("x = inputs", "x = inputs[..., ::-1]")],
     "function_between": [(JOINED, f'layers.Activation("tanh")({JOINED})')],
     "order_differs": [(HEAD, WITH_INPUT)],
     # convolutions
     "padding_valid": [('3, padding="same"', "3")],
-    "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
     "padded_twice": [("x = inputs", "x = layers.ZeroPadding2D(3)(inputs)")],
-    "padded_twice: everywhere": [("act", "act"), (")(x)\n\n", ")(layers.ZeroPadding2D()(x))\n\n")],
     "dilated_convolution": [("padding", "dilation_rate=2, padding")],
     "separable_convolution": [("layers.Conv2D(count", "layers.SeparableConv2D(count")],
-    "grouped_convolution": [(BOTTOM, GROUPED + GROUPED)],
+    "grouped_convolution": [(BOTTLENECK, GROUPED + GROUPED)],
     "begins_again": [(DOWN, DOWN.replace("(x, count)", "(inputs, count)", 1))],
     "convolution_kernel": [("count, 3", "count, 5")],
     "convolutions_missing": [(DOWN, ONE + KEEP)],
-    "convolutions_missing: at the bottom": [(BOTTOM, "")],
     "convolutions_extra": [(LAST, ONE + LAST)],
     "convolution_without_relu": [('padding="same", activation="relu"', 'padding="same"')],
-    "convolution_activation: leaky": [(CONVOLUTION, CHOSEN)],
-    "convolution_activation: threshold": [
-        (CONVOLUTION, 'layers.ReLU(threshold=0.05)(layers.Conv2D(count, 3, padding="same")(x))'),
-    ],
-    "convolution_activation: no gradient": [(BOTTOM, BOTTOM + "    x = keras.ops.stop_gradient(x)\n")],
     "convolution_activation": [('"same", activation="relu"', '"same", activation="gelu"')],
     "without_bias": [('"same"', '"same", use_bias=False')],
-    "without_bias: transposed": [("strides=2", "strides=2, use_bias=False")],
-    "without_bias: the last": [("1, 1, ", "1, 1, use_bias=False, ")],
     "shared_layer": [(JOIN + TWO, JOIN + ONE + SHARED.replace("    ", "        ").replace("64", "count"))],
     # filters
     "filters_not_divided": [(str(FILTERS), "(64, 128, 256, 512, 1024)")],
@@ -311,60 +233,46 @@ WRONG = {
     "filters_constant": [(str(FILTERS), "(8, 8, 8, 8, 8)")],
     "bottleneck_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
     "filters_backwards": [(LEVELS, "zip(filters[:-1], reversed(skips))")],
-    "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
     "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
     # the way down
     "pooled_first": [(DOWN + f"        x = {POOL}\n", f"        x = {POOL}\n" + DOWN)],
-    "shrunk_otherwise": [(BOTTOM, BOTTOM + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
+    "shrunk_otherwise": [(BOTTLENECK, BOTTLENECK + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
     "average_pooling": [("MaxPooling2D", "AveragePooling2D")],
     "strided_convolution": [(POOL, STRIDED)],
     "pooling_window": [("MaxPooling2D(2)", 'MaxPooling2D(3, strides=2, padding="same")')],
-    "pooling_window: 3 x 3": [("MaxPooling2D(2)", "MaxPooling2D(3)")],
     "pooling_missing": [(POOL, f"x if count == 32 else {POOL}")],
-    "pooling_extra": [(BOTTOM, BOTTOM + f"    x = {POOL}\n")],
+    "pooling_extra": [(BOTTLENECK, BOTTLENECK + f"    x = {POOL}\n")],
     "pooled_another_level": [(POOL, POOL.replace("(x)", "(skips[0] if count == 16 else x)"))],
     "pooled_again": [(LAST, TWO + f"        x = {POOL}\n    outputs")],
-    "pooled_again: at the end": [(LAST, TWO + f"    x = {POOL}\n    outputs")],
     "no_way_down": [(LAST, LAST.replace("(x, count)", "(skip, count)", 1))],
     "levels_too_few": [(str(FILTERS), "(8, 16, 32, 64)")],
     "levels_too_many": [(str(FILTERS), "(8, 16, 32, 64, 128, 256)")],
     "levels_uneven": [(LEVELS, "zip((64, 32, 16), reversed(skips))")],
-    "levels_uneven: returned at once": [
-        ("    return keras.Model", "        return keras.Model"),
-        ("    out", "        out"),
-    ],
     "no_way_up": [(f"        x = {POOL}\n", f"        x = {POOL}\n        return keras.Model(inputs, x)\n")],
     # the way up
     "upsampling": [(UP, "layers.UpSampling2D()(x)")],
-    "upsampling: then a convolution": [(UP, RESIZED)],
     "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
     "not_doubled": [(f"        x = {UP}\n", f"        {UP}\n")],
     "transposed_skip": [(UP, UP.replace("(x)", "(skip)"))],
+    "level_skipped": [(LEVELS, "zip(filters[-3::-1], skips[-2::-1])")],
     "transposed_stride": [("strides=2, ", "")],
     "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
-    "transposed_kernel: not padded": [("count, 2, strides=2", "count, 3, strides=2")],
     "transposed_keeps_channels": [("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
     "transposed_filters": [("Conv2DTranspose(count", "Conv2DTranspose(count // 2")],
     "transposed_without_relu": [('strides=2, activation="relu"', "strides=2")],
     "transposed_activation": [('strides=2, activation="relu"', 'strides=2, activation="sigmoid"')],
     # skips
     "no_skips": [(JOIN, "")],
-    "no_skips: channels kept": [(JOIN, ""), ("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
     "skip_missing": [(JOIN, "        if count != 8:\n    " + JOIN)],
     "skips_added": [("layers.Concatenate", "layers.Add")],
     "merged_otherwise": [("layers.Concatenate", "layers.Multiply")],
     "residual": [(DOWN, ONE + "        x = x + convolution(x, count)\n" + KEEP)],
     "joined_axis": [("Concatenate()", "Concatenate(axis=1)")],
     "joined_several": [("[skip, x]", "[skip, skip, x]")],
-    "joined_several: all": [("[skip, x]", "[*skips, x]")],
-    "joined_several: all, turned around": [("[skip, x]", "[*reversed(skips), x]")],
-    "joined_several: a list in a list": [("[skip, x]", "[skips, x]")],
     "joined_with_itself": [("[skip, x]", "[x, x]")],
     "joined_with_decoder": [("[skip, x]", "[convolution(x, count), x]")],
     "joined_late": [(JOIN + TWO, ONE + JOIN + ONE)],
     "skip_wrong_level": [(LEVELS, "zip(reversed(filters[:-1]), skips)")],
-    "skip_wrong_level: two exchanged": [(LEVELS, "zip(filters[-2::-1], [skips[3], skips[2], skips[0], skips[1]])")],
-    "skip_wrong_level: resized": [("[skip, x]", "[layers.Resizing(*x.shape[1:3])(skips[0]), x]")],
     "skip_after_pooling": [(KEEP + f"        x = {POOL}\n", f"        x = {POOL}\n" + KEEP)],
     "skip_before_convolutions": [(DOWN, KEEP + TWO)],
     "skip_after_first_convolution": [(DOWN, ONE + KEEP + ONE)],
@@ -375,7 +283,6 @@ WRONG = {
     # the output
     "head_missing": [(HEAD, "x")],
     "head_transposed": [(HEAD, "layers.Conv2DTranspose(1, 1, activation='sigmoid')(x)")],
-    "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
     "head_channels": [("Conv2D(1, 1, activation", "Conv2D(2, 1, activation")],
     "head_kernel": [("Conv2D(1, 1", 'Conv2D(1, 3, padding="same"')],
     "no_sigmoid": [(', activation="sigmoid"', "")],
@@ -383,25 +290,31 @@ WRONG = {
     "sigmoid_twice": [(HEAD, f'layers.Activation("sigmoid")({HEAD})')],
     "changed_before_sigmoid": [(HEAD, BEFORE_SIGMOID)],
     "changed_after_sigmoid": [(HEAD, f"255 * {HEAD}")],
-    "changed_after_sigmoid: rounded": [(HEAD, f"keras.ops.round({HEAD})")],
-    "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
-    "changed_after_sigmoid: clipped": [(HEAD, f"keras.ops.clip({HEAD}, 0.001, 0.999)")],
-    "head_activation: softplus": [('"sigmoid"', '"softplus"')],
-    "head_activation: exponential": [(HEAD, "keras.ops.exp(layers.Conv2D(1, 1)(x))")],
-    "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
     "head_activation": [('"sigmoid"', '"relu"')],
-    # versions that nobody had seen when the check was written
-    "convolution_without_relu: the last of a level": [(DOWN, ONE + LINEAR + KEEP)],
-    "convolution_activation: by a layer": [
-        (CONVOLUTION, 'layers.PReLU("ones")(layers.Conv2D(count, 3, padding="same")(x))')
+}
+
+SECOND = {  # a second way to the same mistake
+    "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
+    "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
+    "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
+    "random_layer: a dropout": [(BOTTLENECK, BOTTLENECK + "    x = layers.AlphaDropout(0.2)(x)\n")],
+    "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
+    "convolutions_missing: at the bottom": [(BOTTLENECK, "")],
+    "convolution_activation: no gradient": [(BOTTLENECK, BOTTLENECK + "    x = keras.ops.stop_gradient(x)\n")],
+    "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
+    "pooled_again: at the end": [(LAST, TWO + f"    x = {POOL}\n    outputs")],
+    "levels_uneven: returned at once": [
+        ("    return keras.Model", "        return keras.Model"),
+        ("    out", "        out"),
     ],
-    "filters: one convolution": [(LAST, ONE + "        x = convolution(x, 2 * count)\n    outputs")],
-    "upsampling: a wider convolution": [(UP, CONVOLUTION.replace("(x)", "(layers.UpSampling2D(2)(x))"))],
+    "upsampling: then a convolution": [(UP, RESIZED)],
+    "no_skips: channels kept": [(JOIN, ""), ("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
+    "joined_several: all": [("[skip, x]", "[*skips, x]")],
+    "skip_wrong_level: two exchanged": [(LEVELS, "zip(filters[-2::-1], [skips[3], skips[2], skips[0], skips[1]])")],
+    "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
+    "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
+    "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
     "skip_missing: two of them": [(JOIN, "        if count not in (8, 16):\n    " + JOIN)],
-    "merged_otherwise: by a product": [(JOINED, "skip * x")],
-    "skip_wrong_level: the list is reversed already": [("skips.append(x)", "skips.insert(0, x)")],
-    "changed_after_sigmoid: from -1 to 1": [(HEAD, f"2 * {HEAD} - 1")],
-    "pooling_window: in steps of 1": [("MaxPooling2D(2)", "MaxPooling2D(2, strides=1, padding='same')")],
 }
 
 
@@ -424,16 +337,6 @@ class Wrapped(UNet):
         return {"road": super().call(image)}
 
 
-class Forgetful(UNet):
-    def call(self, image):
-        super().call(image)
-
-
-class Selfless(UNet):
-    def call(image):
-        return image
-
-
 class Careless(keras.Model):
     def call(self, image):
         return layers.Conv2D(1, 1, activation="sigmoid")(image)
@@ -443,32 +346,18 @@ OTHERS = {
     "not_a_function": "build_unet",
     "simple_model": models.simple_model,
     "package_model": models.unet,
-    "no_skips": lambda: models.unet(skip_connections=False),
     "padding_valid": lambda: UNet(padding="valid"),
-    "skip_wrong_level": lambda: UNet(skip=0),
-    "layer_reused": lambda: UNet(once=True),
-    "filters_scaled": lambda: UNet(filters=(4, 8, 16, 32, 64)),
     "unused_weights": Unused,
     "call_raises": Refusing,
     "output_wrapped": Wrapped,
-    "disconnected": Forgetful,
     "layer_made_in_call": Careless,
-    "self_missing": Selfless,
-    "model_arguments": keras.Model,
 }
-
-
-def checked(candidate):
-    """What the check says, which grading agrees with on an image of its own."""
-    found = network.unet(candidate)
-    assert checks.points("build_unet", candidate, 14, seed=7) == pytest.approx(14 * found.fraction, abs=0.01), found
-    return found
 
 
 @pytest.mark.parametrize("changes", RIGHT.values(), ids=RIGHT)
 def test_right_versions_pass(changes):
     function = written(*changes)
-    found = checked(function)
+    found = network.unet(function)
     assert found.passed and found.cause is None and found.function is function, found
 
 
@@ -499,14 +388,12 @@ def recursive(filters=FILTERS):
     return keras.Model(inputs, layers.Conv2D(1, (1, 1), activation=tf.nn.sigmoid)(level(inputs, *filters)))
 
 
-@pytest.mark.parametrize(
-    "function", [UNet, CompiledUNet, in_two_models, compiled, recursive], ids=lambda made: made.__name__
-)
+@pytest.mark.parametrize("function", [CompiledUNet, in_two_models, recursive], ids=lambda made: made.__name__)
 def test_other_right_styles_pass(function):
-    assert checked(function).function is function
+    assert network.unet(function).function is function
 
 
-@pytest.mark.parametrize("make", [written(), UNet, lambda: keras.Sequential([written()()])])
+@pytest.mark.parametrize("make", [UNet, lambda: keras.Sequential([written()()])])
 def test_a_model_passes_as_well_and_stays_as_it_was(make):
     model = make()
     weights = [weight.copy() for weight in model.get_weights()]
@@ -516,9 +403,8 @@ def test_a_model_passes_as_well_and_stays_as_it_was(make):
     assert not any("call" in vars(layer) for layer in model.layers)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_a_policy_of_mixed_precision_is_set_aside(policy):
-    keras.mixed_precision.set_global_policy(policy)
+def test_a_policy_of_mixed_precision_is_set_aside():
+    keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         assert network.unet(written()).passed
     finally:
@@ -530,16 +416,16 @@ def test_arguments_need_defaults():
         return written()(input_shape, filters)
 
     assert network.unet(two).cause == network.unet(partial(two, filters=FILTERS)).cause == "arguments_required"
-    assert checked(partial(two, (256, 256, 3), filters=FILTERS)).passed
+    assert network.unet(partial(two, (256, 256, 3), filters=FILTERS)).passed
 
 
 @cache
 def told(name: str):
     """What the check says to a wrong version."""
-    return checked(written(*WRONG[name]))
+    return network.unet(written(*(WRONG | SECOND)[name]))
 
 
-@pytest.mark.parametrize("name", first_of_each({name: name for name in WRONG}, lambda name: name.split(":")[0]))
+@pytest.mark.parametrize("name", [*WRONG, *(pytest.param(name, marks=pytest.mark.long) for name in SECOND)])
 def test_wrong_versions_are_told_their_mistake(name):
     found = told(name)
     assert found.cause == name.split(":")[0], found
@@ -549,20 +435,17 @@ def test_wrong_versions_are_told_their_mistake(name):
 
 @pytest.mark.parametrize("cause", OTHERS)
 def test_other_wrong_styles_are_told_their_mistake(cause):
-    assert checked(OTHERS[cause]).cause == cause
+    assert network.unet(OTHERS[cause]).cause == cause
 
 
 def test_every_id_has_words_and_is_tried():
-    tried = {name.split(":")[0] for name in WRONG} | set(OTHERS) | {NOT_WRITTEN}
+    tried = {*WRONG, *OTHERS, NOT_WRITTEN}
     assert tried == set(ADVICE) - {"reasons", "differences"}
     assert {name for name, *_ in unet_mistakes.MISTAKES} | {reason["cause"] for reason in ADVICE["reasons"]} <= tried
 
 
-@pytest.mark.parametrize(
-    ("name", "rows"), unet_mistakes.catalog(), ids=lambda part: part if isinstance(part, str) else ""
-)
-def test_no_network_of_the_catalog_is_right(name, rows):
-    assert architecture.differences(rows)
+def test_no_network_of_the_catalog_is_right():
+    assert all(architecture.differences(rows) for _, rows in unet_mistakes.catalog())
 
 
 def says_what_to_do():
@@ -570,7 +453,7 @@ def says_what_to_do():
     raise NotImplementedError("build it here")
 
 
-@pytest.mark.parametrize("stub", [None, ..., lambda: None, lambda: ..., says_what_to_do])
+@pytest.mark.parametrize("stub", [None, lambda: ..., says_what_to_do])
 def test_an_untouched_task_is_not_written(stub):
     found = network.unet(stub)
     assert found.cause == NOT_WRITTEN and found.verdict == "not written yet" and found.hints and not found.fraction
@@ -588,8 +471,8 @@ def unspeakable():
 @pytest.mark.parametrize(
     "odd",
     [
-        *(3, "", [], {}, object(), np.zeros(3), tf.zeros(3), keras.Input((8,)), layers.Conv2D(3, 3), keras.Model, type),
-        *(dict, unspeakable, sys.exit, lambda: keras.Model, lambda: keras.Sequential(), lambda: 1 / 0),
+        *(3, [], np.zeros(3), keras.Input((8,)), layers.Conv2D(3, 3), keras.Model),
+        *(dict, unspeakable, sys.exit, lambda: keras.Model, lambda: keras.Sequential()),
     ],
 )
 def test_odd_things_get_a_result(odd):
@@ -606,29 +489,24 @@ def test_a_slip_costs_its_own_aspect_alone():
         "average_pooling": "levels",
     }
     for name, aspect in lost.items():
-        assert {part.name for part in told(name).aspects if not part.right} == {aspect}
+        found = told(name)
+        assert {part.name for part in found.aspects if not part.right} == {aspect}
+        assert checks.points("build_unet", written(*WRONG[name]), 14, seed=7) == round(14 * found.fraction, 2)
     assert sum(part.share for part in told("filters").aspects) == pytest.approx(1)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("no_skips: channels kept", "529,457 trainable parameters, too many"),
-        ("filters_not_divided", "31,031,745 trainable parameters"),
+        ("no_skips", "436,857 trainable parameters, too few"),
         ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\)"),
         ("skip_missing", "missing at 256 x 256 on the way up"),
         ("skip_wrong_level", "at 32 x 32 on the way up was 256 x 256"),
         ("convolutions_missing", "everywhere on the way down: one instead of two"),
-        ("convolutions_missing: at the bottom", "at the bottleneck: none instead of two"),
         ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
         ("convolution_activation", "gelu everywhere"),
         ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
         ("pooling_missing", "halved three times"),
-        ("name_missing", "name 'MaxPooling2D' is not defined"),
-        ("transposed_skip", "the skip, of 32 x 32"),
-        ("begins_late", r"shape \(256, 256, 8\)"),
-        ("none_used", "'NoneType' object has no attribute 'append'"),
     ],
 )
 def test_messages_say_what_and_where(name, words):
@@ -644,13 +522,12 @@ def test_the_line_that_stopped_is_shown():
     assert found.cause == "build_raises" and "layers.Conv2D(8, kernel=3)(inputs)" in found.look
 
 
-@pytest.mark.parametrize("name", ["softmax_over_one", "skip_wrong_level"])
-def test_the_check_leaves_everything_as_it_was(name, capfd):
+def test_the_check_leaves_everything_as_it_was(capfd):
     flags = (keras.config.is_traceback_filtering_enabled, tf.debugging.is_traceback_filtering_enabled)
     random.seed(7)
     before = random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        one, two = (network.unet(written(*WRONG[name])) for _ in range(2))
+        one, two = (network.unet(written(*WRONG["skip_wrong_level"])) for _ in range(2))
     assert (random.getstate(), [flag() for flag in flags], tf.config.functions_run_eagerly()) == before
     assert capfd.readouterr() == ("", "") and not caught and repr(one) == repr(two)

@@ -4,7 +4,7 @@ import pytest
 
 from roadseg import checks, training
 from roadseg.backend import keras, tf
-from roadseg.checks import network, steps
+from roadseg.checks import steps
 
 
 def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
@@ -55,24 +55,16 @@ def test_right_steps_of_all_kinds_pass_and_get_all_points(make):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_a_policy_of_mixed_precision_is_set_aside(policy):
-    keras.mixed_precision.set_global_policy(policy)
-    try:
-        assert steps.train_step(train_step).passed and steps.val_step(val_step).passed
-        assert keras.config.dtype_policy().name == policy
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-
-
-@pytest.mark.slow
-def test_other_floats_and_another_order_of_channels_are_set_aside():
+def test_other_policies_floats_and_orders_of_channels_are_set_aside():
+    keras.mixed_precision.set_global_policy("mixed_float16")
     keras.config.set_floatx("float64")
     keras.config.set_image_data_format("channels_first")
     try:
         assert steps.train_step(train_step).passed
         assert (keras.config.floatx(), keras.config.image_data_format()) == ("float64", "channels_first")
+        assert keras.config.dtype_policy().name == "mixed_float16"
     finally:
+        keras.mixed_precision.set_global_policy("float32")
         keras.config.set_floatx("float32")
         keras.config.set_image_data_format("channels_last")
 
@@ -85,14 +77,6 @@ def test_typed_assignments_and_blocks_are_answers():
     )
     assert checks.answer(3, names["steps_per_epoch"]).passed and checks.points(4, names["steps_in_all"], 3) == 3
     assert checks.points(4, 810, 3) == 0
-
-
-def test_required_arguments_are_told_before_grading():
-    def build_unet(input_shape, filters):
-        raise AssertionError
-
-    assert network.unet(build_unet).cause == "arguments_required"
-    assert checks.points("build_unet", build_unet, 14) == 0
 
 
 @pytest.mark.slow
