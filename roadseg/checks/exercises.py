@@ -127,7 +127,7 @@ def _f1(tp, fp, fn):
 SCORES = Exercise(
     "iou_and_f1",
     "Exercise, IoU and F1",
-    "Both agree with the counts on three pairs of masks, pixels of all images together.",
+    "Both agree with the counts on three pairs of masks, counting the pixels of all images together.",
     _run_scores,
     [
         (None, "", _scores(_iou, _f1)),
@@ -140,9 +140,9 @@ SCORES = Exercise(
          _scores(lambda tp, fp, fn: tp / (tp + fp), _f1)),
         ("recall", "The first is recall: the false road, FP, belongs in the union.",
          _scores(lambda tp, fp, fn: tp / (tp + fn), _f1)),
-        ("factor_missing", "F1 is half of what it should be: TP stands twice in its numerator, too.",
+        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.",
          _scores(_iou, lambda tp, fp, fn: tp / (2 * tp + fp + fn))),
-        ("iou_twice", "Both are IoU: in F1, TP counts twice, above and below.", _scores(_iou, _iou)),
+        ("iou_twice", "Both are IoU: in F1, TP counts twice, in numerator and denominator.", _scores(_iou, _iou)),
         ("percent", "These are percentages: both scores are fractions, from 0 to 1.",
          lambda predicted, truth: 100 * np.array(_scores(_iou, _f1)(predicted, truth))),
         ("mean_over_images", "These are means over the images: count the pixels of all images first, then divide.",
