@@ -44,7 +44,7 @@ def test_valid_and_of_one_form(path):
     assert sum(len(re.findall(r"^# ", source, flags=re.M)) for source in text) == 1
     for promise in ("**You will**", "**You will learn**", "**You need**", "**Running time:**"):
         assert promise in " ".join(text[0].split())
-    assert "## What you did" in text[-1] and "**To try alone:**" in text[-1]
+    assert "## What you did" in text[-1] and "**To try on your own:**" in text[-1]
     lengths = [len(cell.source.splitlines()) for cell in cells(path, "code")]
     assert max(lengths) <= 20 and statistics.median(lengths) <= 6
     assert "ccc" not in "".join(cell.cell_type[0] for cell in cells(path))  # code is never far from prose
