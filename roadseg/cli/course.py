@@ -14,6 +14,7 @@ import roadseg
 from roadseg.cli.start import open_jupyterlab
 from roadseg.course import workflow
 from roadseg.errors import OptionError, interruptible
+from roadseg.kitti import a_few
 from roadseg.storage import project_root
 from roadseg.workbook import questions
 
@@ -87,7 +88,7 @@ def collect(options: Namespace) -> int:
         print(f"Look again: {remark}")
     times = {student: handed_in(course, student) for student in outcomes}
     if of_zips := [student for student, time in times.items() if time.endswith("(zip)")]:
-        print(f"The platform gives no time, the dates in the zips count as that of handing in: {', '.join(of_zips)}")
+        print(f"The platform gives no time, the dates in the zips count as that of handing in: {a_few(of_zips)}")
     if never := [student for student, time in times.items() if not time]:
         print(f"Nothing tells when they handed in, so they are never late: {', '.join(never)}")
     if absent := not_collected(course):
