@@ -14,7 +14,6 @@ import roadseg
 from roadseg.cli.start import open_jupyterlab
 from roadseg.course import workflow
 from roadseg.errors import OptionError, interruptible
-from roadseg.kitti import a_few
 from roadseg.storage import project_root
 from roadseg.workbook import questions
 
@@ -79,6 +78,7 @@ def collect(options: Namespace) -> int:
     """Copy the notebooks out of the zips that were handed in."""
     from roadseg.course.collect import SubmissionError, collect_submissions, handed_in, remarks
     from roadseg.course.roster import not_collected
+    from roadseg.kitti import a_few
 
     course = _folder(options)
     outcomes = collect_submissions(options.folder, course)
