@@ -165,10 +165,9 @@ def confusion_counts(
     return ConfusionCounts(hits, predicted - hits, mask.size - predicted - road_pixels + hits, road_pixels - hits)
 
 
-def f1_by_image(probability: np.ndarray, masks: np.ndarray, valid: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
-    """F1 of each image alone, float (n,); arrays (n, H, W) and errors as in `confusion_counts`."""
-    images = zip(probability, masks, valid, strict=True)
-    return np.array([confusion_counts(*image, threshold=threshold).f1 for image in images])
+def f1_by_image(probability: np.ndarray, masks: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """F1 at one half of each image alone, float (n,); arrays (n, H, W) and errors as in `confusion_counts`."""
+    return np.array([confusion_counts(*image).f1 for image in zip(probability, masks, valid, strict=True)])
 
 
 def threshold_sweep(probability: ArrayLike, mask: ArrayLike, valid: ArrayLike | None = None) -> ThresholdSweep:

@@ -259,7 +259,7 @@ def curves(
         _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
     if background is not None:
-        _mark_background(axes[0, 1], background)
+        _mark_level(axes[0, 1], "all background", background)
     if training:
         _curve_legend(axes[0, 0])
     return figure
@@ -302,16 +302,15 @@ def colors_of(labels: Iterable[str]) -> list[str]:
     return colors
 
 
-def _mark_background(axes, accuracy: float) -> None:
-    """A dotted line at the accuracy of predicting background everywhere, its name on the right where no label of a
-    line is."""
+def _mark_level(axes, name: str, value: float) -> None:
+    """A dotted horizontal line, its name on the right where no label of another line is."""
     low, high = axes.get_ylim()
     points = 72 * axes.figure.get_figheight() * axes.get_position().height / (high - low)
-    labels = [(text.xy[1] - accuracy) * points - 3 for text in axes.texts]  # as high above the line as they are offset
+    labels = [(text.xy[1] - value) * points - 3 for text in axes.texts]  # as high above the line as they are offset
     free = (away for away in (4, -11, 14, -20, 24, -30) if all(abs(away - label) > 11 for label in labels))
-    axes.axhline(accuracy, color=INK, linestyle=":", linewidth=1)
+    axes.axhline(value, color=INK, linestyle=":", linewidth=1)
     right = {"xycoords": ("axes fraction", "data"), "ha": "right"}
-    _note(axes, "all background", (1, accuracy), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
+    _note(axes, name, (1, value), (0, next(free, 4)), fontsize=8, annotation_clip=False, **right)
 
 
 def _note(axes, text: str, place: tuple, offset: tuple, **options) -> None:
@@ -496,7 +495,7 @@ def steps(
         _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()) / per_epoch)
         cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {STEP_WINDOW} steps")
     if background is not None:
-        _mark_background(axes[0, 1], background)
+        _mark_level(axes[0, 1], "all background", background)
     return figure
 
 
@@ -521,10 +520,9 @@ def lines(
         axes[0, 0].plot(along, values, color=color)
         offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
         _note(axes[0, 0], name, (along[place], values[place]), offset, color=color, ha=side)
-    if mark is not None:
-        axes[0, 0].axhline(mark[1], color=INK, linestyle=":", linewidth=1)
-        _note(axes[0, 0], mark[0], (along[-1], mark[1]), (0, 4), ha="right", fontsize=8)
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
+    if mark is not None:
+        _mark_level(axes[0, 0], *mark)
     return figure
 
 
