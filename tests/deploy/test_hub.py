@@ -331,6 +331,25 @@ def test_a_training_run_whose_kernel_was_killed_resumes(students):
     assert student.value("print(run.how, len(run.curves['epoch']))") == "resumed 2"
 
 
+def test_a_run_that_the_teacher_shares_is_reused(students):
+    first, second = students[:2]
+    prepare = "from roadseg import data, training; roads = data.load()"
+    train = "run = training.train('simple', 'reported', roads, seed=3)"
+    for student in (first, second):
+        student.start_kernel("01_simple_model")
+        student.run(prepare)
+    first.run(train)
+    own = Path(first.value("print(run.path)"))
+    shared = HUB / "runs" / own.name
+    shutil.copytree(own, shared)
+    try:
+        said = second.value(train)
+        assert second.value("print(run.how, run.path)").split() == ["reused", str(shared)] and str(shared) in said
+        assert not (Path(f"/home/{second.name}/runs") / own.name).exists()
+    finally:
+        shutil.rmtree(shared)
+
+
 def test_nobody_reads_what_is_not_theirs(hub, students):
     student, other = students[0], NAMES[1]
     secret = [
