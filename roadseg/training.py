@@ -492,6 +492,38 @@ def _write_weights(model: keras.Model, path: Path) -> None:
 # --- using a trained network -----------------------------------------------------------------------------------------
 
 
+class TimeLeft(keras.callbacks.Callback):
+    """A line below a notebook's cell, renewed every second: how far Keras's `fit` is, and how long the rest takes.
+
+    A callback of `fit`. For a loop of your own, `around` makes a training step that counts; `steps` is then the number
+    of steps in all.
+    """
+
+    def __init__(self, title: str, steps: int = 0):
+        from IPython.display import display
+
+        super().__init__()
+        self.title, self.steps, self.done, self.started, self.last = title, steps, 0, time.perf_counter(), 0.0
+        self.line = display({"text/plain": f"{title}: the first step is under way"}, raw=True, display_id=True)
+
+    def around(self, step: Callable) -> Callable:
+        def counting(*batch, **options):
+            result = step(*batch, **options)
+            self.on_train_batch_end()
+            return result
+
+        return counting
+
+    def on_train_batch_end(self, batch=None, logs=None):
+        steps, now = self.steps or self.params["epochs"] * self.params["steps"], time.perf_counter()
+        self.done += 1
+        if now - self.last > TICK or self.done == steps:
+            self.last = now
+            minutes, seconds = divmod(int((now - self.started) * (steps / self.done - 1)), 60)
+            left = f", about {minutes}:{seconds:02d} minutes left" if self.done < steps else ""
+            self.line.update({"text/plain": f"{self.title}: {self.done} of {steps} steps{left}"}, raw=True)
+
+
 def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
     """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes).
 
