@@ -156,7 +156,10 @@ def train(
         raise OptionError(f"the recipe {recipe.name} changes the network itself: leave your own out, or use reported.")
     allowed = min(epochs, max_epochs())
     if allowed < epochs:
-        log(f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs.")
+        log(
+            f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs; what the workbook says of longer ones "
+            "need not hold for it."
+        )
     parts = road_data.split(data, split)
     steps = step or train_step, validation_step or val_step
     settings = {
@@ -521,7 +524,7 @@ class TimeLeft(keras.callbacks.Callback):
             self.last = now
             minutes, seconds = divmod(int((now - self.started) * (steps / self.done - 1)), 60)
             left = f", about {minutes}:{seconds:02d} minutes left" if self.done < steps else ""
-            self.line.update({"text/plain": f"{self.title}: {self.done} of {steps} steps{left}"}, raw=True)
+            self.line.update({"text/plain": f"{self.title}: {self.done / steps:.0%}{left}"}, raw=True)
 
 
 def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:

@@ -585,7 +585,7 @@ def _dice_of(both, one, other):
 DICE = Exercise(
     "soft_dice",
     "Exercise, soft Dice",
-    "It is 0 for a perfect prediction, has a gradient, and bears images without road.",
+    "It is 0 for a perfect prediction, has a gradient, and copes with images without road.",
     _run_dice,
     [
         (None, "", dice_loss),
