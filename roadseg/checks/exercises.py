@@ -328,7 +328,7 @@ def _field(start: int = 1, grow=lambda k, j, s: (k - 1) * j, spread=lambda j, s:
 FIELDS = Exercise(
     "receptive_field",
     "Exercise, the receptive field",
-    "It is right for the simple model, for the U-Net's encoder and for two networks made up.",
+    "It is right for the simple model, for the U-Net's encoder and for two made-up networks.",
     _run_field,
     [
         (None, "", _field()),
