@@ -334,7 +334,7 @@ FIELDS = Exercise(
         (None, "", _field()),
         ("stride_ignored", "The distance between neighboring values stays 1: each stride multiplies it.",
          _field(spread=lambda j, s: j)),
-        ("stride_first", "The stride counts one layer too early: a kernel spans the values that go *into* its layer. "
+        ("stride_first", "The stride counts one layer too early: a kernel spans the values that go into its layer. "
          "Let r grow first, then multiply j.", _field(grow=lambda k, j, s: (k - 1) * j * s)),
         ("whole_kernel", "It grows by k distances a layer: between k neighboring values there are k - 1.",
          _field(grow=lambda k, j, s: k * j)),
@@ -377,7 +377,7 @@ SCATTERS = Exercise(
         (None, "", _scatter()),
         ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`).",
          _scatter(lambda old, value, kernel: value * kernel)),
-        ("flipped", "The kernel is turned round: its first weight goes to the first place.",
+        ("flipped", "The kernel is turned around: its first weight goes to the first place.",
          _scatter(lambda old, value, kernel: old + value * kernel[::-1])),
         ("not_scaled", "The kernel itself is added: multiply it by the value first.",
          _scatter(lambda old, value, kernel: old + kernel)),
@@ -433,7 +433,7 @@ BESTS = Exercise(
          _best(give=lambda best, t, i: (best, i))),
         ("strictly_above", "A probability equal to the threshold counts as road, too: compare with `>=`.",
          _best(test=np.greater)),
-        ("below", "What lies below the threshold is predicted as road: turn the comparison round.",
+        ("below", "What lies below the threshold is predicted as road: turn the comparison around.",
          _best(test=np.less)),
         ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", _best(_iou)),
         ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.",
