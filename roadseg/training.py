@@ -510,6 +510,8 @@ class TimeLeft(keras.callbacks.Callback):
         self.line = display({"text/plain": f"{title}: the first step is under way"}, raw=True, display_id=True)
 
     def around(self, step: Callable) -> Callable:
+        """The same step, which is counted."""
+
         def counting(*batch, **options):
             result = step(*batch, **options)
             self.on_train_batch_end()
@@ -518,6 +520,7 @@ class TimeLeft(keras.callbacks.Callback):
         return counting
 
     def on_train_batch_end(self, batch=None, logs=None):
+        """Count a step, and renew the line where a second has passed."""
         steps, now = self.steps or self.params["epochs"] * self.params["steps"], time.perf_counter()
         self.done += 1
         if now - self.last > TICK or self.done == steps:
