@@ -256,7 +256,12 @@ def curves(
                 _draw_curve(cell, columns, quantity, training=training, **line)
         _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
-        _label_ends(cell, last, end=max(c["epoch"][-1] for group in groups.values() for c in group))
+        end = max(c["epoch"][-1] for group in groups.values() for c in group)
+        for color, (label, group) in zip(
+            colors_of(groups), groups.items()
+        ):  # from where a shorter line ends to its label
+            cell.plot([group[0]["epoch"][-1], end], [last[label]] * 2, ":", color=color, linewidth=1)
+        _label_ends(cell, last, end=end)
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
     if background is not None:
         _mark_level(axes[0, 1], "all background", background)

@@ -156,7 +156,10 @@ def train(
         raise OptionError(f"the recipe {recipe.name} changes the network itself: leave your own out, or use reported.")
     allowed = min(epochs, max_epochs())
     if allowed < epochs:
-        log(f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs.")
+        log(
+            f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs; what the workbook says of longer ones "
+            "need not hold for it."
+        )
     parts = road_data.split(data, split)
     steps = step or train_step, validation_step or val_step
     settings = {
@@ -490,6 +493,41 @@ def _write_weights(model: keras.Model, path: Path) -> None:
 
 
 # --- using a trained network -----------------------------------------------------------------------------------------
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """A line below a notebook's cell, renewed every second: how far Keras's `fit` is, and how long the rest takes.
+
+    A callback of `fit`. For a loop of your own, `around` makes a training step that counts; `steps` is then the number
+    of steps in all.
+    """
+
+    def __init__(self, title: str, steps: int = 0):
+        from IPython.display import display
+
+        super().__init__()
+        self.title, self.steps, self.done, self.started, self.last = title, steps, 0, time.perf_counter(), 0.0
+        self.line = display({"text/plain": f"{title}: the first step is under way"}, raw=True, display_id=True)
+
+    def around(self, step: Callable) -> Callable:
+        """The same step, which is counted."""
+
+        def counting(*batch, **options):
+            result = step(*batch, **options)
+            self.on_train_batch_end()
+            return result
+
+        return counting
+
+    def on_train_batch_end(self, batch=None, logs=None):
+        """Count a step, and renew the line where a second has passed."""
+        steps, now = self.steps or self.params["epochs"] * self.params["steps"], time.perf_counter()
+        self.done += 1
+        if now - self.last > TICK or self.done == steps:
+            self.last = now
+            minutes, seconds = divmod(int((now - self.started) * (steps / self.done - 1)), 60)
+            left = f", about {minutes}:{seconds:02d} minutes left" if self.done < steps else ""
+            self.line.update({"text/plain": f"{self.title}: {self.done / steps:.0%}{left}"}, raw=True)
 
 
 def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The exercises without points: IoU and F1, the mean mask, the loop over epochs; random flip, soft Dice, warm-up.
+"""The exercises without points: a few lines that teach, in the order of the notebooks.
 
 Each check runs the student's function on cases with known results. What is wrong is named by imitation: by the first
 wrong version, as students write them, that gives the same. To name another mistake, add it to the exercise's versions.
@@ -300,6 +300,153 @@ LOOPS = Exercise(
 )  # fmt: skip
 
 
+# --- the receptive field, scatter and add ----------------------------------------------------------------------------
+
+
+def receptive_field(function: Callable) -> Result:
+    """Check a function of a list of (kernel size, stride) that returns how many pixels in a row one output sees."""
+    return FIELDS.check(function)
+
+
+def _run_field(function: Callable) -> list:
+    encoder = 4 * [(3, 1), (3, 1), (2, 2)] + [(3, 1), (3, 1)]
+    return [function(list(case)) for case in ([(5, 2), (5, 2), (1, 1)], encoder, [(4, 1)], [(7, 2), (3, 3), (2, 1)])]
+
+
+def _field(start: int = 1, grow=lambda k, j, s: (k - 1) * j, spread=lambda j, s: j * s) -> Callable:
+    """A version that follows the field r and the distance j through the layers, in its own way."""
+
+    def version(operations):
+        r, j = start, 1
+        for k, s in operations:
+            r, j = r + grow(k, j, s), spread(j, s)
+        return r
+
+    return version
+
+
+FIELDS = Exercise(
+    "receptive_field",
+    "Exercise, the receptive field",
+    "It is right for the simple model, for the U-Net's encoder and for two made-up networks.",
+    _run_field,
+    [
+        (None, "", _field()),
+        ("stride_ignored", "The distance between neighboring values stays 1: each stride multiplies it.",
+         _field(spread=lambda j, s: j)),
+        ("stride_first", "The stride counts one layer too early: a kernel spans the values that go into its layer. "
+         "Let r grow first, then multiply j.", _field(grow=lambda k, j, s: (k - 1) * j * s)),
+        ("whole_kernel", "It grows by k distances a layer: between k neighboring values there are k - 1.",
+         _field(grow=lambda k, j, s: k * j)),
+        ("last_stride", "The distance is the last stride alone: strides multiply each other from layer to layer.",
+         _field(spread=lambda j, s: s)),
+        ("strides_added", "The strides are added: after two strides of 2 neighboring values lie 4 pixels apart, and "
+         "after three 8.", _field(spread=lambda j, s: j + s)),
+        ("starts_at_zero", "It is one too small: without any layer, a value is one pixel.", _field(start=0)),
+    ],
+)  # fmt: skip
+
+
+def scatter_and_add(function: Callable) -> Result:
+    """Check a transposed convolution in one dimension: values (n,), kernel (k,), stride to (n - 1) stride + k."""
+    return SCATTERS.check(function)
+
+
+def _run_scatter(function: Callable) -> list:
+    cases = (([1, 3, 2], [1, 0.5, 2], 2), ([1, 3, 2], [1, 0.5], 2), ([2, -1, 4], [1, 2, 3], 1), ([1, 2], [3, 4], 3))
+    return [function(np.array(values, float), np.array(kernel, float), stride) for values, kernel, stride in cases]
+
+
+def _scatter(write: Callable = lambda old, value, kernel: old + value * kernel) -> Callable:
+    def version(values, kernel, stride):
+        output = np.zeros((len(values) - 1) * stride + len(kernel))
+        for i, value in enumerate(values):
+            place = slice(i * stride, i * stride + len(kernel))
+            output[place] = write(output[place], value, kernel)
+        return output
+
+    return version
+
+
+SCATTERS = Exercise(
+    "transposed_convolution",
+    "Exercise, the transposed convolution",
+    "Scatter and add: it is right with overlaps, without them, and with gaps.",
+    _run_scatter,
+    [
+        (None, "", _scatter()),
+        ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`).",
+         _scatter(lambda old, value, kernel: value * kernel)),
+        ("flipped", "The kernel is turned around: its first weight goes to the first place.",
+         _scatter(lambda old, value, kernel: old + value * kernel[::-1])),
+        ("not_scaled", "The kernel itself is added: multiply it by the value first.",
+         _scatter(lambda old, value, kernel: old + kernel)),
+        ("stride_ignored", "The copies are placed 1 apart: place them `stride` apart.",
+         lambda values, kernel, stride: np.convolve(values, kernel)),
+        ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
+         lambda values, kernel, stride: _scatter()(values, kernel, stride)[: len(values) * stride]),
+    ],
+)  # fmt: skip
+
+
+# --- the best F1 over all thresholds ---------------------------------------------------------------------------------
+
+
+def best_f1(function: Callable) -> Result:
+    """Check a function of probability, truth (bool) and thresholds that returns (the best F1, its threshold)."""
+    return BESTS.check(function)
+
+
+def _run_best(function: Callable) -> list:
+    rng, thresholds = np.random.default_rng(0), np.arange(1, 10) / 10
+    truth = rng.random((2, 20, 30)) < np.array([0.1, 0.5]).reshape(2, 1, 1)
+    cases = (np.round(10 * np.clip(rng.normal(middle + 0.3 * truth, 0.15), 0, 1)) / 10 for middle in (0.1, 0.5))
+    return [function(probability, truth.copy(), thresholds) for probability in cases]
+
+
+def _best(
+    score: Callable = _f1, choose: Callable | None = None, give=lambda best, t, i: (best, t), test=np.greater_equal
+):
+    """A version that counts at each threshold; `choose` is by what it takes the best one, where not by its score."""
+
+    def version(probability, truth, thresholds):
+        counts = []
+        for threshold in thresholds:
+            predicted = test(probability, threshold)
+            counts.append([(predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()])
+        i = int(np.argmax([(choose or score)(*row) for row in counts]))
+        return give(score(*counts[i]), thresholds[i], i)
+
+    return version
+
+
+BESTS = Exercise(
+    "best_f1",
+    "Exercise, MaxF",
+    "It finds the best F1 and its threshold on two sets of images.",
+    _run_best,
+    [
+        (None, "", _best()),
+        ("exchanged", "The two are exchanged: return F1 first, then the threshold.",
+         _best(give=lambda best, t, i: (t, best))),
+        ("index", "The second is the place of the threshold in the list: return the threshold itself.",
+         _best(give=lambda best, t, i: (best, i))),
+        ("strictly_above", "A probability equal to the threshold counts as road, too: compare with `>=`.",
+         _best(test=np.greater)),
+        ("below", "What lies below the threshold is predicted as road: turn the comparison around.",
+         _best(test=np.less)),
+        ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", _best(_iou)),
+        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.",
+         _best(lambda tp, fp, fn: tp / (2 * tp + fp + fn))),
+        ("most_accurate", "That is the threshold of the best accuracy, the one with the fewest errors. Choose by F1.",
+         _best(choose=lambda tp, fp, fn: -fp - fn)),
+        ("one_half", "That is the F1 at 0.5: try all thresholds, and keep the best.",
+         lambda probability, truth, thresholds: _best()(probability, truth, [0.5])),
+        ("worst", "That is the lowest F1: keep the highest.", _best(choose=lambda *counts: -_f1(*counts))),
+    ],
+)  # fmt: skip
+
+
 # --- random flip -----------------------------------------------------------------------------------------------------
 
 SAMPLES = 64  # enough that a fair draw gives fewer than 12 or more than 52 flips once in a million checks
@@ -438,7 +585,7 @@ def _dice_of(both, one, other):
 DICE = Exercise(
     "soft_dice",
     "Exercise, soft Dice",
-    "It is 0 for a perfect prediction, has a gradient, and bears images without road.",
+    "It is 0 for a perfect prediction, has a gradient, and copes with images without road.",
     _run_dice,
     [
         (None, "", dice_loss),

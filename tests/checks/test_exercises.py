@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from roadseg import checks
 from roadseg.backend import keras, tf
@@ -11,6 +12,7 @@ from roadseg.checks import exercises
 
 EXERCISES = {
     **{"iou_and_f1": exercises.SCORES, "mean_mask": exercises.MEANS, "training_loop": exercises.LOOPS},
+    **{"receptive_field": exercises.FIELDS, "scatter_and_add": exercises.SCATTERS, "best_f1": exercises.BESTS},
     **{"random_flip": exercises.FLIPS, "soft_dice": exercises.DICE, "warmup_cosine": exercises.SCHEDULES},
 }
 WRONG = [(name, *version) for name, exercise in EXERCISES.items() for version in exercise.versions if version[0]]
@@ -43,6 +45,25 @@ def loop_by_fresh_metrics(model, train_batches, val_batches, epochs, *, train_st
             history[f"{prefix}loss"][epoch] = metrics["running_loss"].result()
             history[f"{prefix}accuracy"][epoch] = metrics["running_accuracy"].result()
     return history
+
+
+def field_backwards(operations):
+    needed = 1  # of the input, for one output value
+    for kernel, stride in reversed(operations):
+        needed = (needed - 1) * stride + kernel
+    return needed
+
+
+def scatter_by_keras(values, kernel, stride):
+    layer = keras.layers.Conv1DTranspose(1, len(kernel), stride, use_bias=False)
+    layer.build((None, len(values), 1))
+    layer.set_weights([kernel.reshape(-1, 1, 1)])
+    return layer(values.reshape(1, -1, 1))[0, : (len(values) - 1) * stride + len(kernel), 0]  # Keras fills up gaps
+
+
+def best_by_sklearn(probability, truth, thresholds):
+    scores = [f1_score(truth.ravel(), probability.ravel() >= threshold) for threshold in thresholds]
+    return max(zip(scores, thresholds))
 
 
 def flip_if(draw, image, mask, axis=1):
@@ -80,6 +101,9 @@ RIGHT = [
     ("iou_and_f1", scores_of_arrays),
     ("mean_mask", lambda masks: sum(mask.astype(float) for mask in masks) / len(masks)),
     ("training_loop", loop_by_fresh_metrics),
+    ("receptive_field", field_backwards),
+    ("scatter_and_add", scatter_by_keras),
+    ("best_f1", best_by_sklearn),
     ("random_flip", flip_by_autograph),
     ("random_flip", flip_by_concatenation),
     ("soft_dice", smoothed_dice),
@@ -118,6 +142,9 @@ OTHERS = [
     ("iou_and_f1", "differs", fixed((0.5, 0.25))),
     ("mean_mask", "differs", fixed([[1], [2, 3]])),
     ("training_loop", "unfit", fixed([1, 2])),
+    ("receptive_field", "differs", fixed(7)),
+    ("scatter_and_add", "differs", fixed([1.0, 2.0])),
+    ("best_f1", "differs", fixed((0.5, 0.5))),
     ("random_flip", "unfit", lambda image, mask: image),
     ("random_flip", "unfair", lambda *parts: flip_if(tf.random.uniform(()) - 0.44, *parts)),
     ("random_flip", "differs", lambda image, mask: (1 - image, mask)),

@@ -376,6 +376,20 @@ def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path
 # --- prediction and evaluation ---------------------------------------------------------------------------------------
 
 
+def test_time_left_counts_the_steps_of_fit_and_of_a_loop_of_ones_own(monkeypatch):
+    lines = []
+    line = SimpleNamespace(update=lambda bundle, raw: lines.append(bundle["text/plain"]))
+    monkeypatch.setattr("IPython.display.display", lambda *bundle, **options: line)
+    monkeypatch.setattr(training, "TICK", 0)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(np.ones((8, 1)), np.ones((8, 1)), batch_size=4, epochs=2, verbose=0, callbacks=[training.TimeLeft("a")])
+    step = training.TimeLeft("b", steps=2).around(lambda value, *, twice: value * 2 if twice else value)
+    assert [step(1, twice=True), step(3, twice=False)] == [2, 3]
+    assert [text.split(",")[0] for text in lines] == ["a: 25%", "a: 50%", "a: 75%", "a: 100%", "b: 50%", "b: 100%"]
+    assert ["left" in text for text in lines] == [True, True, True, False, True, False]
+
+
 def test_predict_by_batches_and_with_mirror_images(roads, trained):
     model = trained.run.model()
     plain = training.predict(model, roads.images)

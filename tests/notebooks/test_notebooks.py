@@ -31,6 +31,19 @@ def is_prose_check(cell) -> bool:
     return PROSE_CHECK in cell.metadata.get("tags", ())
 
 
+def in_sight(path: Path) -> list:
+    """The cells of a student's copy that no folded heading hides."""
+    found, folded = [], 7  # the level of the folded heading above; 7 is none
+    for cell in cells(path):
+        level = len(re.match("#*", cell.source)[0]) if cell.cell_type == "markdown" else 0
+        if 0 < level <= folded:
+            found.append(cell)
+            folded = level if cell.metadata.get("jp-MarkdownHeadingCollapsed") else 7
+        elif folded == 7 and not is_prose_check(cell):
+            found.append(cell)
+    return found
+
+
 def asserts(cell) -> bool:
     return any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(cell.source)))
 
@@ -149,3 +162,11 @@ def test_each_question_asks_first_answers_in_few_words_and_folds_what_goes_deepe
             if cell.source.startswith("**Answer.**"):
                 text = re.sub(r"\]\([^)]*\)", "]", cell.source).removeprefix("**Answer.**")
                 assert 20 <= len(text.split()) <= 100, number
+
+
+def test_experiments_in_sight_are_short_and_notebook_04_is_read_in_twenty_minutes():
+    experiments = [c for c in in_sight(QUESTIONS) if c.cell_type == "code" and "nbgrader" not in c.metadata]
+    long = {cell.id: len(cell.source.splitlines()) for cell in experiments if cell.id != "imports"}
+    assert {name: lines for name, lines in long.items() if lines > 12} == {}
+    read = [cell for cell in in_sight(NOTEBOOKS[4]) if cell.cell_type == "markdown"]
+    assert sum(len(cell.source.split()) for cell in read if cell.id not in ("glossary", "reading")) < 2000
