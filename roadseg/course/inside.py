@@ -18,6 +18,7 @@ import time
 
 LENGTH = struct.Struct("<Q")  # in front of each outcome, and of its JSON
 PLACE = struct.Struct("<q")
+LONGEST = 2**24  # bytes of its JSON, which takes fifty times as many when it is read
 KINDS = "biuf"  # of the arrays that may cross: numbers and truth values
 
 
@@ -51,7 +52,7 @@ def encode(thing) -> bytes:
 
 
 def decode(content: bytes):
-    """What `pack` packed, tuples as lists. Raises ValueError for whatever else it is given."""
+    """What `encode` made, tuples as lists. Raises ValueError for whatever else it is given."""
     import numpy as np
 
     place = LENGTH.size
@@ -70,6 +71,8 @@ def decode(content: bytes):
 
     try:
         (length,) = LENGTH.unpack_from(content)
+        if length > LONGEST:
+            raise ValueError(f"{length} bytes of JSON")
         place += length
         return json.loads(content[LENGTH.size : LENGTH.size + length], object_hook=array)
     except (struct.error, TypeError, RecursionError, OverflowError) as error:

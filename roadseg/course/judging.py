@@ -20,6 +20,7 @@ from roadseg.course.sandbox import Outcome
 from roadseg.course.signs import signs
 from roadseg.workbook import questions
 from roadseg.workbook.needs import needed_cells
+from roadseg.workbook.progress import read_entry
 from roadseg.workbook.questions import Item
 
 EXACT = 1e-4  # of the largest number: what a layer gives, computed twice
@@ -53,8 +54,9 @@ def grade_submission(
 
     Returns
     -------
-    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran; errors : of
-    cells, by notebook and position, as `restore` leaves them; remarks : for the teacher, by notebook.
+    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran, of texts
+    only where one is in another cell; errors : of cells, by notebook and position, as `restore` leaves them; remarks :
+    for the teacher, by notebook.
     """
     books, remarks = {}, {name: [] for name in handed_out}
     originals = {name: nbgrader_notebook(content, name) for name, content in handed_out.items()}
@@ -62,10 +64,15 @@ def grade_submission(
         if name in notebooks:
             books[name], remarks[name] = restore(nbgrader_notebook(notebooks[name], name), original)
             remarks[name] += [f"{where} {sign}" for where, sign in signs(books[name], original)]
-    wanted = [item for item in questions.ITEMS if item.kind != "text" and (not only or item.id in only)]
-    items = [item for item in wanted if item.notebook in books]
+    wanted = [item for item in questions.ITEMS if item.notebook in books and (not only or item.id in only)]
+    items = [item for item in wanted if item.kind != "text"]
     cells = {item: _cells(books[item.notebook], item) for item in items}
     graded = {item.id: _entry(0, "not written") for item in items}
+    for item in (item for item in wanted if item.kind == "text"):
+        found = read_entry(item, books[item.notebook])
+        if found.state == "wrong cell":  # its own is untouched, for which nbgrader would give 0 points
+            graded[item.id] = _entry(None, found.remark.partition(":")[0])
+            remarks[item.notebook].append(f"{item.id}: {graded[item.id]['why']}")
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
     tasks = [task(item, cells[item], seed) for item in written]

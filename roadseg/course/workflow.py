@@ -42,7 +42,7 @@ from filelock import FileLock, Timeout
 import roadseg
 from roadseg import workbook
 from roadseg.course import archive, workers
-from roadseg.errors import OptionError, RoadsegError, explained, one_line
+from roadseg.errors import OptionError, RoadsegError, explained, one_line, printable
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions
 from roadseg.workbook.files import role, source_of
@@ -304,7 +304,7 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
         shutil.rmtree(graded, ignore_errors=True)
         graded.parent.mkdir(parents=True, exist_ok=True)
         replace(Path(part) / student / ASSIGNMENT, graded)  # last of all: its digest says that it is graded
-    return [f"{name}: {line}" for name, lines in found["remarks"].items() for line in lines]
+    return [printable(f"{name}: {line}") for name, lines in found["remarks"].items() for line in lines]
 
 
 def _graded_sources(folder: Path) -> dict[str, str]:
