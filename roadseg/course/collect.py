@@ -127,6 +127,12 @@ def handed_in(course: Path, student: str) -> str:
     return f"{time} ({'platform' if platform else 'zip'})" if time else ""
 
 
+def canvas_id(course: Path, student: str) -> str:
+    """Canvas's number for a student, by which it imports points; empty where it has not delivered their files."""
+    persons = _read_record(course)["students"].get(student, {}).get("persons", [])
+    return next((person.split()[1] for person in persons if person.startswith("canvas ")), "")
+
+
 def _read_record(course: Path) -> dict:
     """What is known of all students; `orders` has the order and the time of the copies that count, by notebook."""
     try:

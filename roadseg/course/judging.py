@@ -75,8 +75,8 @@ def grade_submission(
     for item in (item for item in wanted if item.kind == "text"):
         found = read_entry(item, books[item.notebook])
         if found.state == "wrong cell":  # its own is untouched, for which nbgrader would give 0 points
-            graded[item.id] = _entry(None, found.remark.partition(":")[0])
-            remarks[item.notebook].append(f"{item.id}: {graded[item.id]['why']}")
+            graded[item.id] = _entry(None, f"is blank, but {found.remark.partition(':')[0]}")
+            remarks[item.notebook].append(f"{item.id} {graded[item.id]['why']}")
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
     tasks = [task(item, cells[item], seed) for item in written]

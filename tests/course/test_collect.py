@@ -324,6 +324,7 @@ def test_a_second_hand_in_is_of_the_same_student_and_the_newest_counts(course, t
         hand_in(tmp_path / folder / name, answer(full, value))
         assert collected(course, tmp_path / folder) == ["student7"]
     assert answered(course, "student7").endswith("70") and list((course / "earlier" / "student7").iterdir())
+    assert collect.canvas_id(course, "student7") == "12345"
     before = (course / "submitted" / "student7" / ASSIGNMENT / "digest.txt").read_text()
     assert collected(course, tmp_path / "one") == ["student7"]
     if together or "67990" in first:  # nothing else tells which is older
