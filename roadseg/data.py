@@ -33,6 +33,7 @@ COURSE_IMAGES = 287  # the course's list ends before uu_000096 and uu_000097
 COURSE_VALIDATION = 15
 COURSE_SEED = 123
 CACHE_VERSION = 2  # part of every cache's key: raise it when reading or resizing changes
+LEAST_ROAD, MOST_ROAD = 0.01, 0.7  # of all valid pixels; KITTI has 0.18, and labels of another meaning have others
 ALIGNMENT = 64  # bytes; what TensorFlow's vector instructions expect of an array
 
 
@@ -112,7 +113,8 @@ def load(
 
     Raises
     ------
-    DataError : a file is missing, damaged or contradicts another; the cache cannot be written.
+    DataError : a file is missing, damaged or contradicts another; hardly anything or nearly all is road; the cache
+        cannot be written.
     OptionError : a size or number of workers below 1.
     """
     if len(size) != 2 or min(size) < 1:
@@ -182,14 +184,23 @@ def _decode(frames: list[kitti.Frame], size: tuple[int, int], workers: int | Non
     """Read and resize every frame, several at once: Pillow lets go of Python's lock while it decodes and resizes."""
     images = np.empty((len(frames), *size, 3), np.uint8)
     masks, valid = (np.empty((len(frames), *size), bool) for _ in range(2))
+    counts = np.empty((len(frames), 2), int)
 
     def read(i: int) -> None:
         image, label = kitti.read_frame(frames[i])
         images[i] = resize(image, size, Image.Resampling.BILINEAR)
         masks[i], valid[i] = kitti.decode_label(resize(label, size, Image.Resampling.NEAREST))
+        mask, evaluated = kitti.decode_label(label)
+        counts[i] = np.count_nonzero(mask & evaluated), np.count_nonzero(evaluated)
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         list(pool.map(read, range(len(frames))))  # the list raises what a thread has raised
+    road = counts[:, 0].sum() / counts[:, 1].sum()  # each label has some valid pixels
+    if not LEAST_ROAD <= road <= MOST_ROAD:
+        raise DataError(
+            f"{frames[0].label.parent}: expected {LEAST_ROAD:.0%} to {MOST_ROAD:.0%} of all valid pixels to be road, "
+            f"as a driver sees it, found {road:.1%}; in labels (255, 0, 0) is not road and (255, 0, 255) is road"
+        )
     names = tuple(frame.name for frame in frames)
     return RoadData(images, masks, valid, names, source, _fingerprint(names, images, masks, valid))
 

@@ -69,7 +69,7 @@ def read_frame(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """Image and label of one frame, each uint8 (H, W, 3).
 
     Raises DataError for a file that is not a whole PNG image, for two sizes, and for a label with other colors than
-    KITTI's, with red and blue exchanged, or without any valid pixel.
+    KITTI's, with red and blue exchanged, without any valid pixel, or with its image's pixels.
     """
     image, label = read_image(frame.image), read_image(frame.label, gray=False)
     if image.shape != label.shape:
@@ -84,6 +84,8 @@ def read_frame(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
             f"{frame.label}: expected the colors (255, 0, 0) not road, (255, 0, 255) road, (0, 0, 0) and (0, 0, 255) "
             f"excluded, found {tuple(strange[0].tolist())}; use KITTI's label, and resize labels by nearest neighbor"
         )
+    if np.array_equal(image, label):
+        raise DataError(f"{frame.image}: expected a photo, found the label {frame.label.name}; {REPLACE}")
     mask, valid = decode_label(label)
     if np.count_nonzero(mask & ~valid) > np.count_nonzero(valid & ~mask):
         raise DataError(f"{frame.label}: more (0, 0, 255) than (255, 0, 0); save it with the channels in the order RGB")

@@ -88,7 +88,7 @@ def collect(options: Namespace) -> int:
         print(f"Look again: {remark}")
     times = {student: handed_in(course, student) for student in outcomes}
     if of_zips := [student for student, time in times.items() if time.endswith("(zip)")]:
-        print(f"The platform gives no time, the dates in the zips count as that of handing in: {a_few(of_zips)}")
+        print(f"The platform gives no time, the dates in the zips count as the time of handing in: {a_few(of_zips)}")
     if never := [student for student, time in times.items() if not time]:
         print(f"Nothing tells when they handed in, so they are never late: {', '.join(never)}")
     if absent := not_collected(course):
@@ -141,7 +141,7 @@ def _summary(points: dict) -> str:
     graded = {item: value for item, value in points.items() if value is not None}
     text = f"{sum(graded.values()):g} of {sum(item.points for item in graded)} points"
     ungraded = len(points) - len(graded)
-    return f"{text}, {ungraded} answers to grade by hand" if ungraded else text
+    return f"{text}, {ungraded} answer{'s' * (ungraded > 1)} to grade by hand" if ungraded else text
 
 
 def open_formgrader(options: Namespace) -> int:

@@ -17,7 +17,7 @@ from roadseg import workbook
 from roadseg.course.delivery import DAMAGED, LARGEST_ZIP, NOTEBOOK, File, find_owners, notebook_named
 from roadseg.course.roster import Owner, name_students, read_roster
 from roadseg.course.workflow import ASSIGNMENT, NOTEBOOKS, CourseError, require_course
-from roadseg.errors import RoadsegError
+from roadseg.errors import RoadsegError, printable
 from roadseg.storage import atomic_write
 from roadseg.workbook.copies import SOLUTION
 from roadseg.workbook.files import (
@@ -92,13 +92,14 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
         kept = record["students"].setdefault(student, {"persons": [], "orders": {}})
         kept["persons"] = sorted({*kept["persons"], *(owner.person for owner in own.values())})
         try:
-            state, kept["remarks"] = _take_over(own, student, course, kept["orders"])
+            state, found = _take_over(own, student, course, kept["orders"])
+            kept["remarks"] = list(map(printable, found))
             kept["remarks"] += ["not in the roster"] * (bool(roster) and student not in roster.values())
             outcomes[student] = "; ".join([state, *kept["remarks"]])
         except SubmissionError as error:
             outcomes[student], kept["remarks"] = error, [str(error)]
     record["others"][str(folder)] = [
-        "/".join((file.path.relative_to(folder).as_posix(), *file.parts))
+        printable("/".join((file.path.relative_to(folder).as_posix(), *file.parts)))
         for file, owner in owners.items()
         if not owner and PurePosixPath(file.name).suffix.lower() not in SILENT
     ]
@@ -124,6 +125,12 @@ def handed_in(course: Path, student: str) -> str:
     orders = _read_record(course)["students"].get(student, {}).get("orders", {}).values()
     platform, _, time = max(orders, key=lambda order: order[-1], default=("", 0, ""))
     return f"{time} ({'platform' if platform else 'zip'})" if time else ""
+
+
+def canvas_id(course: Path, student: str) -> str:
+    """Canvas's number for a student, by which it imports points; empty where it has not delivered their files."""
+    persons = _read_record(course)["students"].get(student, {}).get("persons", [])
+    return next((person.split()[1] for person in persons if person.startswith("canvas ")), "")
 
 
 def _read_record(course: Path) -> dict:
@@ -201,10 +208,10 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
     remarks, left = [file.problem for file in own if file.problem], LARGEST_ZIP
     exact = {f"{name}.ipynb" for name in NOTEBOOKS}
     for file in sorted(own, key=lambda file: file.name not in exact):
-        about, is_notebook = notebook_named(file.name), bool(NOTEBOOK.search(file.name))
-        if not is_notebook and not file.problem and (about or file.name.lower().endswith(ARCHIVES)):
-            remarks.append(f"{file.place} is not taken over: only notebooks and zips are")
-        if not is_notebook or file.problem or not (about or ".ipynb" in file.name.lower()):
+        about, lower = notebook_named(file.name), file.name.lower()
+        left_out = f"{file.place} is not taken over: only notebooks and zips are"
+        if file.problem or not (about or ".ipynb" in lower):
+            remarks += [left_out] * (lower.endswith(ARCHIVES) and not file.problem)
             continue
         limit = min(LARGEST_NOTEBOOK, left)
         if file.size > limit:
@@ -214,9 +221,11 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
             with ExitStack() as stack:
                 content = file.open(stack).read(limit)  # no more, whatever size the zip claims
             notebook = parse_notebook(content, file.place)
-        except (NotebookError, *DAMAGED) as error:
-            known = isinstance(error, NotebookError)
-            remarks.append(str(error) if known else f"{file.place} is damaged or encrypted ({error})")
+        except NotebookError as error:
+            remarks.append(str(error) if NOTEBOOK.search(lower) else left_out)
+            continue
+        except DAMAGED as error:
+            remarks.append(f"{file.place} is damaged or encrypted ({error})")
             continue
         left -= len(content)
         answers = Counter(ITEMS[cell["id"]].notebook for cell in notebook["cells"] if cell["id"] in ITEMS)

@@ -27,6 +27,8 @@ UNKNOWN = 1980  # the year of a zip's entry without a date
 IGNORED_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
 NOTEBOOK = re.compile(r"(?i)\.(ipynb|json)")  # a browser may put .txt behind it
 OF_NO_STUDENT = r"(my_?)?(work|note)books?.*|report.*|release|.*(old|backup|cop(y|ie)|draft|final|new|version).*|v?\d"
+OF_NO_STUDENT += r"|hand_?in|submission|road_segmentation"
+DOWNLOADED_AGAIN = re.compile(r"(?P<name>.+?) ?\((?P<number>\d{1,2})\)")  # as browsers name it
 
 # What zipfile and the three kinds of compression raise about damaged or encrypted archives.
 DAMAGED = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
@@ -118,7 +120,7 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     loose = [File(path) for path in paths if not File(path).is_zip]
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
     owners: dict[File, Owner | None] = {
-        File(path, problem=problem): _named((path.name,), roster) or Owner(path.name)
+        File(path, problem=problem): _named((path.name,), roster) or _owner(path.name)
         for path, problem in refused.items()
     }
     for path, files in [(None, loose), *zips.items()]:
@@ -127,13 +129,13 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
         for file, parts in places.items():
             owner = _named((*file.path.relative_to(folder).parts, *file.parts[:1]), roster)
             if owner is None and depth is not None and len(parts) > depth + 1:
-                owner = recognized(_stem(parts[depth]), of_folder=True) or Owner(_stem(parts[depth]))
+                owner = recognized(_stem(parts[depth]), of_folder=True) or _owner(parts[depth])
             elif (
                 owner is None and path and depth is None
             ):  # zips of one name: the outermost folder in which they differ
                 alike = [other.parent for other in zips if other.stem.casefold() == path.stem.casefold()]
                 above = path.relative_to(os.path.commonpath(alike)).parts[:-1]
-                owner = Owner("-".join([*above[:1], path.stem]))
+                owner = _owner("-".join([*above[:1], path.name]))
             owners[file] = owner
     return owners
 
@@ -155,8 +157,19 @@ def _refusal(path: Path) -> str:
 
 def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:
     """Whose a file is by the names of what holds it, outermost first."""
-    found = (recognized(part) or (Owner(_stem(part)) if letters(_stem(part)) in roster else None) for part in parts)
-    return next(filter(None, found), None)
+    for part in parts:
+        listed = (owner for owner in (Owner(_stem(part)), _owner(part)) if letters(owner.name) in roster)
+        if owner := recognized(part) or next(listed, None):
+            return owner
+    return None
+
+
+def _owner(part: str) -> Owner:
+    """The student after whom a folder or a zip is named, which may have been downloaded for the second time."""
+    again = DOWNLOADED_AGAIN.fullmatch(name := _stem(part))
+    if again and not re.fullmatch(OF_NO_STUDENT, again["name"].casefold()):  # those are of several students
+        return Owner(again["name"], number=int(again["number"]))
+    return Owner(name)
 
 
 def _stem(name: str) -> str:

@@ -23,7 +23,8 @@ TEMPLATES = importlib.resources.files("nbgrader") / "server_extensions" / "formg
 
 
 def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path) -> bool:
-    """Write a student's page, from the graded notebooks and the gradebook; False where it would be as it is.
+    """Write a student's page, from the graded notebooks and the gradebook; False where it would be as it is. The score
+    is of what has been graded.
 
     Raises LookupError where the gradebook does not know the submission.
     """
@@ -37,12 +38,13 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
                 if grades.find_grade(role.grade_id, path.stem, place["assignment"], student).needs_manual_grade:
                     role.score = OPEN
                     unmarked += 1
+                    most -= role.points
         cells += [new_markdown_cell(f"# {path.stem}"), *book.cells]
         score += resources["nbgrader"]["score"]
         most += resources["nbgrader"]["max_score"]
         penalty += resources["nbgrader"]["late_penalty"]
     if unmarked:
-        cells.insert(0, new_markdown_cell(f"**Not graded yet: {unmarked} answers.**"))
+        cells.insert(0, new_markdown_cell(f"**Not graded yet: {unmarked} answer{'s' * (unmarked > 1)}.**"))
     for number, cell in enumerate(cells):  # several notebooks may have the same ids
         cell.id = f"cell-{number}"
     total = {"notebook": place["assignment"], "score": score, "max_score": most, "late_penalty": penalty}

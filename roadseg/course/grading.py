@@ -53,9 +53,12 @@ class RecordPoints(NbGraderPreprocessor):
         found = json.loads(Path(self.outcome).read_text("utf-8"))
         for position, text in found["errors"].get(resources["nbgrader"]["notebook"], {}).items():
             nb.cells[int(position)].outputs = [new_output("error", ename="", evalue=text, traceback=[text])]
-        for cell in nb.cells:
-            if cell.cell_type == "code" and utils.is_grade(cell):
-                _show_points(cell, found["items"][grade_id(cell).removeprefix("check-")])
+        for cell in (cell for cell in nb.cells if utils.is_grade(cell)):
+            entry = found["items"].get(grade_id(cell).removeprefix("check-"))
+            if cell.cell_type == "code":
+                _show_points(cell, entry)
+            elif entry:
+                cell.metadata[BY_HAND] = entry["why"]
         return nb, resources
 
 
@@ -92,7 +95,7 @@ class ShowRubrics(NbGraderPreprocessor):
                     _settle(grade, cell, unchanged=answer in sources and graded_before.get(answer) == sources[answer])
                 if name in questions.rubrics():
                     cells.append(new_markdown_cell(rubric_text(questions.item(name), references[name])))
-                elif BY_HAND in cell.metadata:
+                if BY_HAND in cell.metadata:
                     cells.append(new_markdown_cell(_box("warning", f"**To grade by hand:** {cell.metadata[BY_HAND]}.")))
                 cells.append(cell)
             gradebook.db.commit()

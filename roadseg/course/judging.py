@@ -5,13 +5,14 @@ out. They are what a student's process says, so nothing in them is believed that
 starts from, what each layer gives for what it takes, and what Keras does with the same.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from nbformat import NotebookNode
 from nbgrader import utils
 
-from roadseg.backend import keras
+from roadseg.backend import keras, tf
 from roadseg.checks import answers, judge, network, probe, trace
 from roadseg.checks.result import Aspect
 from roadseg.course import sandbox
@@ -20,10 +21,14 @@ from roadseg.course.sandbox import Outcome
 from roadseg.course.signs import signs
 from roadseg.workbook import questions
 from roadseg.workbook.needs import needed_cells
+from roadseg.workbook.progress import read_entry
 from roadseg.workbook.questions import Item
 
 EXACT = 1e-4  # of the largest number: what a layer gives, computed twice
+LARGEST_NETWORK = 10**8  # weights, and LONGEST layers: what a student's process claims may be more than there is
+LONGEST = 300
 UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+UNREADABLE += (RuntimeError, MemoryError, tf.errors.OpError)
 ENDED = {
     "time": "did not end within {seconds:g} s; if the machine was busy, grade again with --seconds {more:g}",
     "memory": "used more memory than it may",
@@ -53,8 +58,9 @@ def grade_submission(
 
     Returns
     -------
-    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran; errors : of
-    cells, by notebook and position, as `restore` leaves them; remarks : for the teacher, by notebook.
+    items : by id, each with points (None: by hand), aspects (name, right), why, and the seconds if it ran, of texts
+    only where one is in another cell; errors : of cells, by notebook and position, as `restore` leaves them; remarks :
+    for the teacher, by notebook.
     """
     books, remarks = {}, {name: [] for name in handed_out}
     originals = {name: nbgrader_notebook(content, name) for name, content in handed_out.items()}
@@ -62,10 +68,15 @@ def grade_submission(
         if name in notebooks:
             books[name], remarks[name] = restore(nbgrader_notebook(notebooks[name], name), original)
             remarks[name] += [f"{where} {sign}" for where, sign in signs(books[name], original)]
-    wanted = [item for item in questions.ITEMS if item.kind != "text" and (not only or item.id in only)]
-    items = [item for item in wanted if item.notebook in books]
+    wanted = [item for item in questions.ITEMS if item.notebook in books and (not only or item.id in only)]
+    items = [item for item in wanted if item.kind != "text"]
     cells = {item: _cells(books[item.notebook], item) for item in items}
     graded = {item.id: _entry(0, "not written") for item in items}
+    for item in (item for item in wanted if item.kind == "text"):
+        found = read_entry(item, books[item.notebook])
+        if found.state == "wrong cell":  # its own is untouched, for which nbgrader would give 0 points
+            graded[item.id] = _entry(None, f"is blank, but {found.remark.partition(':')[0]}")
+            remarks[item.notebook].append(f"{item.id} {graded[item.id]['why']}")
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
     tasks = [task(item, cells[item], seed) for item in written]
@@ -201,6 +212,8 @@ def _network(found: dict, seed: int) -> network.Seen | network.Traced:
     found = {name: value for name, value in _tuples(found).items() if name != "recorder"}
     traced = network.Traced(recorder=recorder, **found)
     shapes = [tuple(shape) for shape in traced.shapes]
+    if sum(map(math.prod, shapes)) > LARGEST_NETWORK or len(recorder.rows) + len(recorder.others) > LONGEST:
+        raise Contradiction("a network that is too large")
     drawn = {weight.tobytes() for weight in trace.drawn_weights(shapes, random)}
     _compute_again(recorder, drawn if not traced.frozen else None)
     return traced
@@ -228,7 +241,7 @@ def _compute_again(recorder: trace.Recorder, drawn: set[bytes] | None) -> None:
                 raise Contradiction("a layer's weights")
             if owners.setdefault(weights[0].tobytes(), row.key) != row.key:
                 raise Contradiction("two layers with the same weights")
-        if not any(_alike(_computed(row, padding, given, *weights), gave) for padding in ("same", "valid")):
+        if not any(_alike(_computed(row, padding, given, *weights), gave) for padding in _paddings(row, window)):
             raise Contradiction("what a layer gives")
     for other, inputs, gave in recorder.others:
         if other.change == trace.POOLED and not _alike(keras.ops.max_pool(inputs[0], 2, 2), gave):
@@ -240,6 +253,19 @@ def _compute_again(recorder: trace.Recorder, drawn: set[bytes] | None) -> None:
 
 def _size(maps: np.ndarray) -> tuple[tuple[int, ...], int]:
     return maps.shape[1:3], maps.shape[-1]
+
+
+def _paddings(row: trace.Row, window: tuple[int, ...]) -> list[str]:
+    """The paddings with which a layer's sizes fit each other; only then is anything computed, and no huge array."""
+
+    def length(taken: int, window: int, stride: int, valid: bool) -> int:
+        if row.kind == "transposed":
+            return taken * stride + valid * max(window - stride, 0)
+        return -(-(taken - valid * (window - 1)) // stride)
+
+    sides = list(zip(row.given, window or (1, 1), row.stride if window else (1, 1)))
+    fit = {"same": False, "valid": True}
+    return [name for name, valid in fit.items() if row.size == tuple(length(*side, valid) for side in sides)]
 
 
 def _computed(row: trace.Row, padding: str, given: np.ndarray, kernel: np.ndarray, bias: np.ndarray | float = 0.0):

@@ -22,7 +22,7 @@ ROSTER = "roster.csv"
 PLATFORMS = {  # what they call a student's file or folder
     "Moodle": r"(?P<name>.+?)_(?P<key>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?",
     "Sakai": r"(?P<name>[^()]+, [^()]*\S)\((?P<key>[^()]+)\)",
-    "Blackboard": r".+?_(?P<key>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_.*)?",
+    "Blackboard": r"(?P<key>.+?_(?P<login>[^_]+))_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_.*)?",
     "Canvas": r"(?P<name>.+?)_(?P<late>LATE_)?(?P<key>\d{3,})_(?P<number>\d{3,})_.+",
     "nbgrader": r"(?P<key>[^+]+)\+road_segmentation\+(?P<time>[^+]+)(?:\+.*)?",  # in its exchange
     "Brightspace": r"(?P<key>\d+-\d+) - (?P<name>.+?) - (?P<time>\w+ \w+, \d{4} \d+ [AP]M)(?: - .*)?",
@@ -50,8 +50,8 @@ class Owner:
 
     @property
     def person(self) -> str:
-        """The same for all that one person hands in."""
-        return self.key or self.id.lower()
+        """The same for all that one person hands in. With the name, as numbers that look like a key may be a date."""
+        return f"{self.key} {self.id}".strip().lower()
 
     @property
     def id(self) -> str:
@@ -66,14 +66,20 @@ def recognized(name: str, *, of_folder: bool = False) -> Owner | None:
         if found := re.fullmatch(pattern, name):
             parts = found.groupdict()
             return Owner(
-                name=parts.get("name") or parts["key"],
+                name=parts.get("name") or parts.get("login") or parts["key"],
                 key=f"{platform} {parts['key']}",
-                names=tuple(parts[name] for name in ("key", "login") if parts.get(name)),
+                names=(parts.get("login") or "", *_ends(parts["key"])),
                 time=_time(parts.get("time") or ""),
                 number=int(parts.get("number") or 0),
                 late=bool(parts.get("late")),
             )
     return None
+
+
+def _ends(key: str) -> list[str]:
+    """A key, and what follows its underscores: Blackboard puts one between task and login, and both may have some."""
+    words = key.split("_")
+    return ["_".join(words[i:]) for i in range(len(words))]
 
 
 def _time(written: str) -> str:

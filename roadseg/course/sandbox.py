@@ -46,7 +46,7 @@ MISSING = "the package's own solution is not there while an answer is graded"
 MEMORY = 8 * 2**30  # bytes of address space of a process; TensorFlow takes two
 RESIDENT = 6 * 2**30  # bytes in memory, of all processes together
 PROCESSES = 100
-SCRATCH = 2**28  # bytes of the one folder that can be written
+SCRATCH = 2**28  # bytes of a folder that can be written
 LARGEST = 400 * 2**20  # bytes that may come out for an answer; a U-Net traced has about 60 MiB
 STARTING = 180  # seconds in which TensorFlow has to load
 PATIENCE = 20  # seconds more than an item has: the process in the sandbox ends it in time if it can
@@ -99,7 +99,9 @@ def _wall(kind: str, package: Path, *seen: Path) -> list[str]:
         return []
     system = ("/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
     command = ["bwrap", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH), "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    scratch = ["--size", str(SCRATCH), "--tmpfs"]
+    command += ["--proc", "/proc", "--dev", "/dev", *scratch, "/dev/shm", "--remount-ro", "/dev", *scratch, "/tmp"]
+    command += ["--chdir", "/tmp"]
     for path in (*system, sys.base_prefix, sys.prefix, *seen):
         command += ["--ro-bind-try", str(path), str(path)]
     if PACKAGE.is_relative_to(sys.prefix):

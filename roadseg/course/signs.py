@@ -17,8 +17,11 @@ GIVEN = {"checks", "keras", "layers", "models", "np", "tf", "training"}  # names
 NAMES = {
     *("__builtins__", "__import__", "compile", "delattr", "eval", "exec", "get_ipython", "globals", "open", "setattr"),
 }
-ATTRIBUTES = {"__code__", "__globals__", "__subclasses__", "_getframe", "f_back", "f_globals", "modules", "settrace"}
-WORDS = ("/proc/", "gradebook", "nbgrader", "submitted", "autograded")
+ATTRIBUTES = {
+    *("__code__", "__globals__", "__subclasses__", "_getframe", "f_back", "f_globals", "modules", "settrace"),
+    *("fromfile", "get_file", "gfile", "load_op_library", "memmap", "read_file", "tofile", "write_file"),
+}
+WORDS = ("/proc/", "/dev/", "__globals__", "gradebook", "nbgrader", "submitted", "autograded")
 
 
 def signs(nb: NotebookNode, original: NotebookNode) -> Iterator[tuple[str, str]]:
@@ -33,6 +36,8 @@ def signs(nb: NotebookNode, original: NotebookNode) -> Iterator[tuple[str, str]]
 
 def _found(source: str) -> Iterator[str]:
     tree = parsed(source)
+    if not tree:
+        yield "is not Python"
     nodes = list(ast.walk(tree)) if tree else []
     known, unusual = set(GIVEN), set()
     for node in nodes:

@@ -42,7 +42,7 @@ from filelock import FileLock, Timeout
 import roadseg
 from roadseg import workbook
 from roadseg.course import archive, workers
-from roadseg.errors import OptionError, RoadsegError, explained, one_line
+from roadseg.errors import OptionError, RoadsegError, explained, one_line, printable
 from roadseg.storage import atomic_write, project_root, replace
 from roadseg.workbook import questions
 from roadseg.workbook.files import role, source_of
@@ -288,7 +288,7 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
         found["items"] = {**before["items"], **found["items"]}
         found["errors"] = {name: {**before["errors"].get(name, {}), **new} for name, new in found["errors"].items()}
     graded = course / "autograded" / student / ASSIGNMENT
-    found["graded_before"] = _graded_sources(graded)
+    found["graded_before"] = _graded_sources(course, student) if graded.is_dir() else {}
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(found, indent=1).encode())
@@ -304,13 +304,15 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
         shutil.rmtree(graded, ignore_errors=True)
         graded.parent.mkdir(parents=True, exist_ok=True)
         replace(Path(part) / student / ASSIGNMENT, graded)  # last of all: its digest says that it is graded
-    return [f"{name}: {line}" for name, lines in found["remarks"].items() for line in lines]
+    return [printable(f"{name}: {line}") for name, lines in found["remarks"].items() for line in lines]
 
 
-def _graded_sources(folder: Path) -> dict[str, str]:
-    """The answers that marks and comments are of, by nbgrader's names for their cells."""
-    cells = [cell for path in folder.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"]]
-    return {role(cell)["grade_id"]: source_of(cell) for cell in cells if role(cell)}
+def _graded_sources(course: Path, student: str) -> dict[str, str]:
+    """The answers that marks and comments are of, by nbgrader's names for their cells: none that waits for a mark."""
+    paths = (course / "autograded" / student / ASSIGNMENT).glob("*.ipynb")
+    cells = [cell for path in paths for cell in workbook.read_notebook(path)["cells"] if role(cell)]
+    graded = {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
+    return {name: source_of(cell) for cell in cells if (name := role(cell)["grade_id"]) in graded}
 
 
 @contextmanager
@@ -437,7 +439,7 @@ def write_points(course: Path) -> Path:
     days. Names and addresses are those of the roster, or else those that nbgrader knows of its students.
     """
     require_gradebook(course)
-    from roadseg.course.collect import handed_in
+    from roadseg.course.collect import canvas_id, handed_in
     from roadseg.course.roster import people
 
     _renew_late_penalties(course)
@@ -453,7 +455,7 @@ def write_points(course: Path) -> Path:
             late = sum(notebook.late_submission_penalty or 0 for notebook in submission.notebooks)
             total = "" if None in given.values() else f"{sum(given.values()) - late:g}"
             values = ["" if value is None else f"{value:g}" for value in given.values()]
-            person = (name, known.lms_user_id, student, student, "", mail or known.email)
+            person = (name, known.lms_user_id or canvas_id(course, student), student, student, "", mail or known.email)
             table.writerow((*person, *values, handed_in(course, student), f"{late:g}", total))
     with atomic_write(course / "points.csv") as file:
         file.write(text.getvalue().encode("utf-8"))

@@ -144,7 +144,9 @@ def _install(archive: Path, target: Path, *, verified: bool) -> Path:
                 total = sum(member.file_size for member in zipped.infolist())
                 if total > LARGEST_ARCHIVE:
                     raise DataError(f"{archive}: expected at most {LARGEST_ARCHIVE:,} bytes, found {total:,}; {remedy}")
-                zipped.extractall(unpacked)  # which keeps every member below the folder, links as plain files
+                for member in zipped.infolist():
+                    member.filename = member.filename.replace("\\", "/")  # old programs of Windows write these
+                    zipped.extract(member, unpacked)  # which keeps it below the folder, and a link as a plain file
         except DataError:
             raise
         except DAMAGED as error:
@@ -154,7 +156,8 @@ def _install(archive: Path, target: Path, *, verified: bool) -> Path:
         if folder is None:
             found = a_few(sorted(path.name for path in unpacked.rglob("*") if path.is_file())) or "nothing"
             raise DataError(
-                f"{archive}: expected {ROOT}/training with images and labels in it, found {found}; {remedy}"
+                f"{archive}: expected {ROOT}/training with images and labels in it, found {found}; if they are in "
+                f"there, unpack it by hand and put the folder {ROOT} into {target}; else {remedy}"
             )
         if verified and not (found := verify(folder)).ok:
             raise DataError(f"{archive}: {found}; {remedy}")

@@ -65,5 +65,6 @@ def locate(project: Path | None = None) -> Location:
     reason = "There is no KITTI road in the folder data: rendered scenes are used instead."
     names = sorted(path.name for path in data.iterdir()) if data.is_dir() else ()
     if nearly := [name for name in names if NEARLY.fullmatch(name)]:
-        reason += f" (If {printable(nearly[0])} is KITTI road, make it the folder {ROOT} or the file {ARCHIVE}.)"
+        expected = f"expected are the folder data/{ROOT}/training or the file data/{ARCHIVE}"
+        reason += f" (If {printable(nearly[0])} is KITTI road: {expected}.)"
     return Location(data / "scenes", "scenes", reason, searched)

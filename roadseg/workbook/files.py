@@ -7,6 +7,8 @@ import json
 import re
 import unicodedata
 import warnings
+from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
 
 from roadseg.errors import RoadsegError, explained
@@ -58,8 +60,8 @@ def parse_notebook(content: bytes, name: str) -> dict:
     """The notebook in a file of that name, in format 4.5, whichever program has saved it.
 
     Formats 3 and 4 and all encodings are read, and what is missing is filled in. Each answer is one cell with its
-    nbgrader metadata; the parts of one that was split or doubled count in their order. Sources are lists of lines. The
-    same bytes always give the same notebook.
+    nbgrader metadata: the parts of one that was split or doubled count in their order, and cells that have lost their
+    names are known by their places. Sources are lists of lines. The same bytes always give the same notebook.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def parse_notebook(content: bytes, name: str) -> dict:
     if any("state" not in _table(metadata, "widgets", kind) for kind in _table(metadata, "widgets")):
         del metadata["widgets"]  # as Colab saves it, which no other program can show
     notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-    notebook["cells"] = _joined(cells, handed_out(notebook))
+    notebook["cells"] = _joined(_named_by_place(cells), handed_out(notebook))
     used: set[str] = set()
     for number, cell in enumerate(notebook["cells"], start=1):
         name = cell["id"] or f"cell-{number}"
@@ -98,7 +100,8 @@ def _decoded(content: bytes) -> dict:
         text = content.decode(json.detect_encoding(content))
     except UnicodeDecodeError:  # of an old editor
         text = content.decode("cp1252", "replace")
-    notebook, _ = json.JSONDecoder().raw_decode(text.lstrip())  # a synchronized folder may leave an old end behind it
+    text = text.lstrip("\ufeff \t\r\n")
+    notebook, _ = json.JSONDecoder().raw_decode(text)  # a synchronized folder may leave an old end behind it
     if "worksheets" in notebook:
         import nbformat  # only here: it takes a second
 
@@ -119,9 +122,6 @@ def _table(parent: object, *names: str) -> dict:
 
 def _filled(cell: dict) -> dict:
     """A cell with all that format 4.5 requires, and nothing that it forbids. An answer without metadata gets them."""
-    kind = cell.get("cell_type")
-    if kind not in ("code", "markdown", "raw"):
-        kind = "code" if "outputs" in cell else "markdown"
     typed = "".join(map(str, cell.get("source") or "")).encode(errors="replace").decode()  # halves of characters
     source = re.sub("\r\n?", "\n", typed)
     metadata = _table(cell, "metadata")
@@ -129,6 +129,9 @@ def _filled(cell: dict) -> dict:
     identity = str(own.get("grade_id") or cell.get("id") or metadata.get("id") or "")  # the last is Colab's
     name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
     item = next((item for item in ITEMS if item.id == name), None)
+    kind = cell.get("cell_type")
+    if item or kind not in ("code", "markdown", "raw"):  # a key turns code into text in JupyterLab
+        kind = "code" if (item.kind != "text" if item else "outputs" in cell) else "markdown"
     if item and not own:
         own = {"locked": False, "schema_version": 3, "solution": True, "task": False}
         own |= {"grade": True, "points": item.points} if item.kind == "text" else {"grade": False}
@@ -140,9 +143,14 @@ def _filled(cell: dict) -> dict:
         count, outputs = cell.get("execution_count"), cell.get("outputs")
         filled["execution_count"] = count if isinstance(count, int) else None
         filled["outputs"] = list(filter(None, map(_filled_output, outputs if isinstance(outputs, list) else ())))
-    elif attachments := {name: kinds for name, kinds in _table(cell, "attachments").items() if isinstance(kinds, dict)}:
+    elif attachments := {name: _bundle(kinds) for name, kinds in _table(cell, "attachments").items() if _bundle(kinds)}:
         filled["attachments"] = attachments
     return filled
+
+
+def _bundle(kinds: object) -> dict:
+    """What there is of a media bundle."""
+    return {kind: content for kind, content in _table(kinds).items() if content is not None}
 
 
 def _filled_output(output: object) -> dict | None:
@@ -153,9 +161,54 @@ def _filled_output(output: object) -> dict | None:
         return None
     filled = {"output_type": kind}
     for name, default in OUTPUTS[kind].items():
-        found = output.get(name, default)
-        filled[name] = found if isinstance(found, dict) == isinstance(default, dict) else default
+        found = output.get(name)
+        if isinstance(default, dict):
+            filled[name] = _bundle(found)
+        elif isinstance(found, list):  # of lines
+            filled[name] = [str(line) for line in found]
+        else:
+            filled[name] = found if isinstance(found, int if default is None else type(default)) else default
     return filled
+
+
+@cache
+def _originals() -> list[list[dict]]:
+    """The cells, as they are handed out, of each notebook that has answers."""
+    from roadseg.workbook import copies  # which needs this module
+
+    paths = (worked_folder() / f"{name}.ipynb" for name in dict.fromkeys(item.notebook for item in ITEMS))
+    worked = [list(map(_filled, json.loads(path.read_bytes())["cells"])) for path in paths if path.is_file()]
+    return [copies.blank({"cells": cells, "metadata": {}})["cells"] for cells in worked]
+
+
+def _named_by_place(cells: list[dict]) -> list[dict]:
+    """The cells, in which answers and checks that have lost their names have them again: they stand where the workbook
+    has them. A check that its answer was merged into becomes two cells."""
+    names = [role(cell).get("grade_id") or cell["id"] for cell in cells]
+    known = [item for item in ITEMS if item.id in names]
+    if known and all(item.id in names for item in ITEMS if item.notebook == known[0].notebook):
+        return cells
+    sources = [source_of(cell).strip() for cell in cells]
+    found = {*names, *sources}
+    key = lambda cell: cell["id"] if cell["id"] in names else source_of(cell).strip()  # noqa: E731
+    originals = max(_originals(), key=lambda originals: sum(key(cell) in found for cell in originals), default=[])
+    theirs = list(map(key, originals))
+    if 2 * sum(name in found for name in theirs) < len(theirs):  # another notebook
+        return cells
+    ours = [name if name in theirs else source for name, source in zip(names, sources)]
+    for _, i, i_end, j, j_end in SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
+        for original, cell in zip(originals[i:i_end], cells[j:j_end]):
+            same_kind = original["cell_type"] == cell["cell_type"]
+            if role(original) and original["id"] not in names and not role(cell) and same_kind:
+                cell["id"], cell["metadata"]["nbgrader"] = original["id"], dict(role(original))
+    given, own = ({cell["id"]: cell for cell in book} for book in (originals, cells))
+    for item in (item for item in ITEMS if item.id in given and item.id not in own):
+        check = own.get(f"check-{item.id}")
+        if check and source_of(check).strip() != source_of(given[check["id"]]).strip():
+            answer = {**check, "id": item.id, "metadata": {"nbgrader": dict(role(given[item.id]))}, "outputs": []}
+            cells.insert(cells.index(check), answer)
+            check["source"] = given[check["id"]]["source"]
+    return cells
 
 
 def _joined(cells: list[dict], original: dict[str, str]) -> list[dict]:

@@ -17,6 +17,7 @@ from roadseg.workbook.needs import find_names, parsed
 from roadseg.workbook.questions import EXERCISES, ITEMS, Item
 
 HEADING = re.compile(r"^##? ", re.MULTILINE)
+NEARLY = re.compile(r"(?i)^[^.].*\.ipynb|^\d\d_\w+\.json$")  # a browser may put .txt behind it
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def read_workbook(folder: Path | None = None) -> Workbook:
     """
     folder = folder or files.default_folder()
     names = {path.name for path in files.worked_notebooks()}
-    found = sorted(folder.glob("*.ipynb"))
+    found = sorted(path for path in folder.glob("*.*") if NEARLY.search(path.name) and path.is_file())
     paths = tuple(path for path in found if path.name in names)
     if not paths:
         raise NotebookError(f"there are no notebooks in {folder}: python -m roadseg start makes your copies.")
@@ -87,7 +88,7 @@ def read_workbook(folder: Path | None = None) -> Workbook:
         locked = notebook["metadata"].get("roadseg", {}).get("locked", ())
         changed[path.stem] = [name for name in then if name in locked and now.get(name) != then[name]]
         counts[path.stem] = [c["execution_count"] for c in notebook["cells"] if c["cell_type"] == "code"]
-    entries, exercises = (tuple(_entry(i, cells.get(i.notebook)) for i in items) for items in (ITEMS, EXERCISES))
+    entries, exercises = (tuple(read_entry(i, cells.get(i.notebook)) for i in items) for items in (ITEMS, EXERCISES))
     others = tuple(path for path in found if path not in paths)
     return Workbook(folder, paths, entries, exercises, changed, counts, others, damaged)
 
@@ -110,8 +111,8 @@ def summary(book: Workbook) -> str:
     return "\n".join(lines)
 
 
-def _entry(item: Item, notebook: dict | None) -> Entry:
-    """Look for the answer in its own cell first, then around it."""
+def read_entry(item: Item, notebook: dict | None) -> Entry:
+    """What a notebook holds for an item, None where there is none. Looks in its own cell first, then around it."""
     if notebook is None:
         return Entry(item, "no notebook", f"{item.notebook}.ipynb is missing or damaged")
     places = [i for i, cell in enumerate(notebook["cells"]) if files.role(cell).get("grade_id") == item.id]
@@ -187,14 +188,16 @@ def _elsewhere(item: Item, notebook: dict, own: int) -> str:
         heads = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and HEADING.search(files.source_of(c))]
         first, last = max((i for i in heads if i < own), default=0), min((i for i in heads if i > own), default=last)
     for number, cell in enumerate(cells[first:last], start=first + 1):
-        if not as_handed_out or files.role(cell) or files.cell_digest(cell) in as_handed_out.values():
-            continue
         source = files.source_of(cell)
-        is_code = cell["cell_type"] == "code" and parsed(source) is not None
-        if item.kind == "text":
-            holds_answer = not is_code and len(words(source)) >= min(item.words, 10)
+        given = files.is_locked(cell) or files.cell_digest(cell) in as_handed_out.values()
+        if not as_handed_out or given or number == own + 1:
+            continue
+        tree = parsed(source) if cell["cell_type"] == "code" else None
+        if item.kind == "text":  # which may be a comment, or a string
+            is_text = not files.role(cell) and (tree is None or all(map(_is_empty, tree.body)))
+            holds_answer = is_text and len(words(source)) >= min(item.words, 10)
         else:
-            holds_answer = is_code and _defines(item, source)
+            holds_answer = tree is not None and _defines(item, source)
         if holds_answer:
             return f"cell {number} of {item.notebook}"
     return ""

@@ -112,6 +112,7 @@ BAD_LABELS = {
     "gray": lambda label: label[..., 0],
     "another size": lambda label: label[:, :-1],
 }
+ONE_CLASS = {"road": MAGENTA, "background": RED}
 
 
 @pytest.mark.parametrize("change", BAD_LABELS.values(), ids=BAD_LABELS)
@@ -119,6 +120,17 @@ def test_labels_in_other_colors_or_sizes_are_refused(frame, change):
     label = np.asarray(Image.open(frame.label))
     Image.fromarray(np.asarray(change(label), np.uint8)).save(frame.label)
     with pytest.raises(DataError, match=r"um_road_000000\.png"):
+        kitti.read_frame(frame)
+
+
+@pytest.mark.parametrize("color", ONE_CLASS.values(), ids=ONE_CLASS)
+def test_labels_of_one_class_and_labels_in_place_of_images_are_refused(root, frame, color):
+    for one in kitti.list_frames(root):
+        save(one.label, np.full((4, 6, 3), color))
+    with pytest.raises(DataError, match=r"gt_image_2.*(100|0)\.0%"):
+        data.load(root, cache=False)
+    frame.image.write_bytes(frame.label.read_bytes())
+    with pytest.raises(DataError, match=r"um_000000\.png"):
         kitti.read_frame(frame)
 
 

@@ -152,6 +152,7 @@ def test_a_notebook_is_stored_as_the_reader_made_it(course, tmp_path, full):
         "Copy of 02-unet.ipynb",
         "my net.ipynb",
         "02_unet.ipynb.txt",
+        "02_unet.txt",
         "02_unet.json",
     ],
 )
@@ -265,6 +266,7 @@ def test_a_class_in_one_zip_or_in_a_folder(course, tmp_path, full, platform, unp
 
 
 OWN = ("by hand", "zips")
+BLACKBOARDS = ("A1_a_l_attempt_2026-11-29-20-15-33_x.zip", "A1_b_l_attempt_2026-11-29-20-15-33_x.zip")
 
 
 def test_names_become_ids_in_ascii(course, tmp_path, full):
@@ -284,6 +286,36 @@ def test_two_people_of_one_name_stay_two(course, tmp_path, full):
     assert answered(course, "kimlee").endswith("4711") and answered(course, "kimlee_4712").endswith("4712")
 
 
+@pytest.mark.parametrize(
+    ("files", "logins", "students"),
+    [
+        (("ada_2026_1129_final.zip", "bob_2026_1129_final.zip"), (), ("ada", "bob")),
+        (BLACKBOARDS, (), ("l_A1_a_l", "l_A1_b_l")),
+        (BLACKBOARDS, ("a_l", "b_l"), ("s0", "s1")),
+        (("hand_in.zip", "hand_in (1).zip"), (), ("hand_in", "hand_in_1")),
+        (("ada.zip", "ada (1).zip"), ("ada", "ada (1)"), ("s0", "s1")),
+        (("ada.zip", "ada (1).zip"), (), ("ada",)),
+    ],
+)
+def test_students_stay_apart_and_a_second_download_is_of_the_first(course, tmp_path, full, files, logins, students):
+    rows = [f"s{i},{login}" for i, login in enumerate(logins)]
+    (course / "roster.csv").write_text("\n".join(["id,login", *rows]))
+    for value, name in zip((70, 71), files):
+        hand_in(tmp_path / "in" / name, answer(full, value))
+    assert collected(course, tmp_path / "in") == list(students)
+    values = ["70", "71"] if len(students) == 2 else ["71"]
+    assert [answered(course, student)[-2:] for student in students] == values
+    assert len(students) == 2 or any(files[1] in remark for remark in collect.remarks(course, "ada"))
+
+
+def test_no_name_writes_lines_of_its_own(course, tmp_path, capsys, full):
+    write_zip(tmp_path / "in" / "ada.zip", {"02_unet\x1b[2J\nbob: new.ipynb": full[SECOND], f"{FIRST}\n.rar": b""})
+    (tmp_path / "in" / "x\ny.pdf").touch()
+    collected(course, tmp_path / "in")
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and not {"bob", "y.pdf"}.intersection(printed.replace(":", "\n").splitlines())
+
+
 @pytest.mark.parametrize("first", ["student7.zip", "student7_12345_67990_hand_in.zip"])
 @pytest.mark.parametrize("together", [False, True])
 def test_a_second_hand_in_is_of_the_same_student_and_the_newest_counts(course, tmp_path, full, first, together):
@@ -292,6 +324,7 @@ def test_a_second_hand_in_is_of_the_same_student_and_the_newest_counts(course, t
         hand_in(tmp_path / folder / name, answer(full, value))
         assert collected(course, tmp_path / folder) == ["student7"]
     assert answered(course, "student7").endswith("70") and list((course / "earlier" / "student7").iterdir())
+    assert collect.canvas_id(course, "student7") == "12345"
     before = (course / "submitted" / "student7" / ASSIGNMENT / "digest.txt").read_text()
     assert collected(course, tmp_path / "one") == ["student7"]
     if together or "67990" in first:  # nothing else tells which is older

@@ -84,6 +84,19 @@ TEXTS = [
     f"# <img src=x onerror='{RUN}'>\n\n| <img src=x onerror='{RUN}'> |\n|--|\n| a |",
     f'![x" onerror="{RUN}](attachment:a.png "t\' onload=\'{RUN}")',
     f"![x](attachment:missing.png) <img src=x onerror='{RUN}'>",
+    f"<form><math><mtext></form><form><mglyph><svg><mtext><textarea><path id='</textarea><img onerror={RUN} src=1>'>",
+    f"<svg></p><style><a id='</style><img src=1 onerror={RUN}>'>",
+    f"<a href='&#1;javascript:{RUN}'>a</a> <a href='//evil.test/x'>b</a> [c](<javascript:{RUN}>) [d](Java&colon;{RUN})",
+    "<img name=querySelectorAll id=getElementById><form name=documentElement><input name=attributes></form>",
+    f"![<img src=x onerror={RUN}>](attachment:a.png) <https://x'onmouseover='{RUN}> https://x/\"onmouseover=\"{RUN}",
+    f'```"><img src=x onerror={RUN}>\ncode\n```\n\n| a |\n|:-"><img src=x onerror={RUN}>|\n| b |',
+    f"\\(<img src=x onerror={RUN}>\\) $$\\style{{background:url({EVIL}/s.png)}}{{x}}$$ $\\unicode{{{RUNS}}}$",
+    f"<p style='border-left: 1px u\\72l({EVIL}/x.png); padding: image-set(\"{EVIL}/y.png\")'>a</p>",
+    f"<picture><source srcset={EVIL}/z.png><img src=x onerror={RUN}></picture><audio src={EVIL}/a.mp3></audio>",
+    f"<marquee onstart={RUN}>a</marquee><select autofocus onfocus={RUN}></select><b tabindex=1 onfocus={RUN}>b</b>",
+    f"<svg><animate href=#q attributeName=href values='javascript:{RUN}'/><a id=q><text y=9>a</text></a></svg>",
+    f"<map name=m><area href='javascript:{RUN}'></map><img usemap=#m src='data:image/png;base64,A' srcset={EVIL}/b>",
+    "<div>" * 100_000 + f"<img src=x onerror='{RUN}'>",
     "[" * 5_000 + "]" * 5_000 + f"<img src=x onerror='{RUN}'>",
 ]
 DANGEROUS = {  # outputs of every type that Jupyter or nbconvert knows
@@ -131,7 +144,7 @@ def handed_in() -> nbformat.NotebookNode:
                 new_code_cell("1", outputs=[new_output(output, {kind: content}, metadata={kind: {"width": RUN}})])
             )
     ends = f"</pre><img src=x onerror='{RUN}'>"
-    cells.append(new_code_cell(f"# {ends}", outputs=[new_output("stream", text=ends)]))
+    cells.append(new_code_cell(f"# {ends}", outputs=[new_output("stream", name=ends, text=f'{ends}\x1b[31;" {RUN}m')]))
     cells.append(new_code_cell("1", outputs=[new_output("error", ename=ends, evalue=ends, traceback=[ends])]))
     cells.append(new_raw_cell(ends, metadata={"raw_mimetype": "text/html", "format": "text/html"}))
     for cell in cells:

@@ -135,6 +135,50 @@ def lie(recorder, layer, given, gave):
 trace.Recorder._note = lie
 {RIGHT[NETWORK].replace(', activation="relu"', "")}""",
     ),
+    "writes what comes out": (
+        *(STEP, 0, "/proc/"),
+        """import glob, os, struct
+for path in glob.glob("/proc/1/fd/*"):
+    try:
+        os.write(os.open(path, os.O_WRONLY), struct.pack("<QQ", 10, 2) + b"{}")
+    except OSError:
+        pass""",
+    ),
+    "answers after it": (STEP, 12, "", "pass"),
+    "writes to its parent's memory": (STEP, 0, "/proc/", "open('/proc/1/mem', 'r+b', 0).write(bytes(9))"),
+    "fills shared memory": (
+        *(STEP, 12, "/dev/"),
+        """try:
+    for number in range(16):
+        open(f"/dev/shm/{number}", "wb").write(bytes(2**25))
+    train_step = None
+except OSError:
+    pass""",
+    ),
+    "stops its parents": (STEP, 12, "os.kill", "import os, signal\nos.kill(1, signal.SIGSTOP)"),
+    "makes namespaces": (
+        *(STEP, 12, "subprocess"),
+        "import subprocess\nsubprocess.run(['unshare', '-Ur', 'mount', '-t', 'tmpfs', 'x', '/package'])",
+    ),
+    "ends at exit": (STEP, 12, "atexit", "import atexit, os\natexit.register(os.abort)"),
+    "breaks memory": (STEP, 0, "ctypes", "import ctypes\nctypes.string_at(0)"),
+    "changes the drawing": (STEP, 0, "np.random.default_rng", "np.random.default_rng = lambda *seed: None"),
+    "hooks imports": (STEP, 0, "sys.meta_path", "import sys\nsys.meta_path.insert(0, None)"),
+    "asks TensorFlow for files": (STEP, 12, "gfile", "tf.io.gfile.glob('/home/*')"),
+    "downloads": (
+        *(STEP, 12, "get_file"),
+        "try:\n    keras.utils.get_file('x', 'http://127.0.0.1:9/x')\nexcept Exception:\n    pass",
+    ),
+    "formats": (STEP, 0, "__globals__", "seed = '{0.__globals__}'.format(training.train)"),
+    "claims strides": (
+        *(NETWORK, 0, "trace.Row"),
+        f"""{RIGHT[NETWORK]}
+from roadseg.checks import trace
+row = trace.Row
+trace.Row = lambda kind, **options: row(kind, **options | {{"stride": (2000, 2000)}})""",
+    ),
+    "is another language": (NUMBER, 0, "not Python", "%%bash\nkill -9 1\nsteps_per_epoch=68"),
+    "has lines of its own": (NUMBER, 0, "", "raise ValueError('\\nbob: 47 of 47 points')"),
     "equals everything": (
         *(NUMBER, 0, ""),
         "class Any(int):\n    __eq__ = lambda self, other: True\n    __hash__ = int.__hash__\nsteps_per_epoch = Any(1)",
@@ -318,6 +362,7 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
         b'{"array": "<f8", "shape": [1000, 1000]}',
         b'{"array": "O", "shape": [1]}',
         b'{"array": "<f8", "shape":[-1]}',
+        b"[%s0]" % (b"[]," * (inside.LONGEST // 3)),
     ],
 )
 def test_whatever_else_comes_out_is_refused(text):
@@ -399,6 +444,15 @@ def test_a_network_whose_layers_give_something_else_is_a_contradiction():
     for change in (lambda gave: gave * 1.01, lambda gave: gave[:, 1:]):
         found = copy.deepcopy(seen)
         found["recorder"]["rows"][3][2] = change(found["recorder"]["rows"][3][2])
+        with pytest.raises(judging.Contradiction):
+            judging.verdict(item, found, SEED)
+    huge = [10**6, 10**6]
+    for change in (
+        lambda found: [row.update(stride=huge) for row, *_ in found["recorder"]["rows"] if row["kind"] == "transposed"],
+        lambda found: found.update(shapes=[huge]),
+        lambda found: found["recorder"].update(others=found["recorder"]["others"] * 100),
+    ):
+        change(found := copy.deepcopy(seen))
         with pytest.raises(judging.Contradiction):
             judging.verdict(item, found, SEED)
     found = copy.deepcopy(seen)

@@ -156,6 +156,9 @@ def submissions() -> dict[str, dict[str, dict]]:
     set_source(second, "build_unet", "checks.points = print\nbuild_unet = models.unet")
     delete(third, "answer-7", "answer-4")
     set_source(third, "answer-3", "steps_per_epoch = 70")
+    set_source(third, "answer-2", workbook.TEXT_STUB)
+    text = {"cell_type": "markdown", "id": "new", "metadata": {}, "source": ["Twenty words of an answer. " * 4]}
+    third["cells"].insert(third["cells"].index(cell_of(third, "answer-2")), text)
     set_source(third, "answer-1", "<img src=x onerror='alert(1)'><script>alert(1)</script>")
     return found
 
@@ -215,6 +218,7 @@ def test_the_teacher_sees_points_deleted_cells_attacks_and_who_is_ungraded(grade
     deleted = [line.split()[1] for line in lines if line.endswith("deleted")]
     assert sorted(deleted) == ["answer-4", "answer-7", "check-build_unet", "val_step"]
     assert lines[-1].endswith(": 8103, perfect.")
+    assert any("answer-2" in line for line in lines)  # which is in another cell, and waits for the teacher
     assert "os.kill" in graded["printed"] and "checks.points" in graded["printed"]
     table = (graded["course"] / "points.csv").read_text("utf-8")
     assert re.search(r"^Per Fect,.*,perfect@example.org,", table, re.MULTILINE)
@@ -285,7 +289,10 @@ def test_one_item_is_graded_again_and_marks_stay_where_the_text_is_unchanged(gra
     command("points", "--course", course)
     changed = {"answer-1": None, "answer-3": 0, "val_step": 5, ASSIGNMENT: None}
     assert points_of(course)["perfect"] == {**POINTS, **changed}
-    assert len(list((course / "backups").glob("*.db"))) == 2
+    assert command("grade", "perfect", "--item", "answer-3", "--seconds", "60", "--course", course) == 0
+    command("points", "--course", course)  # the mark is of the text before
+    assert points_of(course)["perfect"] == {**POINTS, **changed}
+    assert len(list((course / "backups").glob("*.db"))) == 3
 
 
 @pytest.mark.slow

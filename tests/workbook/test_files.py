@@ -57,7 +57,43 @@ def as_format_3(notebook):
     notebook.update(nbformat=3, nbformat_minor=0, worksheets=[{"cells": cells, "metadata": {}}])
 
 
+def drop_names(notebook):
+    """As Deepnote and Kaggle do, and some that convert."""
+    for i, cell in enumerate(notebook["cells"]):
+        cell.update(metadata={"cell_id": f"a{i}"}, source="".join(cell["source"]).strip())
+        del cell["id"]
+    notebook["metadata"] = {}
+
+
+def merge_into_checks(notebook):
+    """As JupyterLab does where the check is the active cell."""
+    for cell in [cell for cell in notebook["cells"] if role(cell).get("grade_id", "").startswith("check-")]:
+        answer = cell_of(notebook, cell["id"].removeprefix("check-"))
+        cell["source"] = [*answer["source"], *cell["source"]] if cell["id"] != "check-answer-3" else answer["source"]
+        notebook["cells"].remove(answer)
+
+
 CHANGES = {
+    "no names": drop_names,
+    "new cells in place of those deleted": lambda notebook: [
+        cell_of(notebook, name).update(id="new", metadata={}) for name in ("answer-1", "answer-3")
+    ],
+    "answers merged into checks": merge_into_checks,
+    "code as text and text as code": each(
+        lambda cell: (
+            role(cell).get("solution") and cell.update(cell_type="code" if cell["cell_type"] == "markdown" else "raw")
+        )
+    ),
+    "nulls": each(
+        lambda cell: cell.update(
+            outputs=[
+                {"output_type": "stream", "name": None, "text": None},
+                {"output_type": "error", "traceback": [1]},
+                {"output_type": "display_data", "data": {"text/plain": None}},
+            ],
+            attachments={"a.png": {"image/png": None}, "b.png": None},
+        )
+    ),
     "as it was": lambda notebook: None,
     "format 4.0": lambda notebook: (strip("id")(notebook), notebook.update(nbformat_minor=0)),
     "format 4.0 of Colab": each(lambda cell: cell.update(metadata={"id": cell.pop("id")})),

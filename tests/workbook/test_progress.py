@@ -73,6 +73,7 @@ def test_a_text_is_done_or_too_short_in_any_script(folder, text, state):
     [
         ("answer-1", "markdown", ANSWER, "compare-1"),
         ("answer-1", "code", ANSWER, "compare-1"),
+        ("answer-1", "code", f'"""{ANSWER}"""', "compare-1"),
         ("answer-3", "code", "%matplotlib inline\nsteps_per_epoch = 68", "imports"),
     ],
 )
@@ -84,6 +85,12 @@ def test_an_answer_in_the_wrong_cell_is_found(folder, name, kind, source, after)
     found = entry(folder, name)
     assert found.state == "wrong cell" and f"cell {place + 2} " in found.remark
     assert {e.item.id for e in workbook.read_workbook(folder).entries if e.state != "open"} == {name}
+
+
+def test_swapped_answers_are_found(folder):
+    change(folder, "answer-3", source=["steps_in_all = 816"])
+    change(folder, "answer-4", source=["steps_per_epoch = 68"])
+    assert [entry(folder, name).state for name in ("answer-3", "answer-4")] == ["wrong cell"] * 2
 
 
 def test_a_text_written_into_the_question_is_found_and_a_deleted_cell_is_named(folder):
@@ -166,12 +173,15 @@ def test_a_changed_locked_cell_is_named(folder):
 
 def test_missing_and_foreign_notebooks(folder, tmp_path):
     (folder / "02_unet.ipynb").unlink()
-    (folder / "01_simple_model-Copy1.ipynb").touch()
+    others = ("01_simple_model-Copy1.ipynb", "02_unet.ipynb.txt", "02_unet.json")
+    for name in others:
+        (folder / name).touch()
     (folder / "00_road_data.ipynb").write_bytes(b"{")
     (folder / "04_going_further.ipynb").write_bytes(b"")
     book = workbook.read_workbook(folder)
     assert set(book.damaged) == {"00_road_data", "04_going_further"}
-    assert all(f"{name}.ipynb" in workbook.summary(book) for name in (*book.damaged, "01_simple_model-Copy1"))
+    assert all(f"{name}.ipynb" in workbook.summary(book) for name in book.damaged)
+    assert all(name in workbook.summary(book) for name in others)
     assert [path.stem for path in book.notebooks] == ["00_road_data", "01_simple_model", QUESTIONS, "04_going_further"]
     assert entry(folder, "build_unet").state == "no notebook" and entry(folder, "train_step").state == "open"
     with pytest.raises(workbook.NotebookError, match="nowhere"):
