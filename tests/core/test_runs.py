@@ -165,6 +165,14 @@ def test_find_takes_the_newest_whole_run_whoever_wrote_its_step(path):
     assert [run.path for run in runs.find_all({"split": "course"}, "simple-*", out=out)] == [path]
 
 
+def test_a_finished_run_that_has_lost_files_makes_room_for_another(path):
+    log = []
+    assert runs.find_at(path, log=log.append).path == path and not log
+    (path / "predictions" / runs.prediction_name(1)).unlink()
+    assert runs.find_at(path, log=log.append) is None and len(log) == 1
+    assert not any((path / name).exists() for name in ("state.npz", "finished.json"))
+
+
 def test_a_shared_run_is_reused_where_there_is_no_own_one(path, roads, tmp_path, monkeypatch):
     monkeypatch.setenv("ROADSEG_SHARED_RUNS", str(path.parent))
     lines, own = [], tmp_path / "own"
