@@ -242,15 +242,11 @@ def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [pytest.param({"best_loss": np.zeros(3)}, marks=pytest.mark.long), None])
-def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path, changes):
+def test_from_a_damaged_state_it_starts_again(roads, trained, tmp_path):
     with pytest.raises(Stop):
         train("simple", small(), roads, tmp_path, callback=stop)
     (state,) = tmp_path.rglob("state.npz")
-    if changes:
-        np.savez(state, **(runs.read_run_arrays(state) | changes))
-    else:
-        state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     log = []
     run = train("simple", small(), roads, tmp_path, log=log.append)
     assert run.how == "trained" and str(state) in log[0]

@@ -159,7 +159,7 @@ def test_four_figures_and_the_pasted_image_are_in_it(written):
     page = Page(written.html.read_text("utf-8"))
     images = [image.image for sheet in PdfReader(written.pdf).pages for image in sheet.images]
     assert page.tags.count("img") == len(images) == 5 and page.tags.count("figure") == 4
-    assert images[0].size == images[1].size and images[0].width == round(DOTS * plots.WIDTH) and images[4].size == (60, 30)
+    assert images[0].width == images[1].width == round(DOTS * plots.WIDTH) and images[4].size == (60, 30)
     assert not page.wrong
 
 
