@@ -33,6 +33,14 @@ print([name for name in ("keras", "matplotlib", "nbgrader", "numpy", "PIL", "ten
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Commands load images of 32 x 32."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.load.__kwdefaults__, "size", (32, 32))
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(road_folder, tmp_path_factory) -> tuple[runs.Run, str]:
     """A run of two epochs that the command made of the drawn images, and what the command printed."""

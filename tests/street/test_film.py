@@ -90,7 +90,7 @@ def test_a_gif_is_made_smaller_until_it_fits(tmp_path, monkeypatch):
 
 
 def test_a_drive_is_written(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("roadseg.cli.data.DRIVE_SECONDS", 0.4)
+    monkeypatch.setattr("roadseg.cli.data.DRIVE_SECONDS", 0.3)
     assert main(["data", "--drive", str(tmp_path / "drive.gif"), "--seed", "1"]) == 0
     with Image.open(tmp_path / "drive.gif") as gif:
         assert gif.n_frames == 2
