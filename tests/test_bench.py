@@ -81,6 +81,7 @@ def test_multiplications_by_hand(bench, build, by_hand):
     assert bench.multiplications(build()) == by_hand
 
 
+@pytest.mark.slow
 def test_convolutions_alone_are_the_networks(bench, road_folder):
     """What each gives, forward and backward, is what Keras gives for the layer of the network."""
     way, model = bench.Convolutions("unet", road_folder, (32, 32)), models.build("unet", size=(32, 32))

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +31,14 @@ import sys
 {}
 print([name for name in ("keras", "matplotlib", "nbgrader", "numpy", "PIL", "tensorflow") if name in sys.modules])
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Commands load images of 32 x 32."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.load.__kwdefaults__, "size", (32, 32))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -286,20 +293,19 @@ def test_evaluate_on_other_images(trained, tmp_path, capsys):
     assert re.search(r"\b6 \w+ \(all\b", capsys.readouterr().out)
 
 
-def test_evaluate_from_above(trained, road_folder, tmp_path, capsys):
-    run, root = trained[0], tmp_path / "roads"
-    arguments = ["evaluate", str(run.path), "--view", "bird", "--json", "--data"]
-    assert "calib" in error_of(capsys, [*arguments, str(road_folder)])
-    shutil.copytree(road_folder, root)
+def test_evaluate_from_above(trained, tmp_path, capsys):
+    run, root = trained[0], write_roads(tmp_path / "roads", count=1)
+    arguments = ["evaluate", str(run.path), "--images", "all", "--view", "bird", "--json", "--data", str(root)]
+    assert "calib" in error_of(capsys, arguments)
     (root / "training/calib").mkdir()
     for path in (root / "training/image_2").iterdir():
         calibration = "P2: 50 0 48 0 0 50 19 0 0 0 1 0\nR0_rect: 1 0 0 0 1 0 0 0 1\n"
         calibration += "Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0\n"
         (root / f"training/calib/{path.stem}.txt").write_text(calibration)
-    assert main([*arguments, str(root)]) == 0
+    assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["view"], found["count"]) == ("bird", 15)
-    from_camera = training.evaluate(run, data.load(root))
+    assert (found["view"], found["count"]) == ("bird", 3)
+    from_camera = training.evaluate(run, data.load(root), images="all")
     assert found["scores"].keys() == from_camera.keys()
     assert 0 < found["scores"]["all"]["max_f"] != from_camera["all"]["max_f"]
 

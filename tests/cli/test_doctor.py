@@ -108,7 +108,7 @@ def test_the_doctors_runs_are_those_of_the_notebooks():
         before |= found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_step_is_measured_where_operations_are_deterministic():
     code = "from roadseg.cli import doctor; print(doctor.seconds_per_step('simple', size=(32, 32), steps=1))"
     environment = {**os.environ, "TF_DETERMINISTIC_OPS": "1"}

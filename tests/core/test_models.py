@@ -9,7 +9,7 @@ from roadseg.errors import OptionError
 
 PARAMETERS = {"simple": 53_761, "unet": 485_817, "unet-no-skip": 529_457}
 NAMES = pytest.mark.parametrize("name", PARAMETERS)
-FILTERS = (2, 3, 4, 5, 6)  # of a U-Net with five levels that runs at once
+FILTERS = (2, 3, 4)  # of a U-Net with three levels that runs at once
 
 
 def tiny(name: str, *, size=(32, 48), **options) -> keras.Model:
@@ -62,7 +62,7 @@ def test_layers_of_the_unet(skip):
 
 def test_skip_connections_concatenate_each_level_with_itself(images):
     model = tiny("unet", standardize=True)
-    for level in range(1, 5):
+    for level in (1, 2):
         names = (f"decoder{level}_skip", f"encoder{level}_conv2", f"decoder{level}_up")
         concatenated, *parts = outputs(model, images, *names)
         np.testing.assert_array_equal(concatenated, np.concatenate(parts, axis=-1))

@@ -26,8 +26,11 @@ def steps(end: float = 0.5) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(autouse=True)
-def short_window(monkeypatch):
+def small(monkeypatch):
+    """Figures of few steps and few dots."""
     monkeypatch.setattr(plots, "STEP_WINDOW", 4)
+    for name in ("DOTS", "PHOTO_DOTS", "FILM_DOTS"):
+        monkeypatch.setattr(plots, name, 40)
 
 
 def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
@@ -60,7 +63,7 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
         np.testing.assert_array_equal(found, expected)
     for words, figure in figures.items():
         assert words in figure.get_label()
-        image = Image.open(io.BytesIO(plots.encoded(figure, dots=40)))
+        image = Image.open(io.BytesIO(plots.encoded(figure)))
         assert image.width == round(40 * plots.WIDTH) and image.mode == "P"
         assert image.convert("RGBA").getpixel((0, 0))[3] == 0  # the ground is that of the reader's theme
     assert dict(rcParams) == before
@@ -129,9 +132,9 @@ def test_show_gives_alternative_text_and_the_words_below(shown):
 
 
 def test_live_is_one_figure_that_grows(shown, roads):
-    callback, names, title = plots.live(roads), roads.names[2:17], "simple, small, seed 0"
+    callback, names, title = plots.live(roads), roads.names[2:5], "simple, small, seed 0"
     for epoch in range(3):
-        prediction = np.zeros((15, 32, 32), np.uint8) if epoch else None
+        prediction = np.zeros((3, 32, 32), np.uint8) if epoch else None
         callback(Progress(title, epoch, 2, curves(epoch), prediction, names, 1.5, 1.5 * (2 - epoch)))
         if not epoch:
             callback(Progress(title, epoch, 2, curves(epoch), prediction, names, 9.0, 75.0, 0.25))

@@ -1,7 +1,6 @@
 """The two steps against Keras's own; the loop: what it leaves, reuse, resume, options; prediction and evaluation."""
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -55,7 +54,9 @@ def twins():
 
 def test_the_steps_equal_train_on_batch_and_test_on_batch(roads):
     model, other = twins()
-    other.compile(keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(), metrics=[ACCURACY()])
+    other.compile(
+        keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy(), metrics=[ACCURACY()], run_eagerly=True
+    )
     running = {"running_loss": keras.metrics.Mean(), "running_accuracy": ACCURACY()}
     optimizer, loss_fn = keras.optimizers.Adam(1e-2), keras.losses.BinaryCrossentropy()
     for start, validate in ((0, False), (4, False), (8, True)):
@@ -212,10 +213,10 @@ def own_step(model, image, mask, **options):
 
 
 def test_your_own_step_trains_a_run_of_its_own(roads, trained, tmp_path):
-    own = train("simple", small(), roads, tmp_path, step=own_step)
-    assert (own.how, own.path.name == trained.run.path.name) == ("trained", False)
-    np.testing.assert_array_equal(own.curves["val_loss"], trained.run.curves["val_loss"])
-    assert train("simple", small(), roads, tmp_path).path == own.path  # without a step, any will do
+    own = train("simple", small(), roads, tmp_path, epochs=1, step=own_step)
+    assert own.how == "trained" and own.settings["step"] != trained.run.settings["step"]
+    assert own.curves["val_loss"] == trained.run.curves["val_loss"][:1]
+    assert train("simple", small(), roads, tmp_path, epochs=1).path == own.path  # without a step, any will do
 
 
 class Stop(Exception):
@@ -241,25 +242,15 @@ def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", [pytest.param({"best_loss": np.zeros(3)}, marks=pytest.mark.long), None])
-def test_from_a_state_that_does_not_fit_it_starts_again(roads, trained, tmp_path, changes):
+def test_from_a_damaged_state_it_starts_again(roads, trained, tmp_path):
     with pytest.raises(Stop):
         train("simple", small(), roads, tmp_path, callback=stop)
     (state,) = tmp_path.rglob("state.npz")
-    if changes:
-        np.savez(state, **(runs.read_run_arrays(state) | changes))
-    else:
-        state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     log = []
     run = train("simple", small(), roads, tmp_path, log=log.append)
     assert run.how == "trained" and str(state) in log[0]
     np.testing.assert_array_equal(run.curves["val_loss"], trained.run.curves["val_loss"])
-
-
-def test_a_finished_run_that_has_lost_files_is_trained_again(roads, trained, tmp_path):
-    lost = Path(shutil.copytree(trained.run.path, tmp_path / trained.run.path.name)) / "predictions" / "epoch-02.npz"
-    lost.unlink()
-    assert train("simple", small(), roads, tmp_path).how == "trained" and lost.is_file()
 
 
 ELSEWHERE = """
@@ -316,8 +307,14 @@ def test_other_floats_are_named(roads, tmp_path, monkeypatch):
 def test_epochs_can_be_capped_from_outside(roads, tmp_path, monkeypatch):
     monkeypatch.setenv("ROADSEG_EPOCHS", "1")
     log = []
-    assert len(train("simple", small(), roads, tmp_path, log=log.append).curves["epoch"]) == 1
-    assert "ROADSEG_EPOCHS" in log[0] and len(log) == 2
+
+    def stop_at_once(progress):
+        assert progress.epochs == 1
+        raise Stop
+
+    with pytest.raises(Stop):
+        train("simple", small(), roads, tmp_path, callback=stop_at_once, log=log.append)
+    assert len(log) == 1 and "ROADSEG_EPOCHS" in log[0]
     monkeypatch.setenv("ROADSEG_EPOCHS", "two")
     with pytest.raises(OptionError, match="ROADSEG_EPOCHS is 'two'"):
         train("simple", small(), roads, tmp_path)

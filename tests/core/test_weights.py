@@ -37,6 +37,7 @@ def test_the_file_is_small_and_what_the_card_says(network):
     assert hashlib.sha256(FILE.read_bytes()).hexdigest() == CARD["sha256"]
 
 
+@pytest.mark.slow
 def test_better_than_the_best_baseline_on_streets_not_seen_before(network, unseen):
     # fitted on these very images
     fitted = [fit(unseen.images, unseen.masks)(unseen.images) for fit in baselines.BASELINES.values()]

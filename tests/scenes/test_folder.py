@@ -28,6 +28,13 @@ def written(tmp_path_factory) -> Path:
     return scenes.write(tmp_path_factory.mktemp("written") / "scenes", seed=5, counts=COUNTS, workers=2)
 
 
+@pytest.fixture
+def plain(monkeypatch):
+    """Scenes that take no time: of one gray level, the seed."""
+    scene = lambda seed: scenes.Scene(*(np.full(shape, seed, np.uint8) for shape in ((8, 8, 3), (8, 8, 3), (8, 8))))  # noqa: E731
+    monkeypatch.setattr(folder, "render", lambda category, index, *, seed, variety: scene(seed))
+
+
 def read_image(path: Path) -> np.ndarray:
     with Image.open(path) as file:
         return np.asarray(file)
@@ -77,8 +84,8 @@ def test_a_whole_folder_is_kept(written):
 
 
 @pytest.mark.parametrize("seed", [5, 6])
-def test_only_the_same_scenes_of_an_older_version_are_rendered_again(written, tmp_path, seed):
-    root = Path(shutil.copytree(written, tmp_path / "scenes"))
+def test_only_the_same_scenes_of_an_older_version_are_rendered_again(plain, tmp_path, seed):
+    root = scenes.write(tmp_path / "scenes", seed=5, counts=COUNTS, workers=1)
     whole = files_below(root)
     older = scenes.read_record(root) | {"version": scenes.VERSION - 1}
     (root / "scenes.json").write_text(json.dumps(older), encoding="utf-8")
@@ -105,15 +112,15 @@ def test_nothing_else_is_overwritten(tmp_path):
     assert notes.read_text() == "mine"
 
 
-def test_an_empty_folder_is_filled_with_progress(tmp_path):
+def test_an_empty_folder_is_filled_with_progress(plain, tmp_path):
     (tmp_path / "scenes").mkdir()
     calls = []
     root = scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1, progress=lambda *call: calls.append(call))
     assert len(list((root / "training/image_2").iterdir())) == 1 and calls == [(1, 1)]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
-def test_an_interruption_leaves_nothing(tmp_path, workers):
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_interruption_leaves_nothing(plain, tmp_path, workers):
     def interrupt(done, total):
         raise KeyboardInterrupt
 
@@ -124,7 +131,7 @@ def test_an_interruption_leaves_nothing(tmp_path, workers):
     assert psutil.Process().children() == before
 
 
-def test_two_at_once_do_no_harm(tmp_path):
+def test_two_at_once_do_no_harm(plain, tmp_path):
     """Both render, the first to finish gives the folder its name, the second finds it right."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda _: scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1), range(2)))

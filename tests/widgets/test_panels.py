@@ -55,6 +55,7 @@ def network():
 @pytest.fixture
 def shown(monkeypatch):
     """What the calls would show: panel, figure and caption of each."""
+    monkeypatch.setattr(plots, "DOTS", 40)
     calls = []
     keep = lambda figure, caption, alive=None: calls.append((alive and panel_of(alive), figure, caption))  # noqa: E731
     monkeypatch.setattr(plots, "show", keep)
@@ -281,6 +282,7 @@ def test_panels_have_labelled_sliders_and_text_of_no_run(tmp_path, run, roads, n
         about.append(metadata)
 
     monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(plots, "encoded", lambda figure: b"")
     widgets.transposed_convolution()
     widgets.unet_levels(network, roads.images[0])
     for one in (run, make_run(tmp_path / "other", roads, seed=1)):
