@@ -107,6 +107,15 @@ def _one_line(text: str) -> str:
     return next((line for line in lines if line and not line.startswith(wrapper)), "")[:200]
 
 
+def rewritten(source: str, *changes: tuple[str, str]) -> str | None:
+    """Code with some of its text replaced, as (old, new); None where an old text is not in it."""
+    for old, new in changes:
+        if old not in source:
+            return None
+        source = source.replace(old, new)
+    return source
+
+
 @contextmanager
 def aside() -> Iterator[None]:
     """Print and warn about nothing, compute in float32 on the processor; the settings are as before afterwards.

@@ -6,13 +6,14 @@ To teach the check a new mistake, write it down here, under the aspect that it b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from roadseg.backend import keras, tf
+from roadseg.checks.probe import rewritten
 
 RIGHT = {
     "train_step": """
@@ -83,6 +84,7 @@ MISTAKES: dict[str, list[tuple]] = {  # an entry is for each step that has all t
         ("tape_arguments_swapped", (SOURCES, "(model.trainable_variables, loss)")),
         ("gradients_of_other_things", (SOURCES, "(loss, image)")),
         ("gradients_of_other_things", (SOURCES, "(loss, model)")),
+        ("gradients_of_other_things", (SOURCES, "(loss, model.layers)")),
         ("gradients_of_other_things", (TAPE, TAPE + "        tape.watch(image)\n"), (SOURCES, "(loss, image)")),
         ("gradients_of_other_things", (SOURCES, "(loss, probability)")),
         ("gradient_of_no_tensor", (TARGET, "tape.gradient(running_loss")),
@@ -141,21 +143,12 @@ MISTAKES: dict[str, list[tuple]] = {  # an entry is for each step that has all t
 }
 
 
-def rewritten(source: str, changes: Iterable[tuple[str, str]]) -> str | None:
-    """A source with texts in it replaced; None where one of them is not in it."""
-    for old, new in changes:
-        if old not in source:
-            return None
-        source = source.replace(old, new)
-    return source
-
-
 CATALOG: dict[str, list[Mistake]] = {
     name: [
         Mistake(cause, name, aspect, wrong)
         for aspect, entries in MISTAKES.items()
         for cause, *changes in entries
-        if (wrong := rewritten(right, changes))
+        if (wrong := rewritten(right, *changes))
     ]
     for name, right in RIGHT.items()
 }
