@@ -28,7 +28,6 @@ from roadseg.checks.step_mistakes import (
     UPDATE_ACCURACY,
     UPDATE_LOSS,
     WEIGHTS,
-    paired,
 )
 
 TRAIN, VALIDATE = RIGHT["train_step"], RIGHT["val_step"]
@@ -45,17 +44,14 @@ cells = itertools.count()
 pytestmark = pytest.mark.slow
 
 
-def changed(source, *changes):
-    """The source with each (old, new) of the changes made wherever it occurs."""
-    for old, new in changes:
-        assert old in source, f"nothing to change: {old}"
-        source = source.replace(old, new)
-    return source
-
-
 def only(source, text):
     """The change that puts a text in place of the body."""
     return source.split(":\n", 1)[1], text
+
+
+def paired(other):
+    """The change that gives the optimizer other gradients."""
+    return PAIRS, PAIRS.replace("gradients", other, 1)
 
 
 def before(line, more):
@@ -79,7 +75,7 @@ def written(source, name):
 
 def result(name, *changes):
     """What the check says of a right step of a task with changes."""
-    return CHECKS[name](written(changed(RIGHT[name], *changes), name))
+    return CHECKS[name](written(probe.rewritten(RIGHT[name], *changes), name))
 
 
 WRONG_TRAINING = [
@@ -374,7 +370,7 @@ def test_a_slip_costs_its_own_aspect_alone():
     for aspect, changes in lost.items():
         found = result("train_step", *changes)
         assert {part.name for part in found.aspects if not part.right} == {aspect}
-    function = written(changed(TRAIN, *lost["update"]), "train_step")
+    function = written(probe.rewritten(TRAIN, *lost["update"]), "train_step")
     assert checks.points("train_step", function, 12, seed=7) == pytest.approx(12 * 8 / 12)
 
 
@@ -387,7 +383,7 @@ def test_an_error_is_told_with_its_line_and_a_reason():
     "change", [after(UPDATE_LOSS, "    print(loss)\n"), (LOSS_LINE, "        loss = object() + mask\n")]
 )
 def test_the_same_function_gets_the_same_card_and_nothing_is_printed(change, capfd):
-    step = written(changed(TRAIN, change), "train_step")
+    step = written(probe.rewritten(TRAIN, change), "train_step")
     one, two = (steps.train_step(step)._repr_mimebundle_() for _ in range(2))
     assert one == two and "0x" not in one["text/plain"]
     assert capfd.readouterr() == ("", "")
@@ -403,7 +399,7 @@ def test_a_check_leaves_everything_as_it_was(change):
         return seeds, settings, tf.GradientTape.gradient, keras.Model.fit
 
     before_it = everything()
-    steps.train_step(written(changed(TRAIN, change), "train_step"))
+    steps.train_step(written(probe.rewritten(TRAIN, change), "train_step"))
     assert everything() == before_it
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from roadseg import checks, models
 from roadseg.backend import keras, tf
-from roadseg.checks import architecture, network, unet_mistakes
+from roadseg.checks import architecture, network, probe, unet_mistakes
 from roadseg.checks.result import NOT_WRITTEN
 from roadseg.checks.unet_mistakes import BOTTLENECK, DOWN, HEAD, JOIN, KEEP, LAST, LEVELS, ONE, TWO, UP
 
@@ -31,12 +31,8 @@ RETURN = "return keras.Model(inputs, outputs)"
 
 def written(*changes: tuple[str, str]):
     """The function of the source, with texts in it replaced."""
-    source = unet_mistakes.RIGHT
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
     names = {"layers": layers, "keras": keras, "tf": tf}
-    exec(source, names)
+    exec(probe.rewritten(unet_mistakes.RIGHT, *changes), names)
     return names["build_unet"]
 
 
