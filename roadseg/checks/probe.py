@@ -244,15 +244,15 @@ class Noting:
     note = staticmethod(_unheard)
 
 
-class Entrance(Noting, keras.layers.Layer):
-    """The first layer: hands on the image, and notes in which mode."""
+class First(Noting, keras.layers.Conv2D):
+    """The first layer: notes the image, and the mode."""
 
     def call(self, inputs, training=None):
         self.note("forward", inputs, training)
-        return inputs
+        return super().call(inputs)
 
 
-class Conv2D(Noting, keras.layers.Conv2D):
+class Last(Noting, keras.layers.Conv2D):
     """The last layer: notes the prediction, and whether a tape records it."""
 
     def call(self, inputs):
@@ -350,14 +350,13 @@ def _network(kind: type[keras.Model], *, second: bool) -> keras.Model:
     layers = keras.layers
     inputs = x = keras.Input((SIZE, SIZE, 3), name="image")
     parts = [
-        Entrance(name="entrance"),
-        layers.Conv2D(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="edges"),
+        First(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="edges"),
         layers.BatchNormalization(momentum=0.5, name="normal"),
         layers.Conv2D(4, 1, activation="tanh", kernel_initializer="zeros", name="fixed", trainable=False),
         layers.Conv2D(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="shapes"),
-        Conv2D(1, 1, activation="sigmoid", kernel_initializer="zeros", name="score"),
+        Last(1, 1, activation="sigmoid", kernel_initializer="zeros", name="score"),
     ]
-    for layer in [part for part in parts if not second or part.name in ("entrance", "edges", "score")]:
+    for layer in [part for part in parts if not second or part.name in ("edges", "score")]:
         x = layer(x)
     return kind(inputs, x, name="model")
 

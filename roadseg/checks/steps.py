@@ -112,8 +112,8 @@ def _find(name: str, function: Any, seen: list[list[Step]]) -> Finding:
     wrong = [(step, wanted, verdict) for step, wanted, verdict in judged if step.error or not all(verdict.values())]
     if not wrong:
         return _over_several_steps(name, seen)
-    step, wanted, verdict = wrong[0]
-    broken = next(aspect for aspect in verdict if not all(each[aspect] for *_, each in judged))
+    broken = next(aspect for aspect in wrong[0][2] if not all(each[aspect] for *_, each in judged))
+    step, wanted, verdict = next(each for each in wrong if each[0].error or not each[2][broken])
     cause = (
         _certain(step)
         or _imitated(name, function, seen, broken)
