@@ -224,21 +224,21 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     numbers = np.random.default_rng(seed)
     sides = zip((getattr(model, "input_shape", None) or INPUT_SHAPE)[-3:], INPUT_SHAPE)
     image = noise(*(side or usual for side, usual in sides), numbers)
-    kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) == 4)
-    if getattr(model, "inputs", None) and kernels > HEAVY:
-        model, image = models.with_input_size(model, (64, 64)), image[:, :64, :64]
     recorder = Recorder(image)
 
-    def call() -> Any:
-        return model(image, training=False)
+    def called() -> tuple[Any, BaseException | None]:
+        return _caught(lambda: model(recorder.image, training=False))
 
     def listened() -> tuple[Any, BaseException | None]:
         with recorder.listening():
-            return _caught(call)
+            return called()
 
-    error = None if model.built else _caught(call)[1]
+    error = None if getattr(model, "built", False) else called()[1]  # without `super().__init__()` it has nothing yet
     if error:
         return _failed(listened()[1] or error, type(model).call, seed, recorder, "call_raises")
+    kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) == 4)
+    if getattr(model, "inputs", None) and kernels > HEAVY:
+        model, recorder.image = models.with_input_size(model, (64, 64)), image[:, :64, :64]
     before = model.get_weights()
     trained = bool(getattr(model, "history", None))  # which `fit` leaves behind
     constant = any(weight.ndim == 4 and not np.ptp(weight) for weight in before)
@@ -257,7 +257,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
             frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
             constant=constant,
             trained=trained,
-            training=_in_training(model, image, value) if keras.ops.is_tensor(value) else "",
+            training=_in_training(model, recorder.image, value) if keras.ops.is_tensor(value) else "",
         )
     if given:
         model.set_weights(before)
@@ -331,7 +331,9 @@ def describe_network(traced: Traced | Seen) -> Seen:
     }
     cause = next((cause for cause, holds in causes.items() if holds), None)
     found = {"several_outputs": number(len(outputs)), "frozen_weights": f"{traced.frozen:,}"}.get(cause, "")
-    return Seen(cause, found, None, rows, count, outputs[0].shape[1:] if outputs else ())
+    scale = INPUT_SHAPE[0] // recorder.image.shape[1]  # a heavy network was tried on a smaller image
+    output = tuple(n * scale if axis < 2 else n for axis, n in enumerate(outputs[0].shape[1:])) if outputs else ()
+    return Seen(cause, found, None, rows, count, output)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
