@@ -8,7 +8,6 @@ compared with those of the right network, and, where they differ, with those of 
 from __future__ import annotations
 
 import inspect
-import random
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -114,18 +113,8 @@ def own_network(task: Result) -> dict[str, Callable | None]:
 
 def network_aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]:
     """The verdict on a network, aspect by aspect, and what was seen of it."""
-    drawn = random.getstate()  # building draws random numbers
-    filtered = [owner for owner in (keras.config, tf.debugging) if owner.is_traceback_filtering_enabled()]
-    for owner in filtered:  # the frames that an error is read from are usually cut out
-        owner.disable_traceback_filtering()
-    try:
-        with aside():
-            tf.config.run_functions_eagerly(True)
-            seen = describe_network(observe_network(candidate, seed))
-    finally:
-        random.setstate(drawn)
-        for owner in filtered:
-            owner.enable_traceback_filtering()
+    with aside():
+        seen = describe_network(observe_network(candidate, seed))
     return judge_network(seen), seen
 
 
@@ -172,6 +161,7 @@ def _measured(seen: Seen) -> Iterator[str]:
 
 def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
     """Build the network and trace it: what it did, or how far it got."""
+    tf.config.run_functions_eagerly(True)
     if candidate is None or candidate is ...:
         return Seen(NOT_WRITTEN)
     if isinstance(candidate, keras.Model):

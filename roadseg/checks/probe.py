@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import random
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -122,22 +123,29 @@ def aside() -> Iterator[None]:
 
     An interrupt says in one line what to do.
     """
-    logger, eagerly, policy = tf.get_logger(), tf.config.functions_run_eagerly(), keras.config.dtype_policy()
-    level, floats, order = logger.level, keras.config.floatx(), keras.config.image_data_format()
+    logger, level, drawn = tf.get_logger(), tf.get_logger().level, random.getstate()  # building draws random numbers
+    eagerly, policy = tf.config.functions_run_eagerly(), keras.config.dtype_policy()
+    floats, order = keras.config.floatx(), keras.config.image_data_format()
+    filtered = [owner for owner in (keras.config, tf.debugging) if owner.is_traceback_filtering_enabled()]
     logger.setLevel("ERROR")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
+    for owner in filtered:  # the frames that an error is read from are usually cut out
+        owner.disable_traceback_filtering()
     try:
         with interruptible(STOPPED), redirect_stdout(io.StringIO()), catch_warnings(), tf.device("CPU"):
             simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        random.setstate(drawn)
         tf.config.run_functions_eagerly(eagerly)
         keras.config.set_floatx(floats)
         keras.config.set_image_data_format(order)
         keras.config.set_dtype_policy(policy)
+        for owner in filtered:
+            owner.enable_traceback_filtering()
 
 
 def plain(thing: Any) -> Any:
