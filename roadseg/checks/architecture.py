@@ -329,7 +329,7 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
         amount = number(len(level))
     return {
         "found": amount,
-        "wanted": _shown(main.wanted, rows),
+        "wanted": _shown(main.wanted, right_rows()),
         "where": _where([each for each in found if each.kind[:2] == main.kind[:2]], rows),
         "window": _sides(row.window),
         "stride": _sides(row.stride),

@@ -20,7 +20,7 @@ import numpy as np
 from roadseg import models, training
 from roadseg.backend import keras, tf
 from roadseg.checks.architecture import advice, differences, facts, named, number, right_count, wrong_anywhere
-from roadseg.checks.probe import SEED, Failure, aside, failure
+from roadseg.checks.probe import SEED, Failure, aside, caught, failure
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of
 from roadseg.checks.trace import Recorder, Row, noise, randomized
 from roadseg.errors import OptionError
@@ -170,7 +170,7 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         return Seen("not_a_function", found=f"something of type `{type(candidate).__name__}`")
     if required := _required(candidate):
         return Seen("arguments_required", found=required)
-    built, error = _caught(candidate)
+    built, error = caught(candidate)
     if error:
         return _failed(error, candidate, seed)
     if isinstance(built, keras.Model):
@@ -181,14 +181,6 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         return Seen("nothing_returned")
     tensor = isinstance(built, keras.KerasTensor) or keras.ops.is_tensor(built)
     return Seen("tensor_returned" if tensor else "not_a_model", found=f"something of type `{type(built).__name__}`")
-
-
-def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """What the student's code gives, or the error that it ends with."""
-    try:
-        return call(), None
-    except (Exception, SystemExit) as error:  # whatever it raises is what the check is about
-        return None, error
 
 
 def _required(function: Callable) -> str:
@@ -217,7 +209,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     recorder = Recorder(image)
 
     def called() -> tuple[Any, BaseException | None]:
-        return _caught(lambda: model(recorder.image, training=False))
+        return caught(lambda: model(recorder.image, training=False))
 
     def listened() -> tuple[Any, BaseException | None]:
         with recorder.listening():
@@ -263,7 +255,7 @@ def _in_training(model: keras.Model, image: np.ndarray, value: Any) -> str:
     """What goes wrong in training mode: another output, as with layers that draw random numbers; weights that do not
     learn."""
     with tf.GradientTape() as tape:
-        again, error = _caught(lambda: model(image, training=True))
+        again, error = caught(lambda: model(image, training=True))
         outputs = [part for part in keras.tree.flatten(again) if keras.ops.is_tensor(part)]
         total = sum(tf.reduce_mean(part) for part in outputs)
     pairs = zip(keras.tree.flatten(value), outputs)
@@ -395,6 +387,6 @@ def _begun(model: keras.Model, seed: int) -> Seen:
     randomized(model, numbers)
     recorder = Recorder(noise(*INPUT_SHAPE, numbers))
     with recorder.listening():
-        values, error = _caught(lambda: model(recorder.image, training=False))
+        values, error = caught(lambda: model(recorder.image, training=False))
     ends = [np.asarray(value) for value in keras.tree.flatten(values)]
     return Seen() if error else Seen(rows=recorder.explained(ends, "refused"))

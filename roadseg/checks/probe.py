@@ -69,12 +69,18 @@ class Failure:
         return f"{self.kind}: {self.text}" if self.text else self.kind
 
 
-def attempt(call: Callable[[], Any], code: CodeType | None = None) -> tuple[Any, Failure | None]:
-    """Run the student's code: what it gives, or how it failed. Only an interrupt passes."""
+def caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Run the student's code: what it gives, or the error that it ends with. Only an interrupt passes."""
     try:
         return call(), None
     except (Exception, SystemExit) as error:  # whatever it raises is what the check is about
-        return None, failure(error, code)
+        return None, error
+
+
+def attempt(call: Callable[[], Any], code: CodeType | None = None) -> tuple[Any, Failure | None]:
+    """Run the student's code: what it gives, or how it failed."""
+    value, error = caught(call)
+    return value, failure(error, code) if error else None
 
 
 def failure(error: BaseException, code: CodeType | None) -> Failure:
