@@ -123,10 +123,10 @@ def _totals(found: str) -> Iterator[tuple[float, Said]]:
 
 
 def _table(question: int, found: str = "") -> Iterator[tuple[float, Said]]:
-    """The numbers of a question's own mistakes."""
+    """The numbers, and names, of a question's own mistakes."""
     for cause, entry in _texts()[f"question-{question}"]["mistakes"].items():
-        for number in () if isinstance(entry, str) else entry["numbers"]:
-            yield number, _wrong(question, cause, found=found or _shown(number))
+        for value in () if isinstance(entry, str) else entry["numbers"]:
+            yield value, _wrong(question, cause, found=found or (value if isinstance(value, str) else _shown(value)))
 
 
 def _number(value: Any) -> tuple[float | None, str | None]:
@@ -182,20 +182,6 @@ def _distance(number: float, right: int) -> str:
 
 YES = ("true", "yes", "same", "the same", "equal", "identical")
 NO = ("false", "no", "different", "not the same")
-ACTIVATIONS = {
-    "sigmoid": "sigmoid",
-    "logsoftmax": "log_softmax",
-    "sparsemax": "sparsemax",
-    "linear": "no_activation",
-    "none": "no_activation",
-}
-CHANNELS = {
-    1: "one_channel",
-    2: "two_channels",
-    CLASSES - 1: "three_channels",
-    CLASSES + 1: "background_added",
-    2 * CLASSES: "twice_as_many",
-}
 
 
 def _check_modes(value: Any) -> Said:
@@ -227,17 +213,15 @@ def _check_classes(value: Any) -> Said:
     if name == "sigmoid" and number == 1:
         return _wrong(10, "left_as_it_was")
     if not name.startswith("softmax"):
-        return _wrong(10, _activation_cause(name), found=name)
+        return dict(_table(10)).get(name) or _wrong(10, _activation_cause(name), found=name)
     if number != CLASSES:
-        return _wrong(10, CHANNELS.get(number, "channels"), found=_shown(number))
+        return dict(_table(10)).get(number, _wrong(10, "channels", found=_shown(number)))
     return _right(10)
 
 
 def _activation_cause(name: str) -> str:
     """What is wrong with an activation that is not the softmax, or with what is no activation."""
     known, losses = (set(map(_letters, dir(module))) for module in (keras.activations, keras.losses))
-    if name in ACTIVATIONS:
-        return ACTIVATIONS[name]
     if name in losses or name.endswith(("entropy", "loss")):
         return "loss_given"
     if name in known:

@@ -254,25 +254,17 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
 
 
 def named(found: list[Difference], rows: tuple[Row, ...]) -> str:
-    """The id of the wrong network in the catalog that differs from the right one as the student's does: in the same
-    things, failing that in things of the same kind; where there is none, that of the first thing that differs, sizes
-    before all else."""
-    same_kinds = None
+    """The id of the wrong network in the catalog that differs from the right one in things of the same kind; where
+    there is none, that of the first thing that differs, sizes before all else."""
+    kinds = {each.kind for each in found}
     for name, other in catalog():
-        differing = differences(other)
-        if _exactly(found) == _exactly(differing):
+        if kinds == {each.kind for each in differences(other)}:
             return name
-        if same_kinds is None and {each.kind for each in found} == {each.kind for each in differing}:
-            same_kinds = name
     levels = [each for each in found if each.kind[0] in ("extra", "missing") and each.aspect == "levels"]
     first = (levels or found)[0]
     filters = first.kind[0] in ("convolution", "transposed") and first.kind[1] == "channels"
     otherwise = _wrong_levels(rows) if levels else _wrong_filters(found, rows) if filters else None
-    return same_kinds or otherwise or first.cause
-
-
-def _exactly(found: list[Difference]) -> set[tuple]:
-    return {(each.place, each.kind, "" if isinstance(each.found, Row) else str(each.found)) for each in found}
+    return otherwise or first.cause
 
 
 def _wrong_levels(rows: tuple[Row, ...]) -> str | None:
@@ -332,14 +324,12 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
     main = next((each for each in found if each.cause == cause), found[0])
     row, (down, up) = main.row, _changes(rows)
     amount = _shown(main.found, rows)
-    if cause in ("levels_too_few", "levels_too_many", "pooling_missing", "pooling_extra", "no_way_up"):
-        amount = _times(down)
-    elif cause in ("convolutions_missing", "convolutions_extra"):
+    if cause in ("convolutions_missing", "convolutions_extra"):
         level = [other for other, half in _alike(rows, "convolution") if (other.size, half) == (row.size, main.half)]
         amount = number(len(level))
     return {
         "found": amount,
-        "wanted": _shown(main.wanted, rows),
+        "wanted": _shown(main.wanted, right_rows()),
         "where": _where([each for each in found if each.kind[:2] == main.kind[:2]], rows),
         "window": _sides(row.window),
         "stride": _sides(row.stride),

@@ -1,26 +1,27 @@
 """The exercises without points: a few lines that teach, in the order of the notebooks.
 
-Each check runs the student's function on cases with known results. What is wrong is named by imitation: by the first
-wrong version, as students write them, that gives the same. To name another mistake, add it to the exercise's versions.
+Each check runs the student's function on cases with known results, beside the reference solution. What is wrong is
+named by imitation: by the first mistake, the reference with some of its text changed, that gives the same. To name
+another mistake, write it down in its exercise's list.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import random
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from math import cos, pi
+from functools import cached_property
+from inspect import getsource
 from typing import Any
 
 import numpy as np
 
 from roadseg.backend import keras, tf
-from roadseg.checks.probe import attempt
+from roadseg.checks.probe import attempt, rewritten
 from roadseg.checks.result import NOT_WRITTEN, Result
-
-Version = tuple[str | None, str, Callable]  # cause, message, function
 
 
 class Unfit(Exception):
@@ -33,7 +34,10 @@ class Exercise:
 
     name, title : of the card; found : what is said of a right function.
     run : calls a function and gives its results, an array of numbers for each case; all None where nothing is written.
-    versions : the reference solution, whose cause is None, then wrong ones.
+    reference : the solution. mistakes : of each the id, the message, and texts in the solution with what replaces them;
+    the id is None for another solution.
+    further : the id and the message of what else may be wrong with a function that gives the right results, or None.
+    differs : the message for what is wrong in a way that no mistake explains; the largest difference by default.
     tolerance : so much numbers may differ.
     """
 
@@ -41,33 +45,47 @@ class Exercise:
     title: str
     found: str
     run: Callable[[Callable], list]
-    versions: Sequence[Version]
+    reference: Callable
+    mistakes: Sequence[tuple]
+    further: Callable[[Callable], tuple[str, str] | None] = lambda function: None
+    differs: str = ""
     tolerance: float = 1e-5
 
-    def result(self, function: Any, cause: str | None = None, message: str = "") -> Result:
-        """The card for a function, right where there is no cause."""
-        used = self.versions[0][-1] if cause else function
-        return Result(self.name, self.title, cause is None, cause, message or self.found, function=used)
+    @cached_property
+    def versions(self) -> list[tuple[str, str, Callable]]:
+        """Each mistake's id, message and function."""
+        return [(cause, message, self._written(*changes)) for cause, message, *changes in self.mistakes]
+
+    def _written(self, *changes: tuple[str, str]) -> Callable:
+        names = globals() | {"random": random}
+        exec(rewritten(getsource(self.reference), *changes), names)
+        return tf.autograph.experimental.do_not_convert(names[self.reference.__name__])  # its source is in no file
 
     @np.errstate(all="ignore")
     def check(self, function: Any) -> Result:
-        """Compare what `run` gives for a function with what it gives for each version."""
-        if not callable(function):
-            message = f"`{self.name}` is not a function: run the cell that defines it."
-            return self.result(function, "not_a_function", message)
+        """Compare what `run` gives for a function with what it gives for the solution and each mistake."""
         with redirect_stdout(io.StringIO()):
-            given, failure = attempt(lambda: self.run(function))
+            mistake = self._mistake(function)
+        cause, message = mistake or (None, self.found)
+        used = self.reference if mistake else function
+        return Result(self.name, self.title, not mistake, cause, message, function=used)
+
+    def _mistake(self, function: Any) -> tuple[str, str] | None:
+        """The id and the message of what is wrong."""
+        if not callable(function):
+            return "not_a_function", f"`{self.name}` is not a function: run the cell that defines it."
+        given, failure = attempt(lambda: self.run(function))
         if failure:
             unfit = failure.kind == Unfit.__name__
-            message = failure.text if unfit else f"It stops with `{failure}`."
-            return self.result(function, "unfit" if unfit else "raises_error", message)
+            return ("unfit", failure.text) if unfit else ("raises_error", f"It stops with `{failure}`.")
         if all(each is None for each in given):
-            return self.result(function, NOT_WRITTEN, "Write it in the cell above, then run both cells.")
-        for cause, message, version in self.versions:
+            return NOT_WRITTEN, "Write it in the cell above, then run both cells."
+        for cause, message, version in [(None, "", self.reference), *self.versions]:
             if all(map(self._alike, given, self.run(version))):
-                return self.result(function, cause, message)
-        pairs = zip(given, self.run(self.versions[0][-1]))
-        return self.result(function, "differs", _difference(*next(pair for pair in pairs if not self._alike(*pair))))
+                return (cause, message) if cause else self.further(function)
+        pairs = zip(given, self.run(self.reference))
+        differing = next(pair for pair in pairs if not self._alike(*pair))
+        return "differs", self.differs or _difference(*differing)
 
     def _alike(self, one: Any, two: Any) -> bool:
         one, two = _numbers(one), _numbers(two)
@@ -106,47 +124,33 @@ def _run_scores(function: Callable) -> list:
     return [function(predicted.copy(), true.copy()) for predicted, true in pairs]
 
 
-def _scores(iou: Callable, f1: Callable) -> Callable:
-    """A version that counts, and then divides in its own way."""
-
-    def version(predicted, truth):
-        counts = [(predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()]
-        return iou(*counts), f1(*counts)
-
-    return version
+def mask_scores(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """IoU and F1, two fractions, of bool masks of one shape."""
+    tp, fp, fn = (predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()
+    return tp / (tp + fp + fn), 2 * tp / (2 * tp + fp + fn)
 
 
-def _iou(tp, fp, fn):
-    return tp / (tp + fp + fn)
-
-
-def _f1(tp, fp, fn):
-    return 2 * tp / (2 * tp + fp + fn)
-
-
+IOU, F1 = "tp / (tp + fp + fn)", "2 * tp / (2 * tp + fp + fn)"
 SCORES = Exercise(
     "iou_and_f1",
     "Exercise, IoU and F1",
     "Both agree with the counts on three pairs of masks, counting the pixels of all images together.",
     _run_scores,
+    mask_scores,
     [
-        (None, "", _scores(_iou, _f1)),
-        ("exchanged", "The two are exchanged: return IoU first, then F1.", _scores(_f1, _iou)),
+        ("exchanged", "The two are exchanged: return IoU first, then F1.", (f"{IOU}, {F1}", f"{F1}, {IOU}")),
         ("accuracy", "The first is accuracy, the fraction of pixels that are equal: IoU leaves the true negatives out.",
-         lambda predicted, truth: ((predicted == truth).mean(), _scores(_iou, _f1)(predicted, truth)[1])),
+         (IOU, "(predicted == truth).mean()")),
         ("union_too_large", "The union counts the intersection twice: it is TP + FP + FN, the pixels that are road in "
-         "one mask or both.", _scores(lambda tp, fp, fn: tp / (2 * tp + fp + fn), _f1)),
-        ("precision", "The first is precision: the missed road, FN, belongs in the union.",
-         _scores(lambda tp, fp, fn: tp / (tp + fp), _f1)),
-        ("recall", "The first is recall: the false road, FP, belongs in the union.",
-         _scores(lambda tp, fp, fn: tp / (tp + fn), _f1)),
-        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.",
-         _scores(_iou, lambda tp, fp, fn: tp / (2 * tp + fp + fn))),
-        ("iou_twice", "Both are IoU: in F1, TP counts twice, in numerator and denominator.", _scores(_iou, _iou)),
+         "one mask or both.", (IOU, "tp / (2 * tp + fp + fn)")),
+        ("precision", "The first is precision: the missed road, FN, belongs in the union.", (IOU, "tp / (tp + fp)")),
+        ("recall", "The first is recall: the false road, FP, belongs in the union.", (IOU, "tp / (tp + fn)")),
+        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", (F1, F1.removeprefix("2 * "))),
+        ("iou_twice", "Both are IoU: in F1, TP counts twice, in numerator and denominator.", (F1, IOU)),
         ("percent", "These are percentages: both scores are fractions, from 0 to 1.",
-         lambda predicted, truth: 100 * np.array(_scores(_iou, _f1)(predicted, truth))),
+         (IOU, f"100 * {IOU}"), (F1, f"100 * {F1}")),
         ("mean_over_images", "These are means over the images: count the pixels of all images first, then divide.",
-         lambda predicted, truth: np.mean([_scores(_iou, _f1)(*pair) for pair in zip(predicted, truth)], axis=0)),
+         ("sum()", "sum((1, 2))"), (IOU, f"({IOU}).mean()"), (F1, f"({F1}).mean()")),
     ],
 )  # fmt: skip
 
@@ -156,24 +160,28 @@ def mean_mask(function: Callable) -> Result:
     return MEANS.check(function)
 
 
+def fraction_of_road(masks: np.ndarray) -> np.ndarray:
+    """The fraction of masks, bool (N, H, W), in which each pixel is road: (H, W)."""
+    return masks.mean(axis=0)
+
+
 MEANS = Exercise(
     "mean_mask",
     "Exercise, the mean mask",
     "It gives the fraction of the masks in which each pixel is road.",
     lambda function: [function(np.random.default_rng(0).random((5, 4, 6)) < np.linspace(0.1, 0.9, 6))],
+    fraction_of_road,
     [
-        (None, "", lambda masks: masks.mean(axis=0)),
         ("one_number", "This is one number, the fraction of road in all masks: average over the images alone, axis 0.",
-         lambda masks: masks.mean()),
+         ("axis=0", "")),
         ("by_image", "This is one number for each image: average over the images, axis 0, and keep the pixels.",
-         lambda masks: masks.mean(axis=(1, 2))),
-        ("rows_averaged", "This averages over the rows: the images are axis 0.", lambda masks: masks.mean(axis=1)),
-        ("columns_averaged", "This averages over the columns: the images are axis 0.",
-         lambda masks: masks.mean(axis=2)),
+         ("axis=0", "axis=(1, 2)")),
+        ("rows_averaged", "This averages over the rows: the images are axis 0.", ("axis=0", "axis=1")),
+        ("columns_averaged", "This averages over the columns: the images are axis 0.", ("axis=0", "axis=2")),
         ("sum", "This is the number of masks with road at each pixel: divide by how many masks there are.",
-         lambda masks: masks.sum(axis=0)),
+         ("mean(", "sum(")),
         ("rounded", "This is 0 or 1 at each pixel: return the fraction itself, which is a probability.",
-         lambda masks: masks.mean(axis=0) >= 0.5),
+         ("axis=0)", "axis=0) >= 0.5")),
     ],
 )  # fmt: skip
 
@@ -182,18 +190,13 @@ MEANS = Exercise(
 
 EPOCHS, TRAIN_BATCHES, VALIDATION_BATCHES = 3, 3, 2  # of the case for the loop
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
-LOOP_DIFFERS = (
-    "Its history, or what it gives to the steps, is not that of the reference loop. Look at the order of the two "
-    "parts, at their batches, and whether both steps get the model, the loss and the optimizer that the loop was given."
-)
 
 
 def training_loop(function: Callable) -> Result:
     """Check a loop over epochs, called as `train_loop(model, train_batches, val_batches, epochs, train_step=...,
     val_step=..., loss_fn=..., optimizer=...)`, that returns the history: under each name of HISTORY a list with an
     entry for each epoch."""
-    result = LOOPS.check(function)
-    return LOOPS.result(function, "differs", LOOP_DIFFERS) if result.cause == "differs" else result
+    return LOOPS.check(function)
 
 
 def _run_loop(loop: Callable) -> list:
@@ -231,72 +234,72 @@ def _run_loop(loop: Callable) -> list:
     return [rows + [float(value) for event in events for value in event]]
 
 
-LOOP = """
-def train_loop(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
+def loop_over_epochs(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
+    """The history of a training run, from its batches (image, mask) and its two steps; see `training_loop`."""
     history = {name: [] for name in HISTORY}
     running = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
+
+    def reset():
+        for metric in running.values():
+            metric.reset_state()
+
+    def note(names):
+        for name, metric in zip(names, running.values()):
+            history[name].append(float(metric.result()))
+
     for _ in range(epochs):
-        reset(running)
+        reset()
         for image, mask in train_batches:
             train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
-        note(history, "", running)
-        reset(running)
+        note(HISTORY[:2])
+        reset()
         for image, mask in val_batches:
             val_step(model, image, mask, loss_fn=loss_fn, **running)
-        note(history, "val_", running)
+        note(HISTORY[2:])
     return history
+
+
+RESET, TRAINED, VALIDATED = "        reset()\n", "        note(HISTORY[:2])\n", "        note(HISTORY[2:])\n"
+TRAINS = """        for image, mask in train_batches:
+            train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
 """
-RESET, TRAINED = "        reset(running)\n", '        note(history, "", running)\n'
-TRAINS, VALIDATES = LOOP[LOOP.index(RESET) : LOOP.rindex(RESET)], LOOP[LOOP.rindex(RESET) : LOOP.index("    return")]
-
-
-def _reset(running: dict[str, keras.metrics.Metric]) -> None:
-    for metric in running.values():
-        metric.reset_state()
-
-
-def _note(history: dict[str, list], prefix: str, running: dict[str, keras.metrics.Metric]) -> None:
-    for name, metric in zip(HISTORY[:2], running.values()):
-        history[prefix + name].append(float(metric.result()))
-
-
-def _loop(old: str = "", new: str = "") -> Callable:
-    """The loop, with one thing in it replaced."""
-    names = {"keras": keras, "HISTORY": HISTORY, "reset": _reset, "note": _note}
-    exec(LOOP.replace(old, new) if old else LOOP, names)
-    return names["train_loop"]
-
-
+VALIDATES = """        for image, mask in val_batches:
+            val_step(model, image, mask, loss_fn=loss_fn, **running)
+"""
+TRAINING, VALIDATION = RESET + TRAINS + TRAINED, RESET + VALIDATES + VALIDATED
 LOOPS = Exercise(
     "train_loop",
     "Exercise, the loop over epochs",
     "Every epoch trains on all batches, then validates, and its four means are those of that epoch alone.",
     _run_loop,
+    loop_over_epochs,
     [
-        (None, "", _loop()),
         ("never_reset", "The metrics are never reset: each entry is the mean of all batches since the start. Call "
-         "`reset_state()` of both before training and before validation.", _loop(RESET, "")),
+         "`reset_state()` of both before training and before validation.", (RESET, "")),
         ("not_before_validation", "Validation continues with the metrics of training: reset both before it, too.",
-         _loop(TRAINED + RESET, TRAINED)),
+         (VALIDATION, VALIDATES + VALIDATED)),
         ("not_before_training", "Training continues with the metrics of the last validation: reset both at the start "
-         "of each epoch, too.", _loop(TRAINS, TRAINS.removeprefix(RESET))),
+         "of each epoch, too.", (TRAINING, TRAINS + TRAINED)),
         ("first_batch_only", "Each epoch trains on the first batch alone: an epoch is all of them.",
-         _loop(TRAINED, "            break\n" + TRAINED)),
+         (TRAINED, "            break\n" + TRAINED)),
         ("entry_for_each_batch", "The history has an entry for each batch: append after the loop over the batches.",
-         _loop(TRAINED, "    " + TRAINED)),
+         (TRAINED, "    " + TRAINED)),
         ("validates_first", "Validation comes before training: it should measure what the epoch reached.",
-         _loop(TRAINS + VALIDATES, VALIDATES + TRAINS)),
+         (TRAINING + VALIDATION, VALIDATION + TRAINING)),
         ("validates_on_training", "The validation step gets the training batches: it needs those for validation.",
-         _loop("in val_batches", "in train_batches")),
+         ("in val_batches", "in train_batches")),
         ("learns_in_validation", "The validation batches go to the training step: the model learns what it is measured "
-         "on. Use the validation step.", _loop("val_step(model, image, mask,", "train_step(model, image, mask, "
-                                               "optimizer=optimizer,")),
+         "on. Use the validation step.", ("val_step(model, image, mask,", "train_step(model, image, mask, "
+                                          "optimizer=optimizer,")),
         ("no_validation", "Nothing is validated: after training, run the validation step on all validation batches.",
-         _loop(VALIDATES, "")),
-        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times.", _loop("range(epochs)", "[0]")),
+         (VALIDATION, "")),
+        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times.", ("range(epochs)", "[0]")),
         ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times.",
-         _loop("range(epochs)", "range(1, epochs)")),
+         ("range(epochs)", "range(1, epochs)")),
     ],
+    differs="Its history, or what it gives to the steps, is not that of the reference loop. Look at the order of the "
+    "two parts, at their batches, and whether both steps get the model, the loss and the optimizer that the loop was "
+    "given.",
 )  # fmt: skip
 
 
@@ -453,20 +456,9 @@ SAMPLES = 64  # enough that a fair draw gives fewer than 12 or more than 52 flip
 FAIR = range(12, 53)
 
 
-def flip_together(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirror one sample, image (H, W, 3) and mask (H, W, 1), left to right with probability one half."""
-    flip = tf.random.uniform([]) < 0.5
-    return tuple(tf.where(flip, tf.reverse(part, [1]), part) for part in (image, mask))
-
-
 def random_flip(function: Callable) -> Result:
     """Check `random_flip(image, mask)`, called on single samples and in `Dataset.map`."""
-    result = FLIPS.check(function)
-    if result.cause == "differs":
-        return FLIPS.result(function, "differs", "A sample becomes neither what it was nor its mirror image.")
-    if result and any(int(SAMPLES * share[5]) not in FAIR for share in _flipped(function)):
-        return FLIPS.result(function, "unfair", "Far more, or far fewer, than one half of the samples are mirrored.")
-    return result
+    return FLIPS.check(function)
 
 
 def _run_flip(function: Callable) -> list:
@@ -497,66 +489,57 @@ def _flipped(function: Callable) -> list:
         return next((i for i, each in enumerate(known) if np.array_equal(each, new)), 3)
 
     def shares(outcomes: list) -> np.ndarray:
-        kinds = [
-            4 * kind(image, new_image) + kind(mask, new_mask)
-            for image, mask, (new_image, new_mask) in zip(images, masks, outcomes)
-        ]
+        pairs = zip(images, masks, outcomes)
+        kinds = [4 * kind(image, flipped[0]) + kind(mask, flipped[1]) for image, mask, flipped in pairs]
         return np.bincount(kinds, minlength=16) / SAMPLES
 
     return [shares(eager), shares(list(samples.map(function)))]
 
 
+def _unfair(function: Callable) -> tuple[str, str] | None:
+    if all(int(SAMPLES * share[5]) in FAIR for share in _flipped(function)):
+        return None
+    return "unfair", "Far more, or far fewer, than one half of the samples are mirrored."
+
+
+def flip_together(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mirror one sample, image (H, W, 3) and mask (H, W, 1), left to right with probability one half."""
+    flip = tf.random.uniform([]) < 0.5
+    return tf.where(flip, tf.reverse(image, [1]), image), tf.where(flip, tf.reverse(mask, [1]), mask)
+
+
+IMAGE, MASK = (f"tf.where(flip, tf.reverse({part}, [1]), {part})" for part in ("image", "mask"))
+DRAW = "tf.random.uniform([]) < 0.5"
 FLIPS = Exercise(
     "random_flip",
     "Exercise, random flip",
     "Image and mask are mirrored together, about every second time, and in `Dataset.map`, too.",
     _run_flip,
+    flip_together,
     [
-        (None, "", flip_together),
-        ("mask_left", "The image is mirrored and its mask is not: the road is then on the wrong side.",
-         lambda image, mask: (flip_together(image, mask)[0], mask)),
-        ("image_left", "The mask is mirrored and its image is not.",
-         lambda image, mask: (image, flip_together(image, mask)[1])),
+        ("mask_left", "The image is mirrored and its mask is not: the road is then on the wrong side.", (MASK, "mask")),
+        ("image_left", "The mask is mirrored and its image is not.", (IMAGE, "image")),
         ("two_draws", "Image and mask each have a random draw of their own, so they agree half of the time. Draw once, "
-         "use twice.", lambda image, mask: (flip_together(image, mask)[0], flip_together(image, mask)[1])),
+         "use twice.", (MASK, MASK.replace("flip", DRAW))),
         ("upside_down", "The sample is turned upside down. Axis 0 is the height, axis 1 the width: mirror a street in "
-         "its width.", lambda *parts: [tf.image.random_flip_up_down(tf.concat(parts, -1))[..., i:j]
-                                       for i, j in ((0, 3), (3, 4))]),
-        ("always", "Every sample is mirrored; it should be about one half of them.",
-         lambda *parts: [tf.reverse(part, [1]) for part in parts]),
-        ("never", "No sample is mirrored; it should be about one half of them.", lambda image, mask: (image, mask)),
+         "its width.", ("[1]", "[0]")),
+        ("always", "Every sample is mirrored; it should be about one half of them.", (DRAW, "True")),
+        ("never", "No sample is mirrored; it should be about one half of them.", (DRAW, "False")),
         ("drawn_once", "Called directly it draws anew for each sample, but in `Dataset.map` all samples get the same: "
          "`map` runs Python code once, while it builds the graph. Draw with `tf.random.uniform`.",
-         lambda *parts: [tf.reverse(part, [1]) for part in parts] if random.random() < 0.5 else parts),
+         (DRAW, "random.random() < 0.5")),
     ],
+    _unfair,
+    differs="A sample becomes neither what it was nor its mirror image.",
 )  # fmt: skip
 
 
 # --- soft Dice -------------------------------------------------------------------------------------------------------
 
 
-def dice_loss(mask: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
-    """1 - 2 sum(mask x probability) / (sum(mask) + sum(probability)), for each image, then the mean: float32 ()."""
-    return tf.reduce_mean(keras.losses.dice(mask, probability, axis=(1, 2, 3)))
-
-
 def soft_dice(function: Callable) -> Result:
     """Check `soft_dice(mask, probability)`: its value, its gradient, and images without any road."""
-    result = DICE.check(function)
-    if not result:
-        return result
-    mask, probability = _dice_case()
-    with tf.GradientTape() as tape:
-        tape.watch(probability)
-        loss, failure = attempt(lambda: tf.convert_to_tensor(function(mask, probability)))
-    if failure or tape.gradient(loss, probability) is None:
-        message = "The value is right, but has no gradient: compute with `tf` or `keras.ops`."
-        return DICE.result(function, "no_gradient", message)
-    empty, failure = attempt(lambda: float(function(0 * mask, 0 * probability)))
-    if failure or not np.isfinite(empty):
-        message = "Without any road it is 0 / 0, NaN: add a small number to both sums."
-        return DICE.result(function, "empty", message)
-    return result
+    return DICE.check(function)
 
 
 def _dice_case() -> tuple[tf.Tensor, tf.Tensor]:
@@ -574,12 +557,24 @@ def _run_dice(function: Callable) -> list:
     return [value]
 
 
-def _sums(mask: tf.Tensor, probability: tf.Tensor, axes: tuple[int, ...] = (1, 2, 3)) -> tuple[tf.Tensor, ...]:
-    return tuple(tf.reduce_sum(part, axes) for part in (mask * probability, mask, probability))
+def _useless_as_loss(function: Callable) -> tuple[str, str] | None:
+    mask, probability = _dice_case()
+    with tf.GradientTape() as tape:
+        tape.watch(probability)
+        loss, failure = attempt(lambda: tf.convert_to_tensor(function(mask, probability)))
+    if failure or tape.gradient(loss, probability) is None:
+        return "no_gradient", "The value is right, but has no gradient: compute with `tf` or `keras.ops`."
+    empty, failure = attempt(lambda: float(function(0 * mask, 0 * probability)))
+    if failure or not np.isfinite(empty):
+        return "empty", "Without any road it is 0 / 0, NaN: add a small number to both sums."
+    return None
 
 
-def _dice_of(both, one, other):
-    return tf.reduce_mean(1 - 2 * both / (one + other))
+def dice_loss(mask: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
+    """1 - 2 sum(mask x probability) / (sum(mask) + sum(probability)), for each image, then the mean: float32 ()."""
+    overlap = tf.reduce_sum(mask * probability, axis=(1, 2, 3))
+    total = tf.reduce_sum(mask, axis=(1, 2, 3)) + tf.reduce_sum(probability, axis=(1, 2, 3))
+    return tf.reduce_mean(1 - (2 * overlap + 1e-7) / (total + 1e-7))
 
 
 DICE = Exercise(
@@ -587,23 +582,23 @@ DICE = Exercise(
     "Exercise, soft Dice",
     "It is 0 for a perfect prediction, has a gradient, and copes with images without road.",
     _run_dice,
+    dice_loss,
     [
-        (None, "", dice_loss),
         ("score", "That is the Dice score, which is 1 for a perfect prediction. A loss has to fall: 1 minus the score.",
-         lambda mask, p: 1 - _dice_of(*_sums(mask, p))),
-        ("no_two", "The 2 is missing: a perfect prediction should have the loss 0, and has one half.",
-         lambda mask, p: tf.reduce_mean(1 - (s := _sums(mask, p))[0] / (s[1] + s[2]))),
+         ("1 - ", "")),
+        ("no_two", "The 2 is missing: a perfect prediction should have the loss 0, and has one half.", ("2 * ", "")),
         ("iou", "That is the soft IoU (Jaccard) loss: it divides by the union. Dice divides twice the overlap by the "
-         "two sums.", lambda mask, p: tf.reduce_mean(1 - (s := _sums(mask, p))[0] / (s[1] + s[2] - s[0]))),
+         "two sums.", ("2 * ", ""), ("(total", "(total - overlap")),
         ("squares", "The sums below are of squares, as in V-Net. That is a good loss, too; here it is the plain sums.",
-         lambda mask, p: _dice_of(_sums(mask, p)[0], *_sums(mask**2, p**2)[1:])),
+         ("(mask,", "(mask**2,"), ("(probability,", "(probability**2,")),
         ("whole_batch", "The sums run over the whole batch. Sum over each image, axes 1 to 3, then take the mean over "
-         "images.", lambda mask, p: _dice_of(*_sums(mask, p, (0, 1, 2, 3)))),
+         "images.", (", axis=(1, 2, 3)", "")),
         ("mean_of_sums", "The images' losses are summed; take their mean, so that the loss does not depend on the "
-         "batch size.", lambda mask, p: tf.reduce_sum(1 - 2 * (s := _sums(mask, p))[0] / (s[1] + s[2]))),
+         "batch size.", ("reduce_mean", "reduce_sum")),
         ("thresholded", "The probabilities are compared with a threshold first. That has no gradient: use them as they "
-         "are.", lambda mask, p: _dice_of(*_sums(mask, tf.cast(p >= 0.5, tf.float32)))),
+         "are.", ("    overlap", "    probability = tf.round(probability)\n    overlap")),
     ],
+    _useless_as_loss,
     tolerance=2e-3,  # what a smoothing term of 1 in both sums changes on these images
 )  # fmt: skip
 
@@ -613,14 +608,9 @@ DICE = Exercise(
 PEAK, WARMUP, TOTAL = 0.02, 10, 110  # of the schedule that is tried
 
 
-def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
-    """The learning rate: linear from 0 to `peak` in `warmup` steps, then along half a cosine to 0 at `total`."""
-    falling = peak * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2
-    return peak * step / warmup if step < warmup else falling
-
-
 def warmup_cosine(function: Callable) -> Result:
-    """Check `warmup_cosine(step, peak, warmup, total)` at every step of a short training run."""
+    """Check `warmup_cosine(step, peak, warmup, total)` at every step of a short training run, with steps that count
+    from 0 or from 1."""
     return SCHEDULES.check(function)
 
 
@@ -633,42 +623,36 @@ def _run_schedule(function: Callable) -> list:
     return [rates]
 
 
-def _after_warmup(shape: Callable[[float], float], *, from_start: bool = False) -> Callable:
-    """A schedule with a right warm-up and another shape after it, a function of the fraction of time from 0 to 1."""
-
-    def schedule(step: int, peak: float, warmup: int, total: int) -> float:
-        falling = peak * shape(step / total if from_start else (step - warmup) / (total - warmup))
-        return peak * step / warmup if step < warmup else falling
-
-    return schedule
+def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
+    """The learning rate: linear from 0 to `peak` in `warmup` steps, then along half a cosine to 0 at `total`."""
+    if step < warmup:
+        return peak * step / warmup
+    time = (step - warmup) / (total - warmup)
+    return peak * (1 + math.cos(math.pi * time)) / 2
 
 
-def _from_one(schedule: Callable) -> Callable:
-    """The same schedule by somebody who counts the steps from 1."""
-    return lambda step, *rest: schedule(step + 1, *rest)
-
-
+BEGIN, WAVE = "    if step < warmup:\n", "(1 + math.cos(math.pi * time)) / 2"
+LATE = (BEGIN, "    step += 1\n" + BEGIN)  # by somebody who counts the steps from 1, which is as good
 SCHEDULES = Exercise(
     "warmup_cosine",
     "Exercise, warm-up and cosine",
     "It rises to the peak in a line and falls along half a cosine to zero.",
     _run_schedule,
-    [(cause, message, version) for cause, message, schedule in (
-        (None, "", cosine_schedule),
-        ("no_warmup", "There is no warm-up: the rate begins at its peak.",
-         lambda step, peak, warmup, total: cosine_schedule(step, peak, 0, total)),
+    cosine_schedule,
+    [(None, "", LATE), *((*mistake, *late) for late in ([], [LATE]) for mistake in (
+        ("no_warmup", "There is no warm-up: the rate begins at its peak.", (BEGIN, "    warmup = 0\n" + BEGIN)),
         ("constant_warmup", "In the warm-up the rate is constant at its peak; it should rise in a line from 0.",
-         lambda step, peak, warmup, total: peak if step < warmup else cosine_schedule(step, peak, warmup, total)),
+         ("peak * step / warmup", "peak")),
         ("jump", "The cosine counts from step 0, so the rate jumps at the end of the warm-up. Count from there.",
-         _after_warmup(lambda t: (1 + cos(pi * t)) / 2, from_start=True)),
+         ("(step - warmup) / (total - warmup)", "step / total")),
         ("whole_wave", "The rate rises again to its peak: that is a whole wave. Half of one, from 0 to pi, falls only.",
-         _after_warmup(lambda t: (1 + cos(2 * pi * t)) / 2)),
+         ("math.pi", "2 * math.pi")),
         ("not_halved", "After the warm-up the rate is twice the peak: 1 + cos runs from 2 to 0, so halve it.",
-         _after_warmup(lambda t: 1 + cos(pi * t))),
+         (" / 2", "")),
         ("negative", "The rate becomes negative: cos runs from 1 to -1. (1 + cos) / 2 runs from 1 to 0.",
-         _after_warmup(lambda t: cos(pi * t))),
-        ("line", "After the warm-up the rate falls in a line, not along a cosine.", _after_warmup(lambda t: 1 - t)),
-        ("warmup_only", "After the warm-up the rate stays at its peak; it should fall.", _after_warmup(lambda t: 1.0)),
-    ) for version in (schedule, _from_one(schedule))],
+         (WAVE, "math.cos(math.pi * time)")),
+        ("line", "After the warm-up the rate falls in a line, not along a cosine.", (WAVE, "(1 - time)")),
+        ("warmup_only", "After the warm-up the rate stays at its peak; it should fall.", (WAVE, "1.0")),
+    ))],
     tolerance=PEAK / 500,
 )  # fmt: skip

@@ -8,7 +8,6 @@ compared with those of the right network, and, where they differ, with those of 
 from __future__ import annotations
 
 import inspect
-import random
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import numpy as np
 from roadseg import models, training
 from roadseg.backend import keras, tf
 from roadseg.checks.architecture import advice, differences, facts, named, number, right_count, wrong_anywhere
-from roadseg.checks.probe import SEED, Failure, aside, failure
+from roadseg.checks.probe import SEED, Failure, aside, caught, failure
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of
 from roadseg.checks.trace import Recorder, Row, noise, randomized
 from roadseg.errors import OptionError
@@ -114,18 +113,8 @@ def own_network(task: Result) -> dict[str, Callable | None]:
 
 def network_aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...], Seen]:
     """The verdict on a network, aspect by aspect, and what was seen of it."""
-    drawn = random.getstate()  # building draws random numbers
-    filtered = [owner for owner in (keras.config, tf.debugging) if owner.is_traceback_filtering_enabled()]
-    for owner in filtered:  # the frames that an error is read from are usually cut out
-        owner.disable_traceback_filtering()
-    try:
-        with aside():
-            tf.config.run_functions_eagerly(True)
-            seen = describe_network(observe_network(candidate, seed))
-    finally:
-        random.setstate(drawn)
-        for owner in filtered:
-            owner.enable_traceback_filtering()
+    with aside():
+        seen = describe_network(observe_network(candidate, seed))
     return judge_network(seen), seen
 
 
@@ -172,6 +161,7 @@ def _measured(seen: Seen) -> Iterator[str]:
 
 def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
     """Build the network and trace it: what it did, or how far it got."""
+    tf.config.run_functions_eagerly(True)
     if candidate is None or candidate is ...:
         return Seen(NOT_WRITTEN)
     if isinstance(candidate, keras.Model):
@@ -180,7 +170,7 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         return Seen("not_a_function", found=f"something of type `{type(candidate).__name__}`")
     if required := _required(candidate):
         return Seen("arguments_required", found=required)
-    built, error = _caught(candidate)
+    built, error = caught(candidate)
     if error:
         return _failed(error, candidate, seed)
     if isinstance(built, keras.Model):
@@ -191,14 +181,6 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         return Seen("nothing_returned")
     tensor = isinstance(built, keras.KerasTensor) or keras.ops.is_tensor(built)
     return Seen("tensor_returned" if tensor else "not_a_model", found=f"something of type `{type(built).__name__}`")
-
-
-def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """What the student's code gives, or the error that it ends with."""
-    try:
-        return call(), None
-    except (Exception, SystemExit) as error:  # whatever it raises is what the check is about
-        return None, error
 
 
 def _required(function: Callable) -> str:
@@ -224,21 +206,21 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     numbers = np.random.default_rng(seed)
     sides = zip((getattr(model, "input_shape", None) or INPUT_SHAPE)[-3:], INPUT_SHAPE)
     image = noise(*(side or usual for side, usual in sides), numbers)
-    kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) == 4)
-    if getattr(model, "inputs", None) and kernels > HEAVY:
-        model, image = models.with_input_size(model, (64, 64)), image[:, :64, :64]
     recorder = Recorder(image)
 
-    def call() -> Any:
-        return model(image, training=False)
+    def called() -> tuple[Any, BaseException | None]:
+        return caught(lambda: model(recorder.image, training=False))
 
     def listened() -> tuple[Any, BaseException | None]:
         with recorder.listening():
-            return _caught(call)
+            return called()
 
-    error = None if model.built else _caught(call)[1]
+    error = None if getattr(model, "built", False) else called()[1]  # without `super().__init__()` it has nothing yet
     if error:
         return _failed(listened()[1] or error, type(model).call, seed, recorder, "call_raises")
+    kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) == 4)
+    if getattr(model, "inputs", None) and kernels > HEAVY:
+        model, recorder.image = models.with_input_size(model, (64, 64)), image[:, :64, :64]
     before = model.get_weights()
     trained = bool(getattr(model, "history", None))  # which `fit` leaves behind
     constant = any(weight.ndim == 4 and not np.ptp(weight) for weight in before)
@@ -257,7 +239,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
             frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
             constant=constant,
             trained=trained,
-            training=_in_training(model, image, value) if keras.ops.is_tensor(value) else "",
+            training=_in_training(model, recorder.image, value) if keras.ops.is_tensor(value) else "",
         )
     if given:
         model.set_weights(before)
@@ -273,7 +255,7 @@ def _in_training(model: keras.Model, image: np.ndarray, value: Any) -> str:
     """What goes wrong in training mode: another output, as with layers that draw random numbers; weights that do not
     learn."""
     with tf.GradientTape() as tape:
-        again, error = _caught(lambda: model(image, training=True))
+        again, error = caught(lambda: model(image, training=True))
         outputs = [part for part in keras.tree.flatten(again) if keras.ops.is_tensor(part)]
         total = sum(tf.reduce_mean(part) for part in outputs)
     pairs = zip(keras.tree.flatten(value), outputs)
@@ -331,7 +313,9 @@ def describe_network(traced: Traced | Seen) -> Seen:
     }
     cause = next((cause for cause, holds in causes.items() if holds), None)
     found = {"several_outputs": number(len(outputs)), "frozen_weights": f"{traced.frozen:,}"}.get(cause, "")
-    return Seen(cause, found, None, rows, count, outputs[0].shape[1:] if outputs else ())
+    scale = INPUT_SHAPE[0] // recorder.image.shape[1]  # a heavy network was tried on a smaller image
+    output = tuple(n * scale if axis < 2 else n for axis, n in enumerate(outputs[0].shape[1:])) if outputs else ()
+    return Seen(cause, found, None, rows, count, output)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
@@ -403,6 +387,6 @@ def _begun(model: keras.Model, seed: int) -> Seen:
     randomized(model, numbers)
     recorder = Recorder(noise(*INPUT_SHAPE, numbers))
     with recorder.listening():
-        values, error = _caught(lambda: model(recorder.image, training=False))
+        values, error = caught(lambda: model(recorder.image, training=False))
     ends = [np.asarray(value) for value in keras.tree.flatten(values)]
     return Seen() if error else Seen(rows=recorder.explained(ends, "refused"))

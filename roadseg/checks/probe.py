@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import random
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -68,12 +69,18 @@ class Failure:
         return f"{self.kind}: {self.text}" if self.text else self.kind
 
 
-def attempt(call: Callable[[], Any], code: CodeType | None = None) -> tuple[Any, Failure | None]:
-    """Run the student's code: what it gives, or how it failed. Only an interrupt passes."""
+def caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Run the student's code: what it gives, or the error that it ends with. Only an interrupt passes."""
     try:
         return call(), None
     except (Exception, SystemExit) as error:  # whatever it raises is what the check is about
-        return None, failure(error, code)
+        return None, error
+
+
+def attempt(call: Callable[[], Any], code: CodeType | None = None) -> tuple[Any, Failure | None]:
+    """Run the student's code: what it gives, or how it failed."""
+    value, error = caught(call)
+    return value, failure(error, code) if error else None
 
 
 def failure(error: BaseException, code: CodeType | None) -> Failure:
@@ -107,28 +114,44 @@ def _one_line(text: str) -> str:
     return next((line for line in lines if line and not line.startswith(wrapper)), "")[:200]
 
 
+def rewritten(source: str, *changes: tuple[str, str]) -> str | None:
+    """Code with some of its text replaced, as (old, new); None where an old text is not in it."""
+    for old, new in changes:
+        if old not in source:
+            return None
+        source = source.replace(old, new)
+    return source
+
+
 @contextmanager
 def aside() -> Iterator[None]:
     """Print and warn about nothing, compute in float32 on the processor; the settings are as before afterwards.
 
     An interrupt says in one line what to do.
     """
-    logger, eagerly, policy = tf.get_logger(), tf.config.functions_run_eagerly(), keras.config.dtype_policy()
-    level, floats, order = logger.level, keras.config.floatx(), keras.config.image_data_format()
+    logger, level, drawn = tf.get_logger(), tf.get_logger().level, random.getstate()  # building draws random numbers
+    eagerly, policy = tf.config.functions_run_eagerly(), keras.config.dtype_policy()
+    floats, order = keras.config.floatx(), keras.config.image_data_format()
+    filtered = [owner for owner in (keras.config, tf.debugging) if owner.is_traceback_filtering_enabled()]
     logger.setLevel("ERROR")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
     keras.config.set_dtype_policy("float32")
+    for owner in filtered:  # the frames that an error is read from are usually cut out
+        owner.disable_traceback_filtering()
     try:
         with interruptible(STOPPED), redirect_stdout(io.StringIO()), catch_warnings(), tf.device("CPU"):
             simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        random.setstate(drawn)
         tf.config.run_functions_eagerly(eagerly)
         keras.config.set_floatx(floats)
         keras.config.set_image_data_format(order)
         keras.config.set_dtype_policy(policy)
+        for owner in filtered:
+            owner.enable_traceback_filtering()
 
 
 def plain(thing: Any) -> Any:
@@ -235,15 +258,15 @@ class Noting:
     note = staticmethod(_unheard)
 
 
-class Entrance(Noting, keras.layers.Layer):
-    """The first layer: hands on the image, and notes in which mode."""
+class First(Noting, keras.layers.Conv2D):
+    """The first layer: notes the image, and the mode."""
 
     def call(self, inputs, training=None):
         self.note("forward", inputs, training)
-        return inputs
+        return super().call(inputs)
 
 
-class Conv2D(Noting, keras.layers.Conv2D):
+class Last(Noting, keras.layers.Conv2D):
     """The last layer: notes the prediction, and whether a tape records it."""
 
     def call(self, inputs):
@@ -341,14 +364,13 @@ def _network(kind: type[keras.Model], *, second: bool) -> keras.Model:
     layers = keras.layers
     inputs = x = keras.Input((SIZE, SIZE, 3), name="image")
     parts = [
-        Entrance(name="entrance"),
-        layers.Conv2D(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="edges"),
+        First(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="edges"),
         layers.BatchNormalization(momentum=0.5, name="normal"),
         layers.Conv2D(4, 1, activation="tanh", kernel_initializer="zeros", name="fixed", trainable=False),
         layers.Conv2D(4, 3, padding="same", activation="tanh", kernel_initializer="zeros", name="shapes"),
-        Conv2D(1, 1, activation="sigmoid", kernel_initializer="zeros", name="score"),
+        Last(1, 1, activation="sigmoid", kernel_initializer="zeros", name="score"),
     ]
-    for layer in [part for part in parts if not second or part.name in ("entrance", "edges", "score")]:
+    for layer in [part for part in parts if not second or part.name in ("edges", "score")]:
         x = layer(x)
     return kind(inputs, x, name="model")
 

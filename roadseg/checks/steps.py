@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from roadseg.checks import judge as judging
 from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
 from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, State, Step, aside, observe_step, trials
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of, read_words
-from roadseg.checks.step_mistakes import CATALOG, Mistake, gradient_factor, gradients, loss_factor
+from roadseg.checks.step_mistakes import CATALOG, Mistake
 from roadseg.runs import code_of
 
 
@@ -112,8 +112,8 @@ def _find(name: str, function: Any, seen: list[list[Step]]) -> Finding:
     wrong = [(step, wanted, verdict) for step, wanted, verdict in judged if step.error or not all(verdict.values())]
     if not wrong:
         return _over_several_steps(name, seen)
-    step, wanted, verdict = wrong[0]
-    broken = next(aspect for aspect in verdict if not all(each[aspect] for *_, each in judged))
+    broken = next(aspect for aspect in wrong[0][2] if not all(each[aspect] for *_, each in judged))
+    step, wanted, verdict = next(each for each in wrong if each[0].error or not each[2][broken])
     cause = (
         _certain(step)
         or _imitated(name, function, seen, broken)
@@ -175,50 +175,28 @@ def _certain(step: Step) -> str | None:
 
 def _imitated(name: str, function: Any, seen: list[list[Step]], broken: str) -> str | None:
     """The id of the entry that behaves as the student's step does, among those that break the same aspect first; of
-    several, the one that is closest in its course, then in its code.
-
-    Where prediction and loss are right, it is enough to be alike as far as the broken aspect: there may be another
-    mistake later on.
-    """
-    source, enough = _source(function), {"update": 1, "running loss": 2, "running accuracy": 3}.get(broken)
+    several, the one that is closest in its code."""
+    source = _source(function)
     wrong = [mistake for mistake in CATALOG[name] if mistake.aspect == broken]
-    if source:
-        wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
-    best, found = (False, -1.0), None
-    for mistake in wrong:
-        score = _similarity(seen, mistake, enough)
-        if score and score > best:
-            best, found = score, mistake.id
-        if best == (True, 1.0):
-            break
-    return found
+    wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
+    return next((mistake.id for mistake in wrong if _behaves_alike(seen, mistake)), None)
 
 
-def _similarity(seen: list[list[Step]], mistake: Mistake, enough: int | None) -> tuple[bool, float] | None:
-    """Whether an entry leaves the same behind in all respects, and how much of its course is the same; None where it
-    does not in the first `enough` of them."""
-    number = mistake.number(seen, judging.expected(mistake.name)) if mistake.number else None
-    if mistake.number and number is None:
-        return None
-    whole, courses = True, []
-    for i in (1, 0, 2):  # the smaller model first, which takes half the time
-        for pair in zip(seen[i], _behavior(mistake, number, i)):
-            alike = _alike(*pair)
-            courses.append(_course(*pair))
-            whole = whole and all(alike)
-            same_error = enough or not pair[0].error or courses[-1] == 1
-            if not all(alike[:enough]) or not same_error:
-                return None
-    return whole, float(np.mean(courses))
+def _behaves_alike(seen: list[list[Step]], mistake: Mistake) -> bool:
+    """Whether an entry leaves the same behind. Where prediction and loss are right, it is enough to be alike as far as
+    the aspect that it breaks: there may be another mistake later on."""
+    enough = {"update": 1, "running loss": 2, "running accuracy": 3}.get(mistake.aspect)
+    pairs = (pair for i in (1, 0, 2) for pair in zip(seen[i], _behavior(mistake, i)))  # the smaller model first
+    return all(all(_alike(*pair)[:enough]) for pair in pairs)
 
 
 _KITS: dict[bool, Kit] = {}
 
 
-@lru_cache(1000)
-def _behavior(mistake: Mistake, number: float | None, trial: int) -> list[Step]:
-    """What a wrong step of the catalog does in a trial."""
-    return observe_step(mistake.step(number), mistake.name, (trials()[trial],), kits=_KITS)[0]
+@cache
+def _behavior(mistake: Mistake, trial: int) -> list[Step]:
+    """What the wrong step of the catalog does in a trial."""
+    return observe_step(mistake.step, mistake.name, (trials()[trial],), kits=_KITS)[0]
 
 
 def _alike(one: Step, two: Step) -> tuple[bool, ...]:
@@ -242,13 +220,6 @@ def _same_value(one: Any, two: Any) -> bool:
     if isinstance(one, list) and isinstance(two, list):
         return len(one) == len(two) and all(map(_same_value, one, two))
     return type(one) is type(two) and not isinstance(one, np.ndarray) and one == two
-
-
-def _course(one: Step, two: Step) -> float:
-    """How much of what happens in two steps is the same, in the same order: 1 for all of it."""
-    pairs = zip(one.events, two.events)
-    equal = sum(a[0] == b[0] and len(a[1]) == len(b[1]) and all(map(_same_value, a[1], b[1])) for a, b in pairs)
-    return equal / max(len(one.events), len(two.events), 1)
 
 
 def _source(function: Any) -> list[str]:
@@ -285,10 +256,14 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
         used = _moved(step) or step.noted("apply") or added(step, LOSS).any()
         return _wrong_arguments(step) or ("loss_fn_not_used" if used else "loss_not_computed")
     if not verdict.get("update", True):
-        return _wrong_update(seen, step, wanted)
+        return _wrong_update(name, seen, step, wanted)
     if not verdict.get("model unchanged", True):
         return "trains_in_validation" if _moved(step) else "model_changed"
     if not verdict["running loss"]:
+        pairs = _measured(name, seen)
+        factors = [_factor(*(np.divide(*added(each, LOSS)) for each in pair)) for pair in pairs]
+        if _steady(factors, pairs) and not close(factors[0], 1.0):
+            return "running_loss_scaled"
         return "predicts_twice" if len(predictions(step)) > 1 else "running_loss_differs"
     if not verdict["running accuracy"]:
         return _wrong_accuracy(step)
@@ -311,6 +286,8 @@ def _wrong_images(step: Step) -> str | None:
     changed = changed_images(step)
     if not changed:
         return None
+    if any(same(each, step.mask) for each in changed):
+        return "mask_as_image"
     sizes = [judging.size(each) for each in changed]
     if any(judging.shape(each)[-3:] != step.image.shape[1:] for each in changed) or max(sizes) >= step.image.size:
         return "image_changed"
@@ -328,6 +305,8 @@ def _wrong_arguments(step: Step) -> str | None:
     made = predictions(step)
     for _, predicted in changed_arguments(step):
         if 0 < judging.size(predicted) < step.mask.size:
+            if judging.shape(predicted)[-3:] == step.mask.shape[1:]:
+                return "part_of_batch"
             kept = any(np.isin(predicted, each).all() for each in made if isinstance(each, np.ndarray))
             return "pixels_left_out" if kept else "averaged_before_loss"
         if any(same(predicted, each) for each in made):
@@ -342,7 +321,7 @@ def left_out(step: Step) -> list[str]:
     return [name for name in step.before.trainable if name not in gradients(step)]
 
 
-def _wrong_update(seen: list[list[Step]], step: Step, wanted: Step) -> str:
+def _wrong_update(name: str, seen: list[list[Step]], step: Step, wanted: Step) -> str:
     """What is wrong with how the weights move."""
     if changed := changed_settings(step):
         return "learning_rate_changed" if "learning_rate" in changed else "optimizer_changed"
@@ -353,13 +332,65 @@ def _wrong_update(seen: list[list[Step]], step: Step, wanted: Step) -> str:
     if len(step.noted("apply")) > 1:
         return "applied_twice"
     given, right = gradients(step), gradients(wanted)
-    differing = [name for name in right if not close(given[name], right[name])]
+    differing = [weight for weight in right if not close(given[weight], right[weight])]
     if not differing:
         return "state_differs"
     if seen[2] and any(np.any(np.abs(gradient) > NOISE) for gradient in gradients(seen[2][0]).values()):
         return "loss_term_added"
-    mispaired = any(close(given[name], other) for name in differing for other in right.values())
-    return "gradients_mispaired" if mispaired else "gradients_differ"
+    if any(close(given[weight], other) for weight in differing for other in right.values()):
+        return "gradients_mispaired"
+    return _wrong_lengths(_measured(name, seen))
+
+
+def gradients(step: Step) -> dict[str, np.ndarray]:
+    """What the optimizer was given, by the name of the weight; what has no gradient is not in it."""
+    pairs = [pair for given, names in step.noted("apply") if given for pair in zip(names, given)]
+    return {name: gradient for name, gradient in pairs if isinstance(gradient, np.ndarray)}
+
+
+def _measured(name: str, seen: list[list[Step]]) -> list[tuple[Step, Step]]:
+    """The first steps of the two trials whose loss is not zero, each with Keras's own; batches of four and of three."""
+    return [(steps[0], wanted[0]) for steps, wanted in zip(seen[:2], judging.expected(name)) if steps]
+
+
+def _wrong_lengths(pairs: list[tuple[Step, Step]]) -> str:
+    """What is wrong with gradients: too long, too short, or pointing elsewhere."""
+    both = [tuple(_flat(gradients(each)) for each in pair) for pair in pairs]
+    factors = [_factor(*pair) for pair in both]
+    if all(close(found, factor * right) for factor, (found, right) in zip(factors, both)):
+        if _steady(factors, pairs):
+            mask = pairs[0][0].mask
+            summed = close(factors[0], mask.size) or close(factors[0], mask[0].size)
+            return "wrong_sign" if factors[0] < 0 else "loss_summed" if summed else "loss_scaled"
+        lengths = [np.linalg.norm(found) for found, _ in both]
+        clipped = any(close(factor, 1.0) for factor in factors) or close(lengths[0], lengths[-1])
+        return "gradients_clipped" if clipped else "loss_transformed"
+    weights = [(gradients(step)[weight], right) for step, own in pairs for weight, right in gradients(own).items()]
+    return "gradients_clipped" if all(_points_alike(*weight) for weight in weights) else "gradients_differ"
+
+
+def _flat(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(array.ravel() for array in arrays.values())])
+
+
+def _factor(found: np.ndarray, right: np.ndarray) -> float:
+    """By how much numbers exceed the right ones; NaN where there are not as many, or the right ones are zero."""
+    return float(np.vdot(found, right) / np.vdot(right, right)) if found.size == right.size else float("nan")
+
+
+def _steady(factors: list[float], pairs: list[tuple[Step, Step]]) -> bool:
+    """Whether factors are the same in all steps, or go up or down with the number of images."""
+    counts = np.array([len(step.image) for step, _ in pairs])
+    scaled = [np.array(factors) * counts**power for power in (-1.0, 0.0, 1.0)]
+    return any(np.isfinite(each).all() and close(each, np.full_like(each, each[0])) for each in scaled)
+
+
+def _points_alike(found: np.ndarray, right: np.ndarray) -> bool:
+    """Whether a gradient is the right one times something positive, or none of its numbers is larger or of another
+    sign."""
+    factor = _factor(found, right)
+    smaller = np.all((found * right >= 0) & (np.abs(found) <= 1.001 * np.abs(right) + NOISE))
+    return bool(smaller) or (factor > 0 and close(found, factor * right))
 
 
 def _moved(step: Step) -> bool:
@@ -449,8 +480,8 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
         else "",
         "predictions": len(predictions(step)),
         "metric": "running_loss" if judging.updated_twice(step, LOSS) else "running_accuracy",
-        "times": _times(gradient_factor(seen, expected)),
-        "loss_times": _times(loss_factor(seen, expected)),
+        "times": _times(_factor(*(_flat(gradients(each[0][0])) for each in (seen, expected)))),
+        "loss_times": _times(_factor(*(np.divide(*added(each[0][0], LOSS)) for each in (seen, expected)))),
         "gradient_gap": _gradient_gap(step, wanted),
         "loss_gap": _gap(step, wanted, LOSS),
         "accuracy_gap": _gap(step, wanted, ACCURACY),
@@ -483,10 +514,10 @@ def _gap(step: Step, wanted: Step, metric: int) -> str:
     return "" if np.isnan(found) or close(found, right) else f": by {found:.3g}, where {right:.3g} is right"
 
 
-def _times(factor: float | None) -> str:
+def _times(factor: float) -> str:
     """Such as "4 times" and "1/255 of"; what a sign means is left to the words around it."""
-    ratio = abs(factor or 0.0)
-    if not ratio:
+    ratio = abs(factor)
+    if not ratio > 0:
         return "0 times"
     number = ratio if ratio >= 1 else 1 / ratio
     text = f"{number:.0f}" if number >= 10 else f"{number:.2g}"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import permutations
 from typing import Any
 from unittest.mock import patch
 
@@ -35,6 +36,10 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], Any]] = {  # in this order they are 
     "sigmoid after relu": lambda z: keras.ops.sigmoid(np.maximum(z, 0)),
     CHANGED: lambda z: np.round(keras.ops.sigmoid(z)),
 }
+MERGING = (  # what may be done with two feature maps, besides by a layer
+    *(("add", np.add), ("merge", np.multiply), ("merge", np.subtract), ("merge", np.maximum)),
+    ("merge", lambda one, two: (one + two) / 2),
+)
 LAYERS = keras.layers
 ACTIVATIONS = (LAYERS.Activation, LAYERS.ReLU, LAYERS.LeakyReLU, LAYERS.PReLU, LAYERS.ELU, LAYERS.Softmax)
 KINDS = {
@@ -220,12 +225,10 @@ class Recorder:
                 terms, merged = self._explain_layer(layer, inputs, gave, known)
                 return tuple(replace(t, function=t.function if function == "none" else function) for t in terms), merged
         plain = [term for term in self._candidates(array, known) if term.function in ("none", RELU)]
-        values = [self._value(term, corner=True) for term in plain]
-        for merged, together in (("add", np.add), ("merge", np.multiply)):
-            for number, one in enumerate(values):
-                for other in range(number):
-                    if _equal(together(one, values[other]), _corner(array)):
-                        return (plain[number], plain[other]), merged
+        for merged, together in MERGING:
+            for pair in permutations(plain, 2):
+                if _equal(together(*(self._value(term, corner=True) for term in pair)), _corner(array)):
+                    return pair, merged
         return (self._nearest(array, known),), ""
 
     def _explain_layer(self, layer: Other, inputs: list, gave: np.ndarray, known: int) -> tuple[tuple[Term, ...], str]:
@@ -262,7 +265,11 @@ class Recorder:
             for source in range(known - 1, IMAGE - 1, -1):
                 batch, *size, channels = self._source(source).shape
                 for factor, change in ((1, ""), (2, POOLED)):
-                    if (batch, *size, channels) == (1, *(factor * side for side in array.shape[1:3]), array.shape[3]):
+                    if (batch, *size, channels) == (
+                        len(array),
+                        *(factor * n for n in array.shape[1:3]),
+                        array.shape[3],
+                    ):
                         yield Term(source, function, change)
 
     def _source(self, source: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from roadseg.checks.probe import rewritten
 from roadseg.checks.sketch import sketched
 from roadseg.checks.trace import Row
 
@@ -78,24 +79,20 @@ MISTAKES: list[tuple] = [
 ]
 
 
-def _built(changes: tuple[tuple[str, str], ...]) -> tuple[Row, ...]:
+def _built(*changes: tuple[str, str]) -> tuple[Row, ...]:
     """The rows of the right builder with some of its lines changed."""
-    source = RIGHT
-    for old, new in changes:
-        assert old in source, f"nothing to change: {old}"
-        source = source.replace(old, new)
     names = {}
-    exec(source, names)
+    exec(rewritten(RIGHT, *changes), names)
     return sketched(names["build_unet"])
 
 
 @cache
 def catalog() -> tuple[tuple[str, tuple[Row, ...]], ...]:
     """Each wrong network: its id and its rows."""
-    return tuple((name, _built(changes)) for name, *changes in MISTAKES)
+    return tuple((name, _built(*changes)) for name, *changes in MISTAKES)
 
 
 @cache
 def right_rows() -> tuple[Row, ...]:
     """The rows of the right network."""
-    return _built(())
+    return _built()

@@ -28,7 +28,6 @@ from roadseg.checks.step_mistakes import (
     UPDATE_ACCURACY,
     UPDATE_LOSS,
     WEIGHTS,
-    paired,
 )
 
 TRAIN, VALIDATE = RIGHT["train_step"], RIGHT["val_step"]
@@ -45,17 +44,14 @@ cells = itertools.count()
 pytestmark = pytest.mark.slow
 
 
-def changed(source, *changes):
-    """The source with each (old, new) of the changes made wherever it occurs."""
-    for old, new in changes:
-        assert old in source, f"nothing to change: {old}"
-        source = source.replace(old, new)
-    return source
-
-
 def only(source, text):
     """The change that puts a text in place of the body."""
     return source.split(":\n", 1)[1], text
+
+
+def paired(other):
+    """The change that gives the optimizer other gradients."""
+    return PAIRS, PAIRS.replace("gradients", other, 1)
 
 
 def before(line, more):
@@ -79,7 +75,7 @@ def written(source, name):
 
 def result(name, *changes):
     """What the check says of a right step of a task with changes."""
-    return CHECKS[name](written(changed(RIGHT[name], *changes), name))
+    return CHECKS[name](written(probe.rewritten(RIGHT[name], *changes), name))
 
 
 WRONG_TRAINING = [
@@ -89,7 +85,6 @@ WRONG_TRAINING = [
     ("stub_left", (RETURN, "    raise NotImplementedError\n")),
     ("calls_keras_loop", after(PREDICT, "        model.fit(image, mask, verbose=0)\n")),
     ("mask_as_image", ("model(image", "model(mask")),
-    ("tape_used_up", after(GRADIENTS, GRADIENTS)),
     ("accuracy_needs_both", (COMPARED, "update_state(tf.reduce_mean(tf.abs(mask - probability)))")),
     ("raises_error", (CALL, "los_fn(mask, probability)")),
     ("model_not_used", ("model(image", "another(image"), ANOTHER_MODEL),
@@ -108,36 +103,21 @@ WRONG_TRAINING = [
     ),
     ("loss_not_computed", only(TRAIN, "    return model(image, training=True)\n")),
     ("loss_fn_not_used", (CALL, "tf.reduce_mean(keras.losses.binary_crossentropy(mask, probability))")),
-    ("loss_arguments_swapped", (CALL, "loss_fn(probability, mask)")),
     ("pixels_left_out", (CALL, "loss_fn(mask[:, 8:], probability[:, 8:])")),
     ("averaged_before_loss", (CALL, "loss_fn(tf.reduce_mean(mask, [1, 2]), tf.reduce_mean(probability, [1, 2]))")),
     ("mask_changed", (CALL, "loss_fn(1 - mask, probability)")),
     ("loss_of_rounded", (CALL, "loss_fn(mask, tf.round(probability))")),
-    ("sigmoid_twice", (CALL, "loss_fn(mask, tf.sigmoid(probability))")),
     ("prediction_changed", (CALL, "loss_fn(mask, 1 - probability)")),
     ("loss_weighted", (CALL, "loss_fn(mask, probability, sample_weight=1 + mask)")),
-    ("tape_arguments_swapped", (ASK, "(model.trainable_variables, loss)")),
-    ("gradients_of_other_things", (ASK, "(loss, image)")),
-    ("gradient_of_no_tensor", ("tape.gradient(loss", "tape.gradient(running_loss")),
-    ("prediction_outside_tape", (TAPE + PREDICT, PREDICT[4:] + TAPE)),
-    ("loss_outside_tape", (LOSS_LINE, LOSS_LINE[4:])),
     ("gradient_path_cut", (CALL, "loss_fn(mask, probability.numpy())")),
     ("model_frozen", before(TAPE, "    model.trainable = False\n")),
-    ("gradients_not_computed", (GRADIENTS, ""), (APPLY, "")),
-    ("gradients_not_applied", (APPLY, "")),
-    ("returns_early", after(LOSS_LINE, "        return probability\n")),
     ("optimizer_not_used", before(APPLY, "    optimizer = keras.optimizers.SGD(0.1)\n")),
-    ("pairs_swapped", (PAIRS, "zip(model.trainable_variables, gradients)")),
     ("weights_of_another_model", (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
     ("frozen_weights_trained", (WEIGHTS, "model.weights")),
     ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
     ("applied_twice", after(APPLY, APPLY)),
-    ("applied_piecewise", (APPLY, f"    for pair in {PAIRS}:\n        optimizer.apply_gradients([pair])\n")),
-    ("gradients_not_paired", (PAIRS, "gradients")),
-    ("gradients_mispaired", paired("gradients[::-1]")),
     ("learning_rate_changed", before(APPLY, "    optimizer.learning_rate = 1e-4\n")),
     ("optimizer_changed", before(APPLY, "    optimizer.momentum = 0.0\n")),
-    ("gradient_of_probability", ("tape.gradient(loss", "tape.gradient(probability")),
     ("wrong_sign", paired("[-each for each in gradients]")),
     ("loss_summed", (CALL, "tf.reduce_sum(loss_fn.call(mask, probability))")),
     ("loss_scaled", (CALL, "loss_fn(mask, probability) / len(image)")),
@@ -150,21 +130,11 @@ WRONG_TRAINING = [
     ),
     ("gradients_differ", paired("map(tf.sign, gradients)")),
     ("state_differs", after(APPLY, "    for each in model.trainable_variables:\n        each.assign(0.999 * each)\n")),
-    ("metrics_not_updated", (UPDATE_LOSS, ""), (UPDATE_ACCURACY, "")),
-    ("running_loss_not_updated", (UPDATE_LOSS, "")),
     ("running_accuracy_not_updated", (UPDATE_ACCURACY, "    keras.metrics.binary_accuracy(mask, probability)\n")),
-    ("metrics_reset", before(UPDATE_LOSS, "    running_loss.reset_state()\n")),
-    (
-        "metrics_swapped",
-        ("running_loss.u", "running.u"),
-        ("running_accuracy.u", "running_loss.u"),
-        ("running.u", "running_accuracy.u"),
-    ),
     ("metric_updated_twice", after(UPDATE_LOSS, "    running_loss(loss)\n")),
     ("running_loss_scaled", ("update_state(loss)", "update_state(loss * len(image))")),
     ("running_loss_weighted", ("update_state(loss)", "update_state(loss, sample_weight=len(image) ** 2)")),
     ("running_loss_differs", ("update_state(loss)", "update_state(probability)")),
-    ("accuracy_arguments_swapped", (COMPARED, "update_state(probability, mask)")),
     ("accuracy_of_changed_values", (COMPARED, "update_state(mask, probability > 0.3)")),
     ("running_accuracy_differs", (COMPARED, "update_state(mask, probability, sample_weight=mask)")),
     ("returns_nothing", (RETURN, "")),
@@ -178,25 +148,30 @@ WRONG_TRAINING = [
     ("differs_when_compiled", before(UPDATE_LOSS, "    if not tf.executing_eagerly():\n        loss *= 2\n")),
 ]
 
-# a second way to the same mistake, or a second slip beside it
+CATALOG = [entry for entries in step_mistakes.MISTAKES.values() for entry in entries]
+WRONG_TRAINING += {cause: (cause, *changes) for cause, *changes in reversed(CATALOG)}.values()
+
+# another way to the same mistake, or a second slip beside it
 SUBTLE = [
-    ("predicts_twice", before(UPDATE_LOSS, "    probability = model(image, training=False)\n")),
+    *(entry for entry in CATALOG if entry not in WRONG_TRAINING),
     (
         "tape_used_up",
         (GRADIENTS, "    for each in model.trainable_variables:\n        grad = tape.gradient(loss, each)\n"),
         (APPLY, "        optimizer.apply_gradients([(grad, each)])\n"),
     ),
     ("model_not_used", ("model(image", "another(image"), (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
-    ("gradient_path_cut", ("tape.gradient(loss", "tape.gradient(-loss")),
-    ("gradient_path_cut", ("GradientTape()", "GradientTape(watch_accessed_variables=False)")),
+    ("gradient_path_cut", (CALL, "-np.mean(mask * np.log(probability) + (1 - mask) * np.log(1 - probability))")),
+    ("gradient_path_cut", (PREDICT, "        with tape.stop_recording():\n    " + PREDICT)),
+    ("model_frozen", before(TAPE, "    model.layers[1].trainable = False\n")),
+    ("loss_scaled", (f"loss = {CALL}", f"loss = 10 * {CALL}")),
+    ("loss_term_added", after(LOSS_LINE, "        loss += 1e-4 * tf.nn.l2_loss(model.trainable_variables[0])\n")),
+    ("gradients_clipped", paired("[tf.clip_by_norm(each, 1) for each in gradients]")),
     (
         "optimizer_not_used",
         (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(0.1 * gradient)\n"),
     ),
     ("gradients_mispaired", paired("gradients[:1] + gradients[2:4] + gradients[1:2] + gradients[4:]")),
     ("gradients_clipped", paired("tf.clip_by_global_norm(gradients, 5)[0]")),
-    ("metrics_swapped", ("running_loss.update_state(loss)", "running_loss.update_state(running_accuracy.result())")),
-    ("gradient_path_cut", (CALL, "loss_fn(mask, tf.stop_gradient(probability))")),
     ("gradients_not_applied", (APPLY, ""), (RETURN, "    return loss\n")),
     ("sigmoid_twice", ("model(image, training=True)", "tf.sigmoid(model(image, training=True))")),
     ("metrics_reset", before(TAPE, "    running_loss.reset_state()\n    running_accuracy.reset_state()\n")),
@@ -238,6 +213,10 @@ RIGHT_TRAINING = {
         ("mask, probability)", "mask, probability, sample_weight=weight)"),
     ],
     "converted": [("update_state(loss)", "update_state(float(loss))")],
+    "watched by hand": [
+        ("GradientTape()", "GradientTape(watch_accessed_variables=False)"),
+        before(PREDICT, "        tape.watch([weight.value for weight in model.trainable_variables])\n"),
+    ],
     "in another function": [
         ("def train_step", "def train_step(*given, **named):\n    return step(*given, **named)\n\n\ndef step"),
     ],
@@ -311,11 +290,10 @@ def test_what_is_found_in_place_of_an_array_is_put_in_words(found, words):
     assert words in steps.in_words(found, GRAY, "image", {"`mask`": GRAY + 1})
 
 
-def test_every_id_has_words_and_every_entry_of_the_catalog_an_id():
+def test_every_id_has_words_and_is_tried():
     ids = {cause for cause, *_ in (*WRONG_TRAINING, *WRONG_VALIDATION)} | {"not_a_function", "package_step"}
     assert ids == WORDS.keys() - {"train_step", "val_step", "reasons"}
     assert all(len(WORDS[cause]["hints"]) >= 2 for cause in ids)
-    assert {mistake.id for entries in step_mistakes.CATALOG.values() for mistake in entries} <= ids
 
 
 def wrapped(*arguments, **options):
@@ -374,7 +352,7 @@ def test_a_slip_costs_its_own_aspect_alone():
     for aspect, changes in lost.items():
         found = result("train_step", *changes)
         assert {part.name for part in found.aspects if not part.right} == {aspect}
-    function = written(changed(TRAIN, *lost["update"]), "train_step")
+    function = written(probe.rewritten(TRAIN, *lost["update"]), "train_step")
     assert checks.points("train_step", function, 12, seed=7) == pytest.approx(12 * 8 / 12)
 
 
@@ -387,7 +365,7 @@ def test_an_error_is_told_with_its_line_and_a_reason():
     "change", [after(UPDATE_LOSS, "    print(loss)\n"), (LOSS_LINE, "        loss = object() + mask\n")]
 )
 def test_the_same_function_gets_the_same_card_and_nothing_is_printed(change, capfd):
-    step = written(changed(TRAIN, change), "train_step")
+    step = written(probe.rewritten(TRAIN, change), "train_step")
     one, two = (steps.train_step(step)._repr_mimebundle_() for _ in range(2))
     assert one == two and "0x" not in one["text/plain"]
     assert capfd.readouterr() == ("", "")
@@ -403,7 +381,7 @@ def test_a_check_leaves_everything_as_it_was(change):
         return seeds, settings, tf.GradientTape.gradient, keras.Model.fit
 
     before_it = everything()
-    steps.train_step(written(changed(TRAIN, change), "train_step"))
+    steps.train_step(written(probe.rewritten(TRAIN, change), "train_step"))
     assert everything() == before_it
 
 

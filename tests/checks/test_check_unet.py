@@ -14,7 +14,7 @@ import pytest
 
 from roadseg import checks, models
 from roadseg.backend import keras, tf
-from roadseg.checks import architecture, network, unet_mistakes
+from roadseg.checks import architecture, network, probe, unet_mistakes
 from roadseg.checks.result import NOT_WRITTEN
 from roadseg.checks.unet_mistakes import BOTTLENECK, DOWN, HEAD, JOIN, KEEP, LAST, LEVELS, ONE, TWO, UP
 
@@ -31,12 +31,8 @@ RETURN = "return keras.Model(inputs, outputs)"
 
 def written(*changes: tuple[str, str]):
     """The function of the source, with texts in it replaced."""
-    source = unet_mistakes.RIGHT
-    for old, new in changes:
-        assert old in source, old
-        source = source.replace(old, new)
     names = {"layers": layers, "keras": keras, "tf": tf}
-    exec(source, names)
+    exec(probe.rewritten(unet_mistakes.RIGHT, *changes), names)
     return names["build_unet"]
 
 
@@ -91,6 +87,12 @@ RIGHT = {
         (CONVOLUTION, f"layers.LeakyReLU(0.0)({PLAIN})"),
         (POOL, "layers.LeakyReLU(0.0)(layers.MaxPooling2D(2)(x))"),
         (RETURN, 'return keras.Model({"image": inputs}, outputs)'),
+    ),
+    "skips by their filters, layers that hand on": (
+        (KEEP, "        skips[count] = x\n"),
+        ("skips = []", "skips = {}"),
+        (LEVELS, "[(count, layers.Identity()(skips[count])) for count in filters[-2::-1]]"),
+        (JOINED, 'layers.Activation("linear")(layers.Concatenate(axis=3)([x, skip]))'),
     ),
     "blocks of layers, a model in a model": (
         (CONVOLUTION, f"keras.Sequential([layers.Input((None, None, x.shape[-1])), {CONVOLUTION[:-3]}])(x)"),
@@ -170,7 +172,7 @@ FITTED = """m = keras.Model(inputs, outputs)
     m.fit(keras.ops.zeros((1, 256, 256, 3)), keras.ops.zeros((1, 256, 256, 1)), verbose=0)
     return m"""
 
-WRONG = {
+WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} | {  # those of the catalog, and these
     # the function
     "arguments_required": [(f"filters={FILTERS}", "*, filters")],
     "stub_left": [(RETURN, "raise NotImplementedError")],
@@ -211,7 +213,6 @@ WRONG = {
     "channels_first": [('padding="same"', 'padding="same", data_format="channels_first"')],
     "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
     "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
-    "function_between": [(JOINED, f'layers.Activation("tanh")({JOINED})')],
     "order_differs": [(HEAD, WITH_INPUT)],
     # convolutions
     "padding_valid": [('3, padding="same"', "3")],
@@ -228,32 +229,24 @@ WRONG = {
     "without_bias": [('"same"', '"same", use_bias=False')],
     "shared_layer": [(JOIN + TWO, JOIN + ONE + SHARED.replace("    ", "        ").replace("64", "count"))],
     # filters
-    "filters_not_divided": [(str(FILTERS), "(64, 128, 256, 512, 1024)")],
     "filters_scaled": [(str(FILTERS), "(16, 32, 64, 128, 256)")],
     "filters_constant": [(str(FILTERS), "(8, 8, 8, 8, 8)")],
     "bottleneck_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
-    "filters_backwards": [(LEVELS, "zip(filters[:-1], reversed(skips))")],
     "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
     # the way down
-    "pooled_first": [(DOWN + f"        x = {POOL}\n", f"        x = {POOL}\n" + DOWN)],
     "shrunk_otherwise": [(BOTTLENECK, BOTTLENECK + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
     "average_pooling": [("MaxPooling2D", "AveragePooling2D")],
     "strided_convolution": [(POOL, STRIDED)],
     "pooling_window": [("MaxPooling2D(2)", 'MaxPooling2D(3, strides=2, padding="same")')],
     "pooling_missing": [(POOL, f"x if count == 32 else {POOL}")],
-    "pooling_extra": [(BOTTLENECK, BOTTLENECK + f"    x = {POOL}\n")],
     "pooled_another_level": [(POOL, POOL.replace("(x)", "(skips[0] if count == 16 else x)"))],
-    "pooled_again": [(LAST, TWO + f"        x = {POOL}\n    outputs")],
     "no_way_down": [(LAST, LAST.replace("(x, count)", "(skip, count)", 1))],
     "levels_too_few": [(str(FILTERS), "(8, 16, 32, 64)")],
     "levels_too_many": [(str(FILTERS), "(8, 16, 32, 64, 128, 256)")],
     "levels_uneven": [(LEVELS, "zip((64, 32, 16), reversed(skips))")],
-    "no_way_up": [(f"        x = {POOL}\n", f"        x = {POOL}\n        return keras.Model(inputs, x)\n")],
     # the way up
     "upsampling": [(UP, "layers.UpSampling2D()(x)")],
     "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
-    "not_doubled": [(f"        x = {UP}\n", f"        {UP}\n")],
-    "transposed_skip": [(UP, UP.replace("(x)", "(skip)"))],
     "level_skipped": [(LEVELS, "zip(filters[-3::-1], skips[-2::-1])")],
     "transposed_stride": [("strides=2, ", "")],
     "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
@@ -262,26 +255,20 @@ WRONG = {
     "transposed_without_relu": [('strides=2, activation="relu"', "strides=2")],
     "transposed_activation": [('strides=2, activation="relu"', 'strides=2, activation="sigmoid"')],
     # skips
-    "no_skips": [(JOIN, "")],
     "skip_missing": [(JOIN, "        if count != 8:\n    " + JOIN)],
     "skips_added": [("layers.Concatenate", "layers.Add")],
     "merged_otherwise": [("layers.Concatenate", "layers.Multiply")],
     "residual": [(DOWN, ONE + "        x = x + convolution(x, count)\n" + KEEP)],
     "joined_axis": [("Concatenate()", "Concatenate(axis=1)")],
     "joined_several": [("[skip, x]", "[skip, skip, x]")],
-    "joined_with_itself": [("[skip, x]", "[x, x]")],
-    "joined_with_decoder": [("[skip, x]", "[convolution(x, count), x]")],
-    "joined_late": [(JOIN + TWO, ONE + JOIN + ONE)],
     "skip_wrong_level": [(LEVELS, "zip(reversed(filters[:-1]), skips)")],
     "skip_after_pooling": [(KEEP + f"        x = {POOL}\n", f"        x = {POOL}\n" + KEEP)],
-    "skip_before_convolutions": [(DOWN, KEEP + TWO)],
     "skip_after_first_convolution": [(DOWN, ONE + KEEP + ONE)],
     "skip_before_activation": [(DOWN, ONE + LINEAR + KEEP + "        x = layers.ReLU()(x)\n")],
     "skip_from_input": [("reversed(skips))", "[*skips[:0:-1], inputs])")],
     "skip_processed": [("[skip, x]", "[convolution(skip, count), x]")],
     "skip_changed": [("[skip, x]", "[keras.ops.tanh(skip), x]")],
     # the output
-    "head_missing": [(HEAD, "x")],
     "head_transposed": [(HEAD, "layers.Conv2DTranspose(1, 1, activation='sigmoid')(x)")],
     "head_channels": [("Conv2D(1, 1, activation", "Conv2D(2, 1, activation")],
     "head_kernel": [("Conv2D(1, 1", 'Conv2D(1, 3, padding="same"')],
@@ -293,27 +280,28 @@ WRONG = {
     "head_activation": [('"sigmoid"', '"relu"')],
 }
 
-SECOND = {  # a second way to the same mistake
+SECOND = {  # another way to the same mistake
+    **{f"{name}: {i}": changes for i, (name, *changes) in enumerate(unet_mistakes.MISTAKES) if WRONG[name] != changes},
     "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
     "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
     "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
     "random_layer: a dropout": [(BOTTLENECK, BOTTLENECK + "    x = layers.AlphaDropout(0.2)(x)\n")],
     "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
-    "convolutions_missing: at the bottom": [(BOTTLENECK, "")],
     "convolution_activation: no gradient": [(BOTTLENECK, BOTTLENECK + "    x = keras.ops.stop_gradient(x)\n")],
-    "filters_backwards: all": [(str(FILTERS), "(128, 64, 32, 16, 8)")],
-    "pooled_again: at the end": [(LAST, TWO + f"    x = {POOL}\n    outputs")],
     "levels_uneven: returned at once": [
         ("    return keras.Model", "        return keras.Model"),
         ("    out", "        out"),
     ],
     "upsampling: then a convolution": [(UP, RESIZED)],
-    "no_skips: channels kept": [(JOIN, ""), ("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
     "joined_several: all": [("[skip, x]", "[*skips, x]")],
     "skip_wrong_level: two exchanged": [(LEVELS, "zip(filters[-2::-1], [skips[3], skips[2], skips[0], skips[1]])")],
     "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
     "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
     "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
+    "merged_otherwise: subtracted": [(JOINED, "skip - x")],
+    "joined_axis: the batch": [("Concatenate()", "Concatenate(axis=0)")],
+    "pooling_window: without steps": [("MaxPooling2D(2)", 'MaxPooling2D(2, strides=1, padding="same")')],
+    "skip_processed: an attention": [(JOINED, f"layers.Concatenate()([skip * {HEAD}, x])")],
     "skip_missing: two of them": [(JOIN, "        if count not in (8, 16):\n    " + JOIN)],
 }
 
@@ -342,6 +330,13 @@ class Careless(keras.Model):
         return layers.Conv2D(1, 1, activation="sigmoid")(image)
 
 
+class Forgetful(keras.Model):
+    """Does not call `super().__init__()`."""
+
+    def __init__(self):
+        self.head = layers.Conv2D(1, 1)
+
+
 OTHERS = {
     "not_a_function": "build_unet",
     "simple_model": models.simple_model,
@@ -349,6 +344,7 @@ OTHERS = {
     "padding_valid": lambda: UNet(padding="valid"),
     "unused_weights": Unused,
     "call_raises": Refusing,
+    "call_raises: at once": Forgetful,
     "output_wrapped": Wrapped,
     "layer_made_in_call": Careless,
 }
@@ -435,13 +431,13 @@ def test_wrong_versions_are_told_their_mistake(name):
 
 @pytest.mark.parametrize("cause", OTHERS)
 def test_other_wrong_styles_are_told_their_mistake(cause):
-    assert network.unet(OTHERS[cause]).cause == cause
+    assert network.unet(OTHERS[cause]).cause == cause.split(":")[0]
 
 
 def test_every_id_has_words_and_is_tried():
-    tried = {*WRONG, *OTHERS, NOT_WRITTEN}
+    tried = {name.split(":")[0] for name in (*WRONG, *OTHERS, NOT_WRITTEN)}
     assert tried == set(ADVICE) - {"reasons", "differences"}
-    assert {name for name, *_ in unet_mistakes.MISTAKES} | {reason["cause"] for reason in ADVICE["reasons"]} <= tried
+    assert {reason["cause"] for reason in ADVICE["reasons"]} <= tried
 
 
 def test_no_network_of_the_catalog_is_right():
