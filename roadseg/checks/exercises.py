@@ -316,16 +316,13 @@ def _run_field(function: Callable) -> list:
     return [function(list(case)) for case in ([(5, 2), (5, 2), (1, 1)], encoder, [(4, 1)], [(7, 2), (3, 3), (2, 1)])]
 
 
-def _field(start: int = 1, grow=lambda k, j, s: (k - 1) * j, spread=lambda j, s: j * s) -> Callable:
-    """A version that follows the field r and the distance j through the layers, in its own way."""
-
-    def version(operations):
-        r, j = start, 1
-        for k, s in operations:
-            r, j = r + grow(k, j, s), spread(j, s)
-        return r
-
-    return version
+def field_of(operations: list[tuple[int, int]]) -> int:
+    """How many pixels in a row one value depends on, after these pairs of kernel size and stride."""
+    r, j = 1, 1
+    for kernel, stride in operations:
+        r += (kernel - 1) * j
+        j *= stride
+    return r
 
 
 FIELDS = Exercise(
@@ -333,19 +330,19 @@ FIELDS = Exercise(
     "Exercise, the receptive field",
     "It is right for the simple model, for the U-Net's encoder and for two made-up networks.",
     _run_field,
+    field_of,
     [
-        (None, "", _field()),
         ("stride_ignored", "The distance between neighboring values stays 1: each stride multiplies it.",
-         _field(spread=lambda j, s: j)),
+         ("j *= stride", "pass")),
         ("stride_first", "The stride counts one layer too early: a kernel spans the values that go into its layer. "
-         "Let r grow first, then multiply j.", _field(grow=lambda k, j, s: (k - 1) * j * s)),
+         "Let r grow first, then multiply j.", ("* j\n", "* j * stride\n")),
         ("whole_kernel", "It grows by k distances a layer: between k neighboring values there are k - 1.",
-         _field(grow=lambda k, j, s: k * j)),
+         ("(kernel - 1)", "kernel")),
         ("last_stride", "The distance is the last stride alone: strides multiply each other from layer to layer.",
-         _field(spread=lambda j, s: s)),
+         ("j *=", "j =")),
         ("strides_added", "The strides are added: after two strides of 2 neighboring values lie 4 pixels apart, and "
-         "after three 8.", _field(spread=lambda j, s: j + s)),
-        ("starts_at_zero", "It is one too small: without any layer, a value is one pixel.", _field(start=0)),
+         "after three 8.", ("j *=", "j +=")),
+        ("starts_at_zero", "It is one too small: without any layer, a value is one pixel.", ("1, 1", "0, 1")),
     ],
 )  # fmt: skip
 
@@ -360,15 +357,12 @@ def _run_scatter(function: Callable) -> list:
     return [function(np.array(values, float), np.array(kernel, float), stride) for values, kernel, stride in cases]
 
 
-def _scatter(write: Callable = lambda old, value, kernel: old + value * kernel) -> Callable:
-    def version(values, kernel, stride):
-        output = np.zeros((len(values) - 1) * stride + len(kernel))
-        for i, value in enumerate(values):
-            place = slice(i * stride, i * stride + len(kernel))
-            output[place] = write(output[place], value, kernel)
-        return output
-
-    return version
+def scattered(values: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+    """Each value times the kernel, added up `stride` places apart: arrays (n,) and (k,) to ((n - 1) stride + k,)."""
+    output = np.zeros((len(values) - 1) * stride + len(kernel))
+    for i, value in enumerate(values):
+        output[i * stride : i * stride + len(kernel)] += value * kernel
+    return output
 
 
 SCATTERS = Exercise(
@@ -376,18 +370,15 @@ SCATTERS = Exercise(
     "Exercise, the transposed convolution",
     "Scatter and add: it is right with overlaps, without them, and with gaps.",
     _run_scatter,
+    scattered,
     [
-        (None, "", _scatter()),
-        ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`).",
-         _scatter(lambda old, value, kernel: value * kernel)),
-        ("flipped", "The kernel is turned around: its first weight goes to the first place.",
-         _scatter(lambda old, value, kernel: old + value * kernel[::-1])),
-        ("not_scaled", "The kernel itself is added: multiply it by the value first.",
-         _scatter(lambda old, value, kernel: old + kernel)),
-        ("stride_ignored", "The copies are placed 1 apart: place them `stride` apart.",
-         lambda values, kernel, stride: np.convolve(values, kernel)),
+        ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`).", ("+=", "=")),
+        ("flipped", "The kernel is turned round: its first weight goes to the first place.",
+         ("* kernel", "* kernel[::-1]")),
+        ("not_scaled", "The kernel itself is added: multiply it by the value first.", ("value * kernel", "kernel")),
+        ("stride_ignored", "The copies are placed 1 apart: place them `stride` apart.", ("* stride", "")),
         ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
-         lambda values, kernel, stride: _scatter()(values, kernel, stride)[: len(values) * stride]),
+         ("return output", "return output[: len(values) * stride]")),
     ],
 )  # fmt: skip
 
@@ -407,45 +398,38 @@ def _run_best(function: Callable) -> list:
     return [function(probability, truth.copy(), thresholds) for probability in cases]
 
 
-def _best(
-    score: Callable = _f1, choose: Callable | None = None, give=lambda best, t, i: (best, t), test=np.greater_equal
-):
-    """A version that counts at each threshold; `choose` is by what it takes the best one, where not by its score."""
-
-    def version(probability, truth, thresholds):
-        counts = []
-        for threshold in thresholds:
-            predicted = test(probability, threshold)
-            counts.append([(predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()])
-        i = int(np.argmax([(choose or score)(*row) for row in counts]))
-        return give(score(*counts[i]), thresholds[i], i)
-
-    return version
+def highest_f1(probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
+    """The best F1 over the thresholds, and the threshold that gives it; `truth` is bool, of the shape of the others."""
+    scores = []
+    for threshold in thresholds:
+        predicted = probability >= threshold
+        tp, fp, fn = (predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()
+        scores.append(2 * tp / (2 * tp + fp + fn))
+    best = np.argmax(scores)
+    return scores[best], thresholds[best]
 
 
+BEST = "scores[best], thresholds[best]"
 BESTS = Exercise(
     "best_f1",
     "Exercise, MaxF",
     "It finds the best F1 and its threshold on two sets of images.",
     _run_best,
+    highest_f1,
     [
-        (None, "", _best()),
         ("exchanged", "The two are exchanged: return F1 first, then the threshold.",
-         _best(give=lambda best, t, i: (t, best))),
+         (BEST, "thresholds[best], scores[best]")),
         ("index", "The second is the place of the threshold in the list: return the threshold itself.",
-         _best(give=lambda best, t, i: (best, i))),
-        ("strictly_above", "A probability equal to the threshold counts as road, too: compare with `>=`.",
-         _best(test=np.greater)),
-        ("below", "What lies below the threshold is predicted as road: turn the comparison around.",
-         _best(test=np.less)),
-        ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", _best(_iou)),
-        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.",
-         _best(lambda tp, fp, fn: tp / (2 * tp + fp + fn))),
+         ("thresholds[best]", "best")),
+        ("strictly_above", "A probability equal to the threshold counts as road, too: compare with `>=`.", (">=", ">")),
+        ("below", "What lies below the threshold is predicted as road: turn the comparison round.", (">=", "<")),
+        ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", (F1, IOU)),
+        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", (F1, F1.removeprefix("2 * "))),
         ("most_accurate", "That is the threshold of the best accuracy, the one with the fewest errors. Choose by F1.",
-         _best(choose=lambda tp, fp, fn: -fp - fn)),
+         ("np.argmax(scores)", "np.argmax([((probability >= t) == truth).sum() for t in thresholds])")),
         ("one_half", "That is the F1 at 0.5: try all thresholds, and keep the best.",
-         lambda probability, truth, thresholds: _best()(probability, truth, [0.5])),
-        ("worst", "That is the lowest F1: keep the highest.", _best(choose=lambda *counts: -_f1(*counts))),
+         ("    scores = []", "    scores, thresholds = [], [0.5]")),
+        ("worst", "That is the lowest F1: keep the highest.", ("argmax", "argmin")),
     ],
 )  # fmt: skip
 
