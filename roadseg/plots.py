@@ -482,23 +482,24 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
 def steps(
     named: Mapping[str, Mapping[str, np.ndarray]], *, per_epoch: float, background: float | None = None
 ) -> Figure:
-    """Training loss and accuracy by step, each point the mean of the last STEP_WINDOW steps (question 2).
+    """Training loss and accuracy by step, each point the mean of the last STEP_WINDOW steps, or of all.
 
     named : the `steps` of runs, by label.
     per_epoch : training steps in an epoch: the horizontal axis counts epochs.
     background : the accuracy of predicting background everywhere, as a dotted line.
     """
-    ends = [f"{label}: loss {s['loss'][-STEP_WINDOW:].mean():.3f}" for label, s in named.items()]
+    window = min(STEP_WINDOW, *(len(columns["step"]) for columns in named.values()))
+    ends = [f"{label}: loss {s['loss'][-window:].mean():.3f}" for label, s in named.items()]
     figure, axes = grid(1, 2, height=3.0, alt=f"Loss and accuracy by training step. At the end {'; '.join(ends)}.")
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
         last = {}
         for color, (label, columns) in zip(colors_of(named), named.items()):
-            mean = np.convolve(columns[quantity], np.full(STEP_WINDOW, 1 / STEP_WINDOW), "valid")
-            epochs = columns["step"][STEP_WINDOW - 1 :] / per_epoch
+            mean = np.convolve(columns[quantity], np.full(window, 1 / window), "valid")
+            epochs = columns["step"][window - 1 :] / per_epoch
             cell.plot(epochs, mean, "--", color=color)  # dashed, as all that is measured in training
             last[label] = mean[-1]
         _label_ends(cell, last, end=max(columns["step"][-1] for columns in named.values()) / per_epoch)
-        cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {STEP_WINDOW} steps")
+        cell.set(xlabel="epoch", title=f"{quantity}, mean of the last {window} steps")
     if background is not None:
         _mark_level(axes[0, 1], "all background", background)
     return figure

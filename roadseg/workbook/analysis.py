@@ -34,6 +34,7 @@ def steps_on_plateau(accuracy: np.ndarray, majority: float, *, window: int = 34)
     accuracy : by step; its mean over the last `window` steps has to exceed `majority`, that class's fraction, by more
     than chance. Returns the number of all steps where it never does.
     """
+    window = min(window, len(accuracy))
     mean = np.convolve(accuracy, np.full(window, 1 / window), "valid")
     above = np.flatnonzero(mean > majority + MARGIN)
     return int(above[0]) + window if len(above) else len(accuracy)

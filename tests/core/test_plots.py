@@ -93,6 +93,12 @@ def test_each_network_has_one_color_and_no_error_has_it():
     assert not {plots.FOUND, plots.MISSED, plots.FALSE} & {plots.UNET, plots.SIMPLE, plots.WITHOUT_SKIPS, *plots.COLORS}
 
 
+def test_steps_of_a_run_shorter_than_the_window(monkeypatch):
+    monkeypatch.setattr(plots, "STEP_WINDOW", 34)
+    figure = plots.steps({"a": steps()}, per_epoch=4)
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[2.0, 3.5]]  # the mean of all eight
+
+
 @pytest.mark.parametrize("ends", [(0.834, 0.818), (0.82, 0.9)])
 def test_labels_stay_apart(ends):
     named = {name: steps(end) for name, end in zip(("U-Net at 1e-4", "simple model"), ends)}

@@ -22,6 +22,7 @@ def test_the_plateau_ends_where_the_mean_accuracy_leaves_it():
     accuracy = np.repeat([0.5, 0.8, 0.95], [10, 60, 30])
     assert analysis.steps_on_plateau(accuracy, 0.8, window=10) == 72  # the second step above: 0.8 + 2 x 0.015
     assert analysis.steps_on_plateau(accuracy[:70], 0.8, window=10) == 70  # never
+    assert analysis.steps_on_plateau(accuracy[10:17], 0.8, window=10) == 7  # a run shorter than the window
 
 
 def test_distance_to_edge_counts_from_both_sides():
