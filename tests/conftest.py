@@ -19,7 +19,7 @@ HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make test-slow`
 
 gc.disable()  # while TensorFlow loads, which makes a million objects that stay
 
-LONGEST = ("test_workflow", "test_robustness", "test_check_unet", "test_check_steps", "test_training")
+LONGEST = ("test_check_unet", "test_check_steps", "test_workflow", "test_many_workers", "test_exercises")
 
 
 def pytest_collection_modifyitems(items: list) -> None:

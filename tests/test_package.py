@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 import roadseg
@@ -14,13 +15,16 @@ from roadseg import checks
 
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "roadseg"
-TREES = {
-    path.relative_to(PACKAGE).with_suffix("").as_posix(): ast.parse(path.read_text("utf-8"))
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 FOLDERS = (".ci", ".github", "notebooks", "roadseg", "tests")
 TEXTS = (".cfg", ".csv", ".ipynb", ".json", ".md", ".py", ".sha256", ".toml", ".txt", ".yml", "")
 MACHINE_PATH = re.compile(r"(?<![\w.])(?:/(?:work|home|root|Users)/\w|[A-Z]:\\+Users)")
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """All modules, parsed."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {path.relative_to(PACKAGE).with_suffix("").as_posix(): ast.parse(path.read_text("utf-8")) for path in paths}
 
 
 def public(tree: ast.Module | ast.ClassDef, place: str) -> Iterator[tuple[str, ast.AST]]:
@@ -44,10 +48,10 @@ def texts() -> Iterator[Path]:
         yield from (path for part in shown if (path := PROJECT / folder / part).is_file())
 
 
-def test_everything_public_is_described():
-    members = {place: node for module, tree in TREES.items() for place, node in public(tree, module)}
+def test_everything_public_is_described(trees):
+    members = {place: node for module, tree in trees.items() for place, node in public(tree, module)}
     assert {"data.load", "runs.Run", "runs.Run.model"} <= members.keys()
-    assert not [place for place, node in (members | TREES).items() if not ast.get_docstring(node)]
+    assert not [place for place, node in (members | trees).items() if not ast.get_docstring(node)]
 
 
 def test_every_pin_lies_in_its_range():
@@ -72,10 +76,10 @@ def test_the_change_log_knows_this_version():
     assert f"## {roadseg.__version__}" in (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_a_public_name_stands_for_one_thing():
+def test_a_public_name_stands_for_one_thing(trees):
     """But for commands, which all are run alike, and for checks, which are called as what they check."""
     places = defaultdict(list)
-    for module, tree in TREES.items():
+    for module, tree in trees.items():
         for node in () if module.startswith("cli/") else tree.body:
             is_public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
             if is_public and node.name not in checks.__all__:

@@ -82,7 +82,6 @@ def test_scores_on_real_images(kitti_folder):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("name", BASELINES)
 def test_rendered_scenes_are_as_hard_as_real_images(all_scenes, name):
