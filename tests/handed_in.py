@@ -33,7 +33,7 @@ def delete(notebook: dict, *ids: str) -> None:
 def perfect() -> dict[str, dict]:
     """What a student hands in who has written what the worked notebooks say: blank copies with all answers in them."""
     made = {name: filled(name) for name in GRADED}
-    for cell in (cell for notebook in made.values() for cell in notebook["cells"]):
+    for cell in (cell for book in made.values() for cell in book["cells"] if cell["cell_type"] == "code"):
         lines, hidden = [], False
         for line in cell["source"]:
             hidden = "BEGIN HIDDEN" in line or (hidden and "END HIDDEN" not in line)

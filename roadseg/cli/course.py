@@ -109,6 +109,7 @@ def grade(options: Namespace) -> int:
         kept = "what was recorded stays; the same command grades the rest."
         with interruptible(kept), workflow.one_grader(course):
             _grade(students, course, options, only)
+    _print_left_out(course)
     ungraded = workflow.students_to_grade(course, [])
     print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")
     return int(not set(students).isdisjoint(ungraded))
@@ -199,10 +200,17 @@ def points(options: Namespace) -> int:
     for student in workflow.read_points(course):
         for remark in remarks(course, student):
             print(f"{student}: {remark}")
-    for remark in remarks(course):
-        print(f"Look again: {remark}")
+    _print_left_out(course)
     _print_ungraded(course)
     return 0
+
+
+def _print_left_out(course: Path) -> None:
+    """Print what has been handed in and is not graded."""
+    from roadseg.course.collect import left_out
+
+    for remark in left_out(course):
+        print(f"Look again: {remark}")
 
 
 def _print_ungraded(course: Path) -> None:

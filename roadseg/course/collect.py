@@ -119,6 +119,13 @@ def remarks(course: Path, student: str = "") -> list[str]:
     return [f"not taken over from {folder}: {', '.join(names)}" for folder, names in record["others"].items() if names]
 
 
+def left_out(course: Path) -> list[str]:
+    """What no submission holds: files that belong to nobody, and students of whose files none could be read."""
+    students = _read_record(course)["students"]
+    unread = [student for student in students if not (course / "submitted" / student).is_dir()]
+    return [f"{student}: {remark}" for student in unread for remark in remarks(course, student)] + remarks(course)
+
+
 def handed_in(course: Path, student: str) -> str:
     """When a student has handed in, ISO 8601, and who says so: the platform, or the zip, whose dates its student may
     set. Empty where neither does."""

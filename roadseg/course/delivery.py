@@ -119,6 +119,8 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     paths = [path for path in paths if path.resolve().is_relative_to(inside)]  # links may lead to the solutions
     loose = [File(path) for path in paths if not File(path).is_zip]
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
+    above = {part for path in zips for part in path.relative_to(folder).parts[:-1]}
+    of_ilias = {part: owner for part in above if (owner := recognized(part, of_folder=True))}
     owners: dict[File, Owner | None] = {
         File(path, problem=problem): _named((path.name,), roster) or _owner(path.name)
         for path, problem in refused.items()
@@ -130,12 +132,12 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
             owner = _named((*file.path.relative_to(folder).parts, *file.parts[:1]), roster)
             if owner is None and depth is not None and len(parts) > depth + 1:
                 owner = recognized(_stem(parts[depth]), of_folder=True) or _owner(parts[depth])
-            elif (
-                owner is None and path and depth is None
-            ):  # zips of one name: the outermost folder in which they differ
-                alike = [other.parent for other in zips if other.stem.casefold() == path.stem.casefold()]
-                above = path.relative_to(os.path.commonpath(alike)).parts[:-1]
-                owner = _owner("-".join([*above[:1], path.name]))
+            elif owner is None and path and depth is None:
+                owner = next((of_ilias[part] for part in path.relative_to(folder).parts if part in of_ilias), None)
+                if owner is None or len(of_ilias) == 1:  # zips of one name: the outermost folder in which they differ
+                    alike = [other.parent for other in zips if other.stem.casefold() == path.stem.casefold()]
+                    differ = path.relative_to(os.path.commonpath(alike)).parts[:-1]
+                    owner = _owner("-".join([*differ[:1], path.name]))
             owners[file] = owner
     return owners
 

@@ -72,11 +72,6 @@ def grade_submission(
     items = [item for item in wanted if item.kind != "text"]
     cells = {item: _cells(books[item.notebook], item) for item in items}
     graded = {item.id: _entry(0, "not written") for item in items}
-    for item in (item for item in wanted if item.kind == "text"):
-        found = read_entry(item, books[item.notebook])
-        if found.state == "wrong cell":  # its own is untouched, for which nbgrader would give 0 points
-            graded[item.id] = _entry(None, f"is blank, but {found.remark.partition(':')[0]}")
-            remarks[item.notebook].append(f"{item.id} {graded[item.id]['why']}")
     errors: dict[str, dict[int, str]] = {name: {} for name in books}
     written = [item for item in items if _sources(cells[item]) != _sources(_cells(originals[item.notebook], item))]
     tasks = [task(item, cells[item], seed) for item in written]
@@ -92,6 +87,13 @@ def grade_submission(
         errors[item.notebook] |= outcome.errors
         if not entry["aspects"]:
             remarks[item.notebook].append(f"{item.id} {entry['why']}")
+    for item in wanted:
+        found = read_entry(item, books[item.notebook])
+        if found.state == "wrong cell" and not graded.get(item.id, {}).get("points"):
+            why = f"is blank, but {found.remark.partition(':')[0]}"
+            remarks[item.notebook].append(f"{item.id} {why}")
+            if item.kind == "text":  # for whose untouched cell nbgrader would give 0 points
+                graded[item.id] = _entry(None, why)
     for kept in (judge.expected, probe.trials):  # nobody needs this seed again
         kept.cache_clear()
     keras.utils.clear_session()

@@ -38,7 +38,7 @@ _FOUND = re.compile(
     """,
     re.MULTILINE | re.DOTALL | re.VERBOSE,
 )
-_DATA = re.compile(r"data:image/[\w.+-]+(?:;[\w=-]+)?;base64,([A-Za-z0-9+/=]{60,})")
+_DATA = re.compile(r"(?i)data:image/[\w.+-]+(?:;[\w=-]+)?;base64,([A-Z0-9+/=%]{60,})")
 _QUOTED_DATA = re.compile(r"""(?i)(?<=src=["'])data:image/[^"']+""")  # may be broken into lines
 _IMG = re.compile(r"""(<img\b[^>]*?\bsrc\s*=\s*["']?(attachment:[^"'\s>]+)[^>]*>)""", re.IGNORECASE)
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|bmp)$", re.IGNORECASE)  # no caption: what programs put there
@@ -92,7 +92,7 @@ class _Reader:
     def attach(self, found: re.Match) -> str:
         """A short address for an image that stands in the text itself."""
         name = f"image-in-text-{len(self.images) + 1}"
-        self.images[name] = found[1]
+        self.images[name] = unquote(found[1])
         return f"attachment:{name}"
 
     def one_line(self, found: re.Match) -> str:

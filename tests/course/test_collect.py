@@ -223,6 +223,7 @@ CLASSES = {
     "Moodle": ("Ada Lovelace_4711_assignsubmission_file_/", "Bob Ross_4712_assignsubmission_file_/hand_in.zip"),
     "Moodle, files": ("Ada Lovelace_4711_assignsubmission_file_", "Bob Ross_4712_assignsubmission_file_hand_in.zip"),
     "ILIAS": ("Exercise 1/Submissions/Lovelace_Ada_alove_4711/", "Exercise 1/Submissions/Ross_Bob_bross_4712/"),
+    "ILIAS, zips": ("Submissions/Lovelace_Ada_alove_4711/hand_in.zip", "Submissions/Ross_Bob_bross_4712/1/x.zip"),
     "Canvas": ("lovelaceada_4711_60001_", "rossbob_LATE_4712_60002_hand_in.zip"),
     "Blackboard": ("A1_alove_attempt_2026-11-29-20-15-33_", "A1_bross_attempt_2026-11-30-20-15-33_hand_in.zip"),
     "Brightspace": ("4711-9 - Ada Lovelace - Nov 29, 2026 815 PM - ", "4712-9 - Bob Ross - Nov 30, 2026 1115 AM/x.zip"),
@@ -424,6 +425,7 @@ def test_a_bad_zip_is_named_and_does_not_stop_the_others(course, tmp_path, capsy
     assert all(found[name].startswith(f"{name}.zip") for name in ("cut", "empty", "other"))
     assert found["flipped"].startswith("new; ") and FIRST in found["flipped"] and found["zoe"] == "new"
     assert sorted(path.name for path in (course / "submitted").iterdir()) == ["flipped", "zoe"]
+    assert [remark.partition(":")[0] for remark in collect.left_out(course)] == ["cut", "empty", "other"]
 
 
 def test_names_that_lead_outside_and_links_do_no_harm(course, tmp_path):

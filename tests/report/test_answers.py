@@ -7,6 +7,7 @@ import re
 import unicodedata
 import zlib
 from html.parser import HTMLParser
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -273,6 +274,8 @@ PASTED = {  # an image in all ways to put one into a text; {} is one in base64
     "Before ![][image1] after\n\n[image1]: <data:image/png;base64,{}>": "",
     "Before ![image.png] after\n\n[image.png]: data:image/png;charset=utf-8;base64,{}": "",
     "Before <img src='data:image/png;base64,\n{}\n'> after": "",
+    "Before ![](DATA:image/PNG;base64,{}) after": "",
+    "Before ![](data:image/png;base64,{%}) after": "",
     '![my curves](attachment:a.png "at 1e-3") Before after': "a.png",
 }
 
@@ -280,7 +283,8 @@ PASTED = {  # an image in all ways to put one into a text; {} is one in base64
 def test_pasted_images_are_in_both():
     content, blocks = image(size=(41, 20)), []
     for typed, name in PASTED.items():
-        shown = markdown.read_markdown(typed.replace("{}", content), {name: {"image/png": content}} if name else None)
+        typed = typed.replace("{}", content).replace("{%}", quote(content, safe=""))
+        shown = markdown.read_markdown(typed, {name: {"image/png": content}} if name else None)
         assert str(shown).count("'Image'") == 1, typed
         blocks += shown
     page, file = Page(pages.html(blocks, title="T")), pages.pdf(blocks, title="T")
