@@ -246,6 +246,10 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if cause := _wrong_images(step):
         return cause
     if step.error:
+        what, values = step.events[-1] if step.events else ("", ())
+        if what == "running_accuracy" and len(values) == 1:
+            swapped = any(same(values[0], loss[0]) for loss in step.noted("loss value"))
+            return "metrics_swapped" if swapped else "accuracy_needs_both"
         otherwise = "loss_fn_not_used" if step.noted("apply") and not step.noted("loss") else "raises_error"
         return _wrong_arguments(step) or _reason(step.error).get("cause", {}).get(name, otherwise)
     if not verdict["prediction"]:
