@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import random
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -265,7 +266,7 @@ class Model(Noting, keras.Model):
     """Notes when it is called, and by whom; refuses Keras's own loops."""
 
     def __call__(self, *inputs, **options):
-        by_package = any(frame.f_code in PACKAGE.values() for frame, _ in traceback.walk_stack(None))
+        by_package = any(frame.f_code in PACKAGE.values() for frame, _ in traceback.walk_stack(sys._getframe()))
         self.note("call", inputs[0] if inputs else options.get("inputs"), by_package)
         return super().__call__(*inputs, **options)
 
