@@ -9,10 +9,10 @@ than the judge. Nothing of TensorFlow's or Keras's is patched; settings that a t
 
 from __future__ import annotations
 
-import inspect
 import io
 import random
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -239,19 +239,6 @@ def _unheard(what: str, *values: Any) -> None:
     """Stands in for a log."""
 
 
-def callers() -> Iterator[FrameType]:
-    """The frames that led here, the innermost first."""
-    frame = inspect.currentframe()
-    while frame := frame.f_back:
-        yield frame
-
-
-def watched(variable: tf.Variable) -> bool:
-    """Whether a tape that the calling code holds has seen a variable used."""
-    tapes = [value for frame in callers() for value in frame.f_locals.values() if isinstance(value, tf.GradientTape)]
-    return any(variable is seen for tape in tapes for seen in tape.watched_variables())
-
-
 class Noting:
     """What notes, once its kit has given it a log."""
 
@@ -267,11 +254,11 @@ class First(Noting, keras.layers.Conv2D):
 
 
 class Last(Noting, keras.layers.Conv2D):
-    """The last layer: notes the prediction, and whether a tape records it."""
+    """The last layer: notes the prediction."""
 
     def call(self, inputs):
         prediction = super().call(inputs)
-        self.note("prediction", prediction, watched(self.kernel.value))
+        self.note("prediction", prediction)
         return prediction
 
 
@@ -279,7 +266,7 @@ class Model(Noting, keras.Model):
     """Notes when it is called, and by whom; refuses Keras's own loops."""
 
     def __call__(self, *inputs, **options):
-        by_package = any(frame.f_code in PACKAGE.values() for frame in callers())
+        by_package = any(frame.f_code in PACKAGE.values() for frame, _ in traceback.walk_stack(sys._getframe()))
         self.note("call", inputs[0] if inputs else options.get("inputs"), by_package)
         return super().__call__(*inputs, **options)
 
@@ -300,11 +287,11 @@ for _loop in KERAS_LOOPS:
 
 
 class Loss(keras.losses.Loss):
-    """The mean of a penalty over all pixels; notes what it is given, and whether a tape records it."""
+    """The mean of a penalty over all pixels; notes what it is given."""
 
     def __init__(self, penalty: Callable, note: Callable) -> None:
         super().__init__(name="loss")
-        self.penalty, self.note, self.used = penalty, note, tf.Variable(0.0)
+        self.penalty, self.note = penalty, note
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -314,8 +301,7 @@ class Loss(keras.losses.Loss):
         return value
 
     def call(self, y_true, y_pred):
-        self.used.read_value()
-        self.note("loss", y_true, y_pred, watched(self.used))
+        self.note("loss", y_true, y_pred)
         return self.penalty(y_true, y_pred)
 
 

@@ -207,8 +207,9 @@ def _alike(one: Step, two: Step) -> tuple[bool, ...]:
         kinds = [[what for what, _ in step.events] for step in (one, two)]
         return (texts[0] == texts[1] and kinds[0] == kinds[1],)
     settled = one.after.trainable == two.after.trainable and one.after.settings == two.after.settings
+    applied = len(one.noted("apply")) == len(two.noted("apply"))
     return (
-        settled and judging.moves_alike(one.after.weights, two.after.weights, one.before.weights),
+        settled and applied and judging.moves_alike(one.after.weights, two.after.weights, one.before.weights),
         *(close(one.after.totals[metric], two.after.totals[metric]) for metric in METRICS),
         _same_value(one.returned, two.returned),
     )
@@ -246,6 +247,10 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if cause := _wrong_images(step):
         return cause
     if step.error:
+        what, values = step.events[-1] if step.events else ("", ())
+        if what == "running_accuracy" and len(values) == 1:
+            swapped = any(same(values[0], loss[0]) for loss in step.noted("loss value"))
+            return "metrics_swapped" if swapped else "accuracy_needs_both"
         otherwise = "loss_fn_not_used" if step.noted("apply") and not step.noted("loss") else "raises_error"
         return _wrong_arguments(step) or _reason(step.error).get("cause", {}).get(name, otherwise)
     if not verdict["prediction"]:
@@ -365,7 +370,7 @@ def _wrong_lengths(pairs: list[tuple[Step, Step]]) -> str:
         lengths = [np.linalg.norm(found) for found, _ in both]
         clipped = any(close(factor, 1.0) for factor in factors) or close(lengths[0], lengths[-1])
         return "gradients_clipped" if clipped else "loss_transformed"
-    weights = [(gradients(step)[weight], right) for step, own in pairs for weight, right in gradients(own).items()]
+    weights = [(gradients(step).get(weight), right) for step, own in pairs for weight, right in gradients(own).items()]
     return "gradients_clipped" if all(_points_alike(*weight) for weight in weights) else "gradients_differ"
 
 
@@ -385,9 +390,11 @@ def _steady(factors: list[float], pairs: list[tuple[Step, Step]]) -> bool:
     return any(np.isfinite(each).all() and close(each, np.full_like(each, each[0])) for each in scaled)
 
 
-def _points_alike(found: np.ndarray, right: np.ndarray) -> bool:
+def _points_alike(found: np.ndarray | None, right: np.ndarray) -> bool:
     """Whether a gradient is the right one times something positive, or none of its numbers is larger or of another
     sign."""
+    if np.shape(found) != right.shape:
+        return False
     factor = _factor(found, right)
     smaller = np.all((found * right >= 0) & (np.abs(found) <= 1.001 * np.abs(right) + NOISE))
     return bool(smaller) or (factor > 0 and close(found, factor * right))

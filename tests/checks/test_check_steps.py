@@ -161,6 +161,8 @@ SUBTLE = [
     ),
     ("model_not_used", ("model(image", "another(image"), (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
     ("gradient_path_cut", (CALL, "-np.mean(mask * np.log(probability) + (1 - mask) * np.log(1 - probability))")),
+    ("gradient_of_no_tensor", ("tape.gradient(loss", "tape.gradient('loss'")),
+    ("metrics_swapped", (COMPARED, "update_state(loss)")),
     ("gradient_path_cut", (PREDICT, "        with tape.stop_recording():\n    " + PREDICT)),
     ("model_frozen", before(TAPE, "    model.layers[1].trainable = False\n")),
     ("loss_scaled", (f"loss = {CALL}", f"loss = 10 * {CALL}")),
