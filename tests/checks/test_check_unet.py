@@ -301,7 +301,7 @@ SECOND = {  # another way to the same mistake
     "merged_otherwise: subtracted": [(JOINED, "skip - x")],
     "joined_axis: the batch": [("Concatenate()", "Concatenate(axis=0)")],
     "pooling_window: without steps": [("MaxPooling2D(2)", 'MaxPooling2D(2, strides=1, padding="same")')],
-    "skip_processed: an attention": [(JOINED, f"layers.Concatenate()([skip * {HEAD}, x])")],
+    "skip_changed: an attention": [(JOINED, f"layers.Concatenate()([skip * {HEAD}, x])")],
     "skip_missing: two of them": [(JOIN, "        if count not in (8, 16):\n    " + JOIN)],
 }
 
