@@ -207,9 +207,9 @@ def points(options: Namespace) -> int:
 
 def _print_left_out(course: Path) -> None:
     """Print what has been handed in and is not graded."""
-    from roadseg.course.collect import left_out
+    from roadseg.course.collect import not_in_submissions
 
-    for remark in left_out(course):
+    for remark in not_in_submissions(course):
         print(f"Look again: {remark}")
 
 

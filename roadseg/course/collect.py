@@ -119,7 +119,7 @@ def remarks(course: Path, student: str = "") -> list[str]:
     return [f"not taken over from {folder}: {', '.join(names)}" for folder, names in record["others"].items() if names]
 
 
-def left_out(course: Path) -> list[str]:
+def not_in_submissions(course: Path) -> list[str]:
     """What no submission holds: files that belong to nobody, and students of whose files none could be read."""
     students = _read_record(course)["students"]
     unread = [student for student in students if not (course / "submitted" / student).is_dir()]

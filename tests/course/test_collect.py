@@ -425,7 +425,7 @@ def test_a_bad_zip_is_named_and_does_not_stop_the_others(course, tmp_path, capsy
     assert all(found[name].startswith(f"{name}.zip") for name in ("cut", "empty", "other"))
     assert found["flipped"].startswith("new; ") and FIRST in found["flipped"] and found["zoe"] == "new"
     assert sorted(path.name for path in (course / "submitted").iterdir()) == ["flipped", "zoe"]
-    assert [remark.partition(":")[0] for remark in collect.left_out(course)] == ["cut", "empty", "other"]
+    assert [remark.partition(":")[0] for remark in collect.not_in_submissions(course)] == ["cut", "empty", "other"]
 
 
 def test_names_that_lead_outside_and_links_do_no_harm(course, tmp_path):
