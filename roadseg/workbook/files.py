@@ -204,8 +204,10 @@ def _named_by_place(cells: list[dict]) -> list[dict]:
     given, own = ({cell["id"]: cell for cell in book} for book in (originals, cells))
     for item in (item for item in ITEMS if item.id in given and item.id not in own):
         check = own.get(f"check-{item.id}")
-        if check and source_of(check).strip() != source_of(given[check["id"]]).strip():
+        typed, asked = (source_of(cell).strip() if cell else "" for cell in (check, given.get(f"check-{item.id}")))
+        if asked and typed and not typed.startswith(asked):
             answer = {**check, "id": item.id, "metadata": {"nbgrader": dict(role(given[item.id]))}, "outputs": []}
+            answer["source"] = typed.removesuffix(asked).splitlines(keepends=True)
             cells.insert(cells.index(check), answer)
             check["source"] = given[check["id"]]["source"]
     return cells
