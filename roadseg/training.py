@@ -103,7 +103,7 @@ def train(
     Parameters
     ----------
     model : simple, unet or unet-no-skip.
-    recipe : assigned, reported, fast or best, or a Recipe.
+    recipe : the name of one of `recipes.RECIPES`, or a Recipe.
     data : what `roadseg.data.load` returns; None loads it.
     split : course or blocks.
     seed : of the weights, the order of the images and their random changes; it sets Keras's global seed. On one

@@ -27,7 +27,7 @@ def test_fields_out_of_range(field, value):
 
 
 def test_recipes_by_name():
-    assert set(recipes.RECIPES) == {"assigned", "reported", "fast", "best", "transfer"}
+    assert set(recipes.RECIPES) == {"assigned", "reported", "fast", "best", "transfer", "transfer-best"}
     rates = [recipes.get_recipe(name).learning_rate for name in ("assigned", "reported")]
     assert rates == [1e-4, 1e-3] and recipes.get_recipe(recipes.FAST) is recipes.FAST
     with pytest.raises(OptionError, match=r"'slow'.* fast"):

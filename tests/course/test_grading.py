@@ -158,6 +158,7 @@ def test_late_days_cost_a_part_of_the_points_for_each_day_that_has_begun(days, p
 
 
 @pytest.mark.filterwarnings("ignore:Object of type")  # SQLAlchemy, of how nbgrader adds a submission
+@pytest.mark.slow
 def test_a_mark_that_is_given_after_grading_is_reduced_for_late_days(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", workflow.nbgrader_environment()["PATH"])  # nbgrader calls alembic
     (tmp_path / "nbgrader_config.py").write_text(

@@ -132,6 +132,7 @@ def test_a_bug_stops_one_submission_and_a_full_disk_all_and_what_was_recorded_st
     assert workflow.students_to_grade(course, []) == ["bob", "cy"]
 
 
+@pytest.mark.slow
 def test_where_space_is_short_nothing_is_written(course, monkeypatch):
     before = (course / "gradebook.db").read_bytes()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))

@@ -80,6 +80,7 @@ def place_of(student: str, own) -> int:
 # --- what is alike ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_alike_are_the_blank_the_same_and_those_of_nearly_the_same_words(course):
     found = reading.Reading(course, SEVEN)
     assert students_in(found.groups)[:2] == [{"fay", "gil"}, {"ada", "bob", "cyd"}]
