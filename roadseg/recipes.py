@@ -1,4 +1,4 @@
-"""How networks are trained, as data: the course's recipes, one that learns fast, one that goes far, and the same two from
+"""How networks are trained, as data: the course's recipes, one that learns fast, one that goes far, and these two from
 weights that ship."""
 
 from __future__ import annotations
