@@ -104,6 +104,8 @@ def is_written(root: Path, record: dict) -> bool:
 
     Raises DataError where `root` holds anything else.
     """
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):  # first of all: a folder appears whole
+        return False
     found = read_record(root) or {}
     version = found.get("version")
     same = all(found.get(name) == record.get(name) for name in ("seed", "counts", "variety"))
@@ -111,8 +113,8 @@ def is_written(root: Path, record: dict) -> bool:
         return True
     if same and isinstance(version, int) and version <= record["version"]:
         shutil.rmtree(root, ignore_errors=True)
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
+        if not root.exists():
+            return False
     what = "something else" if root.is_dir() else "a file"
     if found:
         what = f"other scenes (seed {found.get('seed')}, version {version})"
