@@ -406,9 +406,7 @@ def highest_f1(probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarra
     """The best F1 over the thresholds, and the threshold that gives it; `truth` is bool, of the shape of the others."""
     scores = []
     for threshold in thresholds:
-        predicted = probability >= threshold
-        tp, fp, fn = (predicted & truth).sum(), (predicted & ~truth).sum(), (~predicted & truth).sum()
-        scores.append(2 * tp / (2 * tp + fp + fn))
+        scores.append(mask_scores(probability >= threshold, truth)[1])
     best = np.argmax(scores)
     return scores[best], thresholds[best]
 
@@ -427,8 +425,8 @@ BESTS = Exercise(
          ("thresholds[best]", "best")),
         ("strictly_above", "A probability equal to the threshold counts as road, too: compare with `>=`.", (">=", ">")),
         ("below", "What lies below the threshold is predicted as road: turn the comparison round.", (">=", "<")),
-        ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", (F1, IOU)),
-        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", (F1, F1.removeprefix("2 * "))),
+        ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", ("[1]", "[0]")),
+        ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", ("[1]", "[1] / 2")),
         ("most_accurate", "That is the threshold of the best accuracy, the one with the fewest errors. Choose by F1.",
          ("np.argmax(scores)", "np.argmax([((probability >= t) == truth).sum() for t in thresholds])")),
         ("one_half", "That is the F1 at 0.5: try all thresholds, and keep the best.",

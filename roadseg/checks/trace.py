@@ -261,15 +261,14 @@ class Recorder:
 
     def _candidates(self, array: np.ndarray, known: int) -> Iterator[Term]:
         """The terms of an array's shape, likely ones first."""
-        for function in FUNCTIONS if array.ndim == 4 else ():
+        if array.ndim != 4:
+            return
+        count, height, width, channels = array.shape
+        sizes = {"": array.shape, POOLED: (count, 2 * height, 2 * width, channels)}
+        for function in FUNCTIONS:
             for source in range(known - 1, IMAGE - 1, -1):
-                batch, *size, channels = self._source(source).shape
-                for factor, change in ((1, ""), (2, POOLED)):
-                    if (batch, *size, channels) == (
-                        len(array),
-                        *(factor * n for n in array.shape[1:3]),
-                        array.shape[3],
-                    ):
+                for change, size in sizes.items():
+                    if self._source(source).shape == size:
                         yield Term(source, function, change)
 
     def _source(self, source: int) -> np.ndarray:
