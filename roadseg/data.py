@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from roadseg import kitti
-from roadseg.errors import DataError, OptionError, explained, interruptible, printable
+from roadseg.errors import DataError, OptionError, clock, explained, interruptible, printable
 from roadseg.storage import DAMAGED, atomic_write, cache_folder, project_root
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _find_or_render(log: Callable[[str], None]) -> tuple[Path, str]:
         def progress(done: int, count: int) -> None:
             if done < count and done % (count // 5) == 0:
                 left = (time.perf_counter() - started) * (count - done) / done
-                log(f"{done} of {count} scenes, about {int(left) // 60}:{int(left) % 60:02d} minutes left.")
+                log(f"{done} of {count} scenes, about {clock(left)} minutes left.")
 
         scenes.write(location.path, progress=progress)
     return location.path, location.reason

@@ -58,6 +58,12 @@ def explained(error_type: type[RoadsegError], path: Path, remedy: str) -> Iterat
         raise error_type(f"{error.filename or path}: {found}; {remedy}") from error
 
 
+def clock(seconds: float) -> str:
+    """Minutes and whole seconds in messages, such as 3:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
 def printable(text: str) -> str:
     """The text in one line that every screen can show: file names may hold anything."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

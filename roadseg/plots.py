@@ -25,6 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from roadseg import metrics
+from roadseg.errors import clock
 
 if TYPE_CHECKING:
     from roadseg.data import RoadData
@@ -257,9 +258,8 @@ def curves(
         _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
         end = max(c["epoch"][-1] for group in groups.values() for c in group)
-        for color, (label, group) in zip(
-            colors_of(groups), groups.items()
-        ):  # from where a shorter line ends to its label
+        for color, (label, group) in zip(colors_of(groups), groups.items()):
+            # from where a shorter line ends to its label
             cell.plot([group[0]["epoch"][-1], end], [last[label]] * 2, ":", color=color, linewidth=1)
         _label_ends(cell, last, end=end)
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
@@ -429,8 +429,7 @@ def live(data: RoadData) -> Callable[[Progress], None]:
 
 def _time_left(progress: Progress) -> str:
     """The end of a sentence: how long the rest of a training run takes; empty where that is not known."""
-    minutes, seconds = divmod(int(progress.seconds_left), 60)
-    return f", about {minutes}:{seconds:02d} minutes left" if progress.seconds_left else ""
+    return f", about {clock(progress.seconds_left)} minutes left" if progress.seconds_left else ""
 
 
 @styled

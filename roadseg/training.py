@@ -26,7 +26,7 @@ from roadseg import backend, metrics, models, runs
 from roadseg import data as road_data
 from roadseg.backend import keras, tf
 from roadseg.data import RoadData, Split
-from roadseg.errors import OptionError, RunError, explained, interruptible
+from roadseg.errors import OptionError, RunError, clock, explained, interruptible
 from roadseg.optimization import RoadLoss, build_optimizer, scale_gradient
 from roadseg.recipes import Recipe, get_recipe
 from roadseg.storage import atomic_write, max_epochs, runs_folder
@@ -191,9 +191,8 @@ def train(
                 run = training.run_to_the_end(callback, log)
     if run.how == "reused":
         callback(_progress(run.path, run.settings, np.stack(list(run.curves.values()), axis=1)))
-    minutes, seconds = divmod(int(run.finished["seconds"]), 60)
     place = run.path.name if run.path.parent == runs_folder(out) else run.path  # a shared one
-    log(f"{run.how.capitalize()}: {run.title}, {minutes}:{seconds:02d} minutes of training ({place}).")
+    log(f"{run.how.capitalize()}: {run.title}, {clock(run.finished['seconds'])} minutes of training ({place}).")
     return run
 
 
@@ -492,7 +491,7 @@ def _write_weights(model: keras.Model, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-# --- using a trained network -----------------------------------------------------------------------------------------
+# --- progress of other loops -----------------------------------------------------------------------------------------
 
 
 class TimeLeft(keras.callbacks.Callback):
@@ -525,9 +524,12 @@ class TimeLeft(keras.callbacks.Callback):
         self.done += 1
         if now - self.last > TICK or self.done == steps:
             self.last = now
-            minutes, seconds = divmod(int((now - self.started) * (steps / self.done - 1)), 60)
-            left = f", about {minutes}:{seconds:02d} minutes left" if self.done < steps else ""
+            seconds = (now - self.started) * (steps / self.done - 1)
+            left = f", about {clock(seconds)} minutes left" if self.done < steps else ""
             self.line.update({"text/plain": f"{self.title}: {self.done / steps:.0%}{left}"}, raw=True)
+
+
+# --- using a trained network -----------------------------------------------------------------------------------------
 
 
 def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import roadseg
-from roadseg.errors import OptionError
+from roadseg.errors import OptionError, clock
 from roadseg.recipes import RECIPES
 
 COLUMNS = ("loss", "accuracy", "MaxF", "IoU", "seconds")  # of validation, after the last epoch; of training
@@ -135,11 +135,10 @@ def _print_epoch(progress) -> None:
         print(f"{progress.title}: {progress.epochs} epochs; the first takes longest", flush=True)
         return
     last = {name: values[-1] for name, values in progress.curves.items()}
-    left = round(progress.seconds_left)
     print(
         f"epoch {progress.epoch:2}/{progress.epochs}"
         f"  loss {last['loss']:.4f}, validation {last['val_loss']:.4f}"
         f"  accuracy {last['accuracy']:.4f}, validation {last['val_accuracy']:.4f}"
-        f"  {last['seconds']:.1f} s, {left // 60}:{left % 60:02d} left",
+        f"  {last['seconds']:.1f} s, {clock(round(progress.seconds_left))} left",
         flush=True,
     )

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from roadseg import data as road_data
 from roadseg import metrics, plots, runs, storage
 from roadseg.data import RoadData
+from roadseg.errors import clock
 from roadseg.recipes import get_recipe
 from roadseg.report.markdown import read_markdown
 from roadseg.report.pandoc import bullets, code, figure, heading, paragraph, part, table_block
@@ -150,7 +151,7 @@ def _by_model(columns: Mapping[str, Mapping[str, str]], *, align: str) -> dict:
 
 def _numbers(run: runs.Run, found: Trained) -> dict[str, str]:
     """The table's column for one run."""
-    where, seconds = found.validation, int(run.finished["seconds"])
+    where = found.validation
     score = metrics.threshold_sweep(run.prediction(), found.roads.masks[where], found.roads.valid[where])
     numbers = {
         "training loss": run.curves["loss"][-1],
@@ -165,7 +166,7 @@ def _numbers(run: runs.Run, found: Trained) -> dict[str, str]:
     return {
         "parameters": f"{run.finished['parameters']:,}",
         "epochs": f"{run.finished['epochs']} of {get_recipe(RECIPE).epochs}",
-        "training time": f"{seconds // 60}:{seconds % 60:02d} min",
+        "training time": f"{clock(run.finished['seconds'])} min",
         **{name: f"{number:.3f}" for name, number in numbers.items()},
     }
 
