@@ -497,15 +497,16 @@ def _write_weights(model: keras.Model, path: Path) -> None:
 class TimeLeft(keras.callbacks.Callback):
     """A line below a notebook's cell, renewed every second: how far Keras's `fit` is, and how long the rest takes.
 
-    A callback of `fit`. For a loop of your own, `around` makes a training step that counts; `steps` is then the number
-    of steps in all.
+    A callback of `fit`, or of `fits` of them in a row, which then share the line. For a loop of your own, `around` makes
+    a training step that counts; `steps` is then the number of steps in all.
     """
 
-    def __init__(self, title: str, steps: int = 0):
+    def __init__(self, title: str, *, fits: int = 1, steps: int = 0):
         from IPython.display import display
 
         super().__init__()
-        self.title, self.steps, self.done, self.started, self.last = title, steps, 0, time.perf_counter(), 0.0
+        self.title, self.fits, self.steps = title, fits, steps
+        self.done, self.started, self.last = 0.0, time.perf_counter(), 0.0  # done: the fraction of all steps
         self.line = display({"text/plain": f"{title}: the first step is under way"}, raw=True, display_id=True)
 
     def around(self, step: Callable) -> Callable:
@@ -520,13 +521,13 @@ class TimeLeft(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch=None, logs=None):
         """Count a step, and renew the line where a second has passed."""
-        steps, now = self.steps or self.params["epochs"] * self.params["steps"], time.perf_counter()
-        self.done += 1
-        if now - self.last > TICK or self.done == steps:
-            self.last = now
-            seconds = (now - self.started) * (steps / self.done - 1)
-            left = f", about {clock(seconds)} minutes left" if self.done < steps else ""
-            self.line.update({"text/plain": f"{self.title}: {self.done / steps:.0%}{left}"}, raw=True)
+        self.done += 1 / (self.fits * (self.steps or self.params["epochs"] * self.params["steps"]))
+        now, over = time.perf_counter(), self.done > 1 - 1e-6
+        if now - self.last > TICK or over:
+            self.last, passed = now, now - self.started
+            told = f"{self.done:.0%}, about {clock(passed * (1 / self.done - 1))} minutes left"
+            told = f"done in {clock(passed)} minutes" if over else told
+            self.line.update({"text/plain": f"{self.title}: {told}"}, raw=True)
 
 
 # --- using a trained network -----------------------------------------------------------------------------------------
