@@ -497,8 +497,8 @@ def _write_weights(model: keras.Model, path: Path) -> None:
 class TimeLeft(keras.callbacks.Callback):
     """A line below a notebook's cell, renewed every second: how far Keras's `fit` is, and how long the rest takes.
 
-    A callback of `fit`, or of `fits` of them in a row, which then share the line. For a loop of your own, `around` makes
-    a training step that counts; `steps` is then the number of steps in all.
+    A callback of `fit`, or of `fits` of them in a row, which share the line. For a loop of your own, `around` makes a
+    training step that counts; `steps` is then the number of steps in all.
     """
 
     def __init__(self, title: str, *, fits: int = 1, steps: int = 0):
