@@ -203,7 +203,7 @@ def comparison(
 ) -> Figure:
     """Image, truth, prediction, errors: a row for each image. probability (n, H, W) in the order of `names`."""
     probability = probability / 255 if probability.dtype == np.uint8 else probability
-    figure, axes = grid(len(names), 4, height=1.4, alt="")
+    figure, axes = grid(len(names), 4, height=1.3 + 0.4 / len(names), alt="")  # the legend is of one height
     described = []
     for row, name, values, title in zip(axes, names, probability, titles or names):
         i = data.names.index(name)
@@ -280,8 +280,9 @@ def _draw_curve(axes, columns: Mapping[str, np.ndarray], quantity: str, *, train
 
 
 def _curve_legend(axes) -> None:
-    axes.plot([], [], "--", color=INK, label="training", marker="o", markersize=4, markerfacecolor="none")
-    axes.plot([], [], color=INK, label="validation", marker="o", markersize=4)
+    dot = {"marker": axes.lines[0].get_marker(), "markersize": 4}  # only where the curves themselves have some
+    axes.plot([], [], "--", color=INK, label="training", markerfacecolor="none", **dot)
+    axes.plot([], [], color=INK, label="validation", **dot)
     axes.legend(frameon=False)
 
 

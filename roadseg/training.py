@@ -156,10 +156,7 @@ def train(
         raise OptionError(f"the recipe {recipe.name} changes the network itself: leave your own out, or use reported.")
     allowed = min(epochs, max_epochs())
     if allowed < epochs:
-        log(
-            f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs; what the workbook says of longer ones "
-            "need not hold for it."
-        )
+        log(f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs: the text may not fit its result.")
     parts = road_data.split(data, split)
     steps = step or train_step, validation_step or val_step
     settings = {

@@ -79,7 +79,7 @@ class Exercise:
             unfit = failure.kind == Unfit.__name__
             return ("unfit", failure.text) if unfit else ("raises_error", f"It stops with `{failure}`.")
         if all(each is None for each in given):
-            return NOT_WRITTEN, "Write it in the cell above, then run both cells."
+            return NOT_WRITTEN, "It returns nothing: write it in the cell above, then run both cells."
         for cause, message, version in [(None, "", self.reference), *self.versions]:
             if all(map(self._alike, given, self._results(version))):
                 return (cause, message) if cause else self.further(function)
@@ -93,7 +93,8 @@ class Exercise:
 
     def _alike(self, one: Any, two: Any) -> bool:
         one, two = _numbers(one), _numbers(two)
-        return one is not None and one.shape == two.shape and np.allclose(one, two, rtol=1e-4, atol=self.tolerance)
+        comparable = one is not None and one.shape == two.shape
+        return comparable and np.allclose(one, two, rtol=1e-4, atol=self.tolerance, equal_nan=True)
 
 
 def _numbers(value: Any) -> np.ndarray | None:
@@ -147,6 +148,8 @@ SCORES = Exercise(
          (IOU, "(predicted == truth).mean()")),
         ("union_too_large", "The union counts the intersection twice: it is TP + FP + FN, the pixels that are road in "
          "one mask or both.", (IOU, "tp / (2 * tp + fp + fn)")),
+        ("no_parentheses", "The denominators need parentheses: without them the division comes before the sum.",
+         (IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn")),
         ("precision", "The first is precision: the missed road, FN, belongs in the union.", (IOU, "tp / (tp + fp)")),
         ("recall", "The first is recall: the false road, FP, belongs in the union.", (IOU, "tp / (tp + fn)")),
         ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", (F1, F1.removeprefix("2 * "))),
@@ -224,6 +227,7 @@ def _run_loop(loop: Callable) -> list:
         given[6].update_state(given[2], np.ones_like(given[2]))
         return np.ones_like(given[2])
 
+    train_step.__qualname__, val_step.__qualname__ = "train_step", "val_step"  # as errors name them
     batches = []
     for number in range(TRAIN_BATCHES + VALIDATION_BATCHES):  # in its mask, the first pixels are road
         mask = (np.arange(4) < number).astype(np.float32).reshape(1, 1, 4, 1)
@@ -264,13 +268,11 @@ def loop_over_epochs(model, train_batches, val_batches, epochs, *, train_step, v
 
 
 RESET, TRAINED, VALIDATED = "        reset()\n", "        note(HISTORY[:2])\n", "        note(HISTORY[2:])\n"
-TRAINS = """        for image, mask in train_batches:
-            train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)
-"""
-VALIDATES = """        for image, mask in val_batches:
-            val_step(model, image, mask, loss_fn=loss_fn, **running)
-"""
+FOR_TRAINING, FOR_VALIDATION = (f"        for image, mask in {part}_batches:\n" for part in ("train", "val"))
+TRAINS = FOR_TRAINING + "            train_step(model, image, mask, loss_fn=loss_fn, optimizer=optimizer, **running)\n"
+VALIDATES = FOR_VALIDATION + "            val_step(model, image, mask, loss_fn=loss_fn, **running)\n"
 TRAINING, VALIDATION = RESET + TRAINS + TRAINED, RESET + VALIDATES + VALIDATED
+MOVED = [(RESET + line, line + "    " + RESET) for line in (FOR_TRAINING, FOR_VALIDATION)]  # into the loop
 LOOPS = Exercise(
     "train_loop",
     "Exercise, the loop over epochs",
@@ -288,6 +290,11 @@ LOOPS = Exercise(
          (TRAINED, "            break\n" + TRAINED)),
         ("entry_for_each_batch", "The history has an entry for each batch: append after the loop over the batches.",
          (TRAINED, "    " + TRAINED)),
+        ("entry_for_each_batch", "The history has an entry for each batch: append after the loops over the batches.",
+         (TRAINED, "    " + TRAINED), (VALIDATED, "    " + VALIDATED)),
+        *(("reset_for_each_batch", "The metrics are reset before each batch, so an entry tells of the last one alone: "
+           "reset them before the loop over the batches.", *changes)
+          for changes in ([MOVED[0]], MOVED)),
         ("validates_first", "Validation comes before training: it should measure what the epoch reached.",
          (TRAINING + VALIDATION, VALIDATION + TRAINING)),
         ("validates_on_training", "The validation step gets the training batches: it needs those for validation.",

@@ -91,7 +91,7 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     words = advice()[cause]
     error = str(seen.failure) if seen.failure else ""
     message = " ".join([*_measured(seen), words["message"].format(error=error, **gaps)])
-    line = seen.failure.line if seen.failure else ""
+    line = seen.failure.line if seen.failure and cause == seen.cause else ""  # a known mistake may be further up
     look = f"the line `{line}`" if line else words["look"].format(**gaps)
     return Result(NAME, TITLE, False, cause, message, look, tuple(words["hints"]), found, models.unet)
 

@@ -308,7 +308,9 @@ def changed_arguments(step: Step) -> list[tuple]:
 def _wrong_arguments(step: Step) -> str | None:
     """What is wrong with what `loss_fn` was given."""
     made = predictions(step)
-    for _, predicted in changed_arguments(step):
+    for truth, predicted in changed_arguments(step):
+        if same(predicted, step.mask) and any(same(truth, each) for each in made):
+            return "loss_arguments_swapped"
         if 0 < judging.size(predicted) < step.mask.size:
             if judging.shape(predicted)[-3:] == step.mask.shape[1:]:
                 return "part_of_batch"

@@ -33,7 +33,7 @@ def unet_levels(model: keras.Model, image: np.ndarray) -> None:
     maps = feature_maps(model, image)
     by_name = {level.name: level for level in maps}
     view = cache(lambda level: level_page(by_name[level], maps[by_name[level]]))
-    caption = f"The image, and at each level the {CHOSEN} feature maps that vary most. {SCALE}."
+    caption = f"Feature maps by level; without controls, the {CHOSEN} of each that vary most. {SCALE}."
     show_panel(view, _level_figure(image, maps), caption, level=choice(by_name))
 
 

@@ -36,9 +36,8 @@ def show_panel(view: Callable[..., str], figure: Figure, caption: str, **control
         control.observe(update, "value")
     update()
     row = ipywidgets.Box(list(controls.values()), layout={"flex_flow": "row wrap"})
-    names = ", ".join(control.description for control in controls.values())
     alive = ipywidgets.VBox([row, content])._repr_mimebundle_()
-    plots.show(figure, f"{caption} Run this cell for controls: {names}.", alive=alive)
+    plots.show(figure, f"{caption} No controls here? Run this cell.", alive=alive)
 
 
 def choice(names: Iterable[str], **options) -> ipywidgets.SelectionSlider:

@@ -106,7 +106,7 @@ def epochs(run: Run, data: RoadData) -> None:
         place = data.names.index(image)
         return epoch_page(data, run.prediction(epoch)[place], run.curves, place=place, epoch=epoch)
 
-    caption = f"One image after more and more epochs. {COLORS}"
+    caption = f"One image after several epochs. {COLORS}"
     slider = ipywidgets.IntSlider(1, min=1, max=count)
     shown = np.unique(np.linspace(1, count, EPOCHS).round().astype(int)).tolist()
     figure = _epoch_figure(data, {epoch: run.prediction(epoch)[0] for epoch in shown}, run.curves)
@@ -136,7 +136,7 @@ def epoch_page(
 def _epoch_figure(data: RoadData, predictions: Mapping[int, np.ndarray], curves: Mapping[str, np.ndarray]) -> Figure:
     """Predictions, by epoch, and errors of the first image; two epochs in a row."""
     alt = (
-        f"An image after epochs {', '.join(map(str, predictions))}: each time the probability of road, then the "
+        f"An image after each of these epochs, {', '.join(map(str, predictions))}: the probability of road, then the "
         "errors, with the F1 of this image. "
         f"The loss of all validation images goes from {curves['val_loss'][0]:.3f} to {curves['val_loss'][-1]:.3f}."
     )

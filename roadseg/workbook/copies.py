@@ -19,7 +19,7 @@ SOLUTION = re.compile(r"(?ms)^([ \t]*)[^\n]*### BEGIN SOLUTION.*?(?:### END SOLU
 HIDDEN = re.compile(r"(?ms)\n?^[^\n]*### BEGIN HIDDEN TESTS.*?(?:### END HIDDEN TESTS[^\n]*$|\Z)")
 EXPECTED = "expected-figure"  # tag of the cell whose figure a blank copy keeps, to aim at
 PROSE_CHECK = "prose-check"  # tag of the cells that are left out
-AIM = "**To aim at:** the worked workbook's figure."
+AIM = "**To aim at:** this figure of the worked notebook."
 
 
 def start(folder: Path | None = None) -> list[str]:

@@ -108,6 +108,7 @@ WRONG_TRAINING = [
     ("mask_changed", (CALL, "loss_fn(1 - mask, probability)")),
     ("loss_of_rounded", (CALL, "loss_fn(mask, tf.round(probability))")),
     ("prediction_changed", (CALL, "loss_fn(mask, 1 - probability)")),
+    ("loss_arguments_swapped", (CALL, "loss_fn(probability, mask)"), (COMPARED, "update_state(probability, mask)")),
     ("loss_weighted", (CALL, "loss_fn(mask, probability, sample_weight=1 + mask)")),
     ("gradient_path_cut", (CALL, "loss_fn(mask, probability.numpy())")),
     ("model_frozen", before(TAPE, "    model.trainable = False\n")),

@@ -509,13 +509,18 @@ def test_messages_say_what_and_where(name, words):
     assert re.search(words, told(name).message), told(name).message
 
 
-def test_the_line_that_stopped_is_shown():
-    def build_unet():
+def test_the_line_that_stopped_is_shown_where_the_mistake_is_not_further_up():
+    def build_unet(stops=True):
         inputs = layers.Input((256, 256, 3))
-        return keras.Model(inputs, layers.Conv2D(8, kernel=3)(inputs))
+        if stops:
+            return keras.Model(inputs, layers.Conv2D(8, kernel=3)(inputs))
+        features = layers.Conv2D(8, 3, activation="relu")(inputs)
+        return keras.Model(inputs, layers.Concatenate()([inputs, features]))
 
     found = network.unet(build_unet)
     assert found.cause == "build_raises" and "layers.Conv2D(8, kernel=3)(inputs)" in found.look
+    found = network.unet(lambda: build_unet(stops=False))
+    assert found.cause == "padding_valid" and "Concatenate" not in found.look
 
 
 def test_the_check_leaves_everything_as_it_was(capfd):
