@@ -44,10 +44,10 @@ def test_on_kubernetes_a_pod_has_the_settings_and_sees_its_own_submissions_only(
         exec(compile(code, name, "exec"), {"c": settings, "get_config": lambda: settings})
     assert settings.KubeSpawner.environment["ROADSEG_HUB"] == "/srv/roadseg"
 
-    folders = {}
-    for name in ("ada", "teacher"):
-        pod = SimpleNamespace(user=SimpleNamespace(name=name), volume_mounts=[])
+    home, folders = {"name": "home", "mountPath": "/home/jovyan"}, {}
+    for name, own in ("ada", [home]), ("teacher", {"home": home}):
+        pod = SimpleNamespace(user=SimpleNamespace(name=name), volume_mounts=own)
         asyncio.run(settings.KubeSpawner.pre_spawn_hook(pod))
-        assert {mount["name"] for mount in pod.volume_mounts} == {claim["name"]}
-        folders[name] = {mount["subPath"]: mount.get("readOnly", False) for mount in pod.volume_mounts}
+        assert pod.volume_mounts[0] == home and {mount["name"] for mount in pod.volume_mounts[1:]} == {claim["name"]}
+        folders[name] = {mount["subPath"]: mount.get("readOnly", False) for mount in pod.volume_mounts[1:]}
     assert folders == {"ada": {"course/outbound": True, "course/inbound/ada": False}, "teacher": {"course": False}}
