@@ -99,7 +99,10 @@ SAME = {  # shown as it is typed
     "formula that would hide a part": r"$%$ and $\tag{3} x$",
 }
 OTHER = {  # shown as something else
-    "words": ("Most pixels are *no road*, **so** it is ~~low~~ high.", "Most pixels are no road, so it is low high."),
+    "words": (
+        "Most pixels are *no road*, **so** it is ~~low~~<br>high.",
+        "Most pixels are no road, so it is low high.",
+    ),
     "code": ("`x_1 * y_2` and\n\n```python\nreturn a ** 2  # <b>\n```", "x_1 * y_2 and return a ** 2  # <b>"),
     "long code": ("`" + "y" * 300 + "`", "y" * 300),
     "table": ("| name | F1 |\n|:--|--:|\n| U-Net | 0.91 |\n| *simple* | `0.76` |", "name F1 U-Net 0.91 simple 0.76"),
