@@ -290,7 +290,10 @@ def test_large_images():
     assert len(content) > 600_000 and page.tags.count("img") == 2 and "noise" in page.words and len(page.words) < 200
 
 
-@pytest.mark.parametrize("content", ["PHN2ZyBvbmxvYWQ9ImYoKSIvPg==", image()[:60], "not base64", ""])
+LARGE = image(size=(8_000, 8_000), mode="1", color=0)
+
+
+@pytest.mark.parametrize("content", ["PHN2ZyBvbmxvYWQ9ImYoKSIvPg==", image()[:60], LARGE, "not base64", ""])
 def test_images_that_cannot_be_shown_are_named(content):
     blocks = markdown.read_markdown("![told](attachment:a.png)", {"a.png": {"image/png": content}})
     said = "".join(pandoc.strings(blocks))
