@@ -7,6 +7,7 @@ images are skipped.
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ RED, MAGENTA, BLACK, BLUE = (255, 0, 0), (255, 0, 255), (0, 0, 0), (0, 0, 255)
 HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make test-slow`
 
 gc.disable()  # while TensorFlow loads, which makes a million objects that stay
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in a shell's background ignore
 
 LONGEST = ("test_check_unet", "test_check_steps", "test_workflow", "test_many_workers", "test_exercises")
 

@@ -28,6 +28,8 @@ PATIENCE = 10  # seconds in which a scheduler has to answer
 SETTINGS = {
     "distributed.admin.large-graph-warning-threshold": "1GB",  # notebooks travel with their tasks, to outlive a worker
     "distributed.comm.timeouts.connect": f"{PATIENCE}s",
+    "distributed.deploy.lost-worker-timeout": "1 day",  # by default Dask gives up one that takes 15 s to start again
+    "distributed.scheduler.no-workers-timeout": "10 minutes",  # by default work waits forever where no worker is left
 }
 
 

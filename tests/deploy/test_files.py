@@ -1,10 +1,13 @@
 """What administrators take from `deploy`: it parses, and all ways of installing run the same commands."""
 
+import asyncio
 import re
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from handed_in import PROJECT
+from traitlets.config import Config
 
 DEPLOY = PROJECT / "deploy"
 
@@ -30,12 +33,21 @@ def test_scripts_parse(name):
     subprocess.run(["sh", "-n", DEPLOY / name], check=True)
 
 
-def test_values_and_settings_parse():
+def test_on_kubernetes_a_pod_has_the_settings_and_sees_its_own_submissions_only():
     yaml = pytest.importorskip("yaml")
     values = yaml.safe_load((DEPLOY / "values.yaml").read_text())
-    claims = {volume["name"] for volume in values["singleuser"]["storage"]["extraVolumes"]}
-    (code,) = values["hub"]["extraConfig"].values()
-    compile(code, "values.yaml", "exec")
-    assert re.findall(r'volume, place = spawner.user.name, "(\w+)"', code) == list(claims)
-    for name in ("jupyterhub_config.py", "nbgrader_config.py"):
-        compile((DEPLOY / name).read_text(), name, "exec")
+    (claim,) = values["singleuser"]["storage"]["extraVolumes"]
+    settings = Config()
+    settings.KubeSpawner.environment = {}  # as the chart sets it
+    scripts = values["hub"]["extraConfig"] | {"roadseg": (DEPLOY / "jupyterhub_config.py").read_text()}
+    for name, code in sorted(scripts.items()):  # the chart's order
+        exec(compile(code, name, "exec"), {"c": settings, "get_config": lambda: settings})
+    assert settings.KubeSpawner.environment["ROADSEG_HUB"] == "/srv/roadseg"
+
+    folders = {}
+    for name in ("ada", "teacher"):
+        pod = SimpleNamespace(user=SimpleNamespace(name=name), volume_mounts=[])
+        asyncio.run(settings.KubeSpawner.pre_spawn_hook(pod))
+        assert {mount["name"] for mount in pod.volume_mounts} == {claim["name"]}
+        folders[name] = {mount["subPath"]: mount.get("readOnly", False) for mount in pod.volume_mounts}
+    assert folders == {"ada": {"course/outbound": True, "course/inbound/ada": False}, "teacher": {"course": False}}
