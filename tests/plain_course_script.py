@@ -3,13 +3,9 @@
 Pictures are decoded from disk and resized in every epoch, one after the other, and every step runs eagerly: a Python
 loop, a GradientTape, no `tf.function`. The networks are the package's, so that only the way of training differs.
 
-    python tests/plain_course_script.py unet --data FOLDER --epochs 1
-
 Data: FOLDER holds KITTI's layout; a sample is image float32 (256, 256, 3) in [0, 1] and mask float32 (256, 256, 1).
 """
 
-import argparse
-import time
 from pathlib import Path
 
 from roadseg import kitti, models
@@ -78,22 +74,3 @@ class PlainTraining:
         for image, mask in self.batches(self.split.validation, VALIDATION_BATCH):
             self.val_step(image, mask)
         return float(self.accuracy.result())
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train eagerly, decoding in every epoch.")
-    parser.add_argument("model", choices=["simple", "unet", "unet-no-skip"])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=12)
-    arguments = parser.parse_args()
-    training = PlainTraining(arguments.model, arguments.data)
-    for epoch in range(1, arguments.epochs + 1):
-        started = time.perf_counter()
-        accuracies = training.train(), training.validate()
-        print(
-            f"epoch {epoch}: accuracy {accuracies[0]:.3f}, {accuracies[1]:.3f}, {time.perf_counter() - started:.0f} s"
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,13 @@
 """All checks under one roof: what training continues with, points, and versions that passed here and failed there."""
 
 import pytest
+from students import written
 
 from roadseg import checks, training
 from roadseg.backend import keras, tf
-from roadseg.checks import steps
+from roadseg.checks import step_mistakes, steps
 
-
-def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
-    with tf.GradientTape() as tape:
-        probability = model(image, training=True)
-        loss = loss_fn(mask, probability)
-    gradients = tape.gradient(loss, model.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-    running_loss.update_state(loss)
-    running_accuracy.update_state(mask, probability)
-    return probability
-
-
-def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
-    probability = model(image, training=False)
-    running_loss.update_state(loss_fn(mask, probability))
-    running_accuracy.update_state(mask, probability)
-    return probability
+train_step, val_step = (written(source, name) for name, source in step_mistakes.RIGHT.items())
 
 
 def asks_for_lists(model, image, mask, **options):

@@ -260,7 +260,7 @@ def test_seeds_become_a_table_and_a_figure(road_folder, tmp_path, monkeypatch, c
 
 def test_seeds_and_models_that_there_are():
     assert parse_seeds("0-9") == list(range(10)) and parse_seeds("5,0,2,2-3") == [0, 2, 3, 5]
-    assert all(models.build(name, size=(32, 32)) for name in MODELS)
+    assert all(models.build(name, size=(32, 32), filters=(2, 2)) for name in MODELS)
 
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """KITTI road on disk: pairs of image and label, what labels mean, and files that are not what they should be."""
 
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from conftest import BLACK, BLUE, MAGENTA, RED, write_roads
 from PIL import Image
 
 from roadseg import data, kitti
-from roadseg.errors import DataError, RoadsegError
+from roadseg.errors import DataError
 
 LABEL = np.array([[RED] * 6, [MAGENTA] * 6, [BLACK] * 6, [BLUE] * 6], np.uint8)
 
@@ -26,10 +24,6 @@ def root(tmp_path) -> Path:
 def frame(root) -> kitti.Frame:
     """The first frame of it."""
     return kitti.list_frames(root)[0]
-
-
-def save(path: Path, pixels: np.ndarray, mode: str = "RGB") -> None:
-    Image.fromarray(np.asarray(pixels, np.uint8)).convert(mode).save(path)
 
 
 def become_folder(path: Path) -> None:
@@ -93,15 +87,12 @@ def test_colors_tell_mask_and_valid():
     assert valid[:, 0].tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA"])
-def test_images_of_any_mode_become_rgb(frame, mode):
-    save(frame.image, np.full((4, 6, 3), 255), mode)
-    np.testing.assert_array_equal(kitti.read_frame(frame)[0], np.full((4, 6, 3), 255))
-
-
-def test_labels_with_a_palette_are_exact(frame):
+def test_gray_images_and_labels_with_a_palette_become_rgb(frame):
+    Image.new("L", (6, 4), 255).save(frame.image)
     Image.fromarray(LABEL).quantize().save(frame.label, transparency=b"\0\x80\xff")
-    np.testing.assert_array_equal(kitti.read_frame(frame)[1], LABEL)
+    image, label = kitti.read_frame(frame)
+    np.testing.assert_array_equal(image, np.full((4, 6, 3), 255))
+    np.testing.assert_array_equal(label, LABEL)
 
 
 BAD_LABELS = {
@@ -112,7 +103,6 @@ BAD_LABELS = {
     "gray": lambda label: label[..., 0],
     "another size": lambda label: label[:, :-1],
 }
-ONE_CLASS = {"road": MAGENTA, "background": RED}
 
 
 @pytest.mark.parametrize("change", BAD_LABELS.values(), ids=BAD_LABELS)
@@ -123,10 +113,10 @@ def test_labels_in_other_colors_or_sizes_are_refused(frame, change):
         kitti.read_frame(frame)
 
 
-@pytest.mark.parametrize("color", ONE_CLASS.values(), ids=ONE_CLASS)
+@pytest.mark.parametrize("color", [MAGENTA, RED])
 def test_labels_of_one_class_and_labels_in_place_of_images_are_refused(root, frame, color):
     for one in kitti.list_frames(root):
-        save(one.label, np.full((4, 6, 3), color))
+        Image.new("RGB", (6, 4), color).save(one.label)
     with pytest.raises(DataError, match=r"gt_image_2.*(100|0)\.0%"):
         data.load(root, cache=False)
     frame.image.write_bytes(frame.label.read_bytes())
@@ -134,18 +124,12 @@ def test_labels_of_one_class_and_labels_in_place_of_images_are_refused(root, fra
         kitti.read_frame(frame)
 
 
-def change_pixels(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[content.index(b"IDAT") + 12] ^= 1
-    path.write_bytes(content)
-
-
 STILL = Image.new("RGB", (6, 4))
 BAD_FILES = {
     "missing": Path.unlink,
     "jpeg": lambda path: STILL.save(path, format="JPEG"),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-14]),
-    "changed": change_pixels,
+    "changed": lambda path: path.write_bytes((was := path.read_bytes())[:-13] + bytes([was[-13] ^ 1]) + was[-12:]),
     "too large": lambda path: Image.new("1", (90_000, 1_000)).save(path),
     "animated": lambda path: STILL.save(path, save_all=True, append_images=[Image.new("RGB", (6, 4), RED)]),
     "16 bits": lambda path: Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(path),
@@ -157,24 +141,6 @@ def test_a_bad_image_is_named(frame, damage):
     damage(frame.image)
     with pytest.raises(DataError, match=r"um_000000\.png"):
         kitti.read_frame(frame)
-
-
-# --- strange files ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="file names and special files as Linux has them")
-@pytest.mark.parametrize("link", ["fifo", "um_000000.png", "/dev/zero"])
-def test_strange_folders(tmp_path, link):
-    root = write_roads(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff\n")), count=1, size=(4, 6))
-    (root / "training" / "loop").symlink_to(root)
-    Path(os.fsdecode(os.fsencode(root / "training/image_2") + b"/x\xff\n\x1b")).touch()
-    os.mkfifo(root / "training/image_2/fifo")
-    assert len(data.load(root, size=(4, 6))) == 3
-    (root / "training/image_2/um_000000.png").unlink()
-    (root / "training/image_2/um_000000.png").symlink_to(link)
-    with pytest.raises(RoadsegError) as error:
-        data.load(root, size=(4, 6))
-    assert str(error.value).isprintable()
 
 
 # --- real images -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 from roadseg import backend, data, metrics, models, recipes, runs, training
 from roadseg.backend import keras, tf
+from roadseg.checks import unet_mistakes
 from roadseg.errors import OptionError, RunError
 from roadseg.workbook.reference import reference_runs
 
@@ -135,23 +136,9 @@ def test_tensorboard_shows_curves_and_predictions(trained):
 
 def own_unet(*, skip_first):
     """A right U-Net of 32 x 32 in another hand: other names, and the skip before or after the decoder's features."""
-    layers = keras.layers
-
-    def twice(x, count):
-        for _ in range(2):
-            x = layers.Conv2D(count, 3, padding="same", activation="relu")(x)
-        return x
-
-    x = image = layers.Input((32, 32, 3))
-    skips = []
-    for count in (8, 16, 32, 64):
-        skips.append(twice(x, count))
-        x = layers.MaxPooling2D()(skips[-1])
-    x = twice(x, 128)
-    for count, skip in zip((64, 32, 16, 8), reversed(skips)):
-        x = layers.Conv2DTranspose(count, 2, 2, activation="relu")(x)
-        x = twice(layers.Concatenate()([skip, x] if skip_first else [x, skip]), count)
-    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
+    names = {"keras": keras, "layers": keras.layers}
+    exec(unet_mistakes.RIGHT.replace(unet_mistakes.BOTH, "[skip, x]" if skip_first else "[x, skip]"), names)
+    return names["build_unet"]((32, 32, 3))
 
 
 @pytest.mark.slow

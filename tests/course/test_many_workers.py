@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from handed_in import NOTHING_RIGHT, blank, command, hand_in, set_own_jupyter
+from handed_in import NOTHING_RIGHT, blank, command, hand_in, make_course, set_own_jupyter
 
 from roadseg.course import workers, workflow
 from roadseg.course.workers import WorkerError
@@ -119,8 +119,9 @@ def test_what_stops_one_submission_stops_no_other(course, client, recorded):
 
 @pytest.mark.slow
 def test_a_bug_stops_one_submission_and_a_full_disk_all_and_what_was_recorded_stays(course, client, recorded):
-    assert "ZeroDivisionError" in grade(course, client, lambda *_: 1 / 0, ["bob"])["bob"][0]
-    grade(course, client, students=["ada"])
+    (course / "submitted" / "bob" / ASSIGNMENT / "02_unet.ipynb").write_text("bob")
+    judge = lambda books, *_: 1 / 0 if books["02_unet"] == b"bob" else NOTHING_RIGHT  # noqa: E731
+    assert "ZeroDivisionError" in grade(course, client, judge, ["ada", "bob"])["bob"][0]
     before = (course / "gradebook.db").read_bytes()
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, resource.RLIM_INFINITY))
     try:
@@ -141,21 +142,23 @@ def test_where_space_is_short_nothing_is_written(course, monkeypatch):
     assert (course / "gradebook.db").read_bytes() == before and not list(course.glob(".*.part.db"))
 
 
-def test_two_teachers_do_not_grade_at_once(collected):
-    with workflow.one_grader(collected), pytest.raises(CourseError), workflow.one_grader(collected):
+def test_two_teachers_do_not_grade_at_once(tmp_path):
+    with workflow.one_grader(tmp_path), pytest.raises(CourseError), workflow.one_grader(tmp_path):
         pass
-    with workflow.one_grader(collected):
+    with workflow.one_grader(tmp_path):
         pass
 
 
 # --- schedulers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "http://127.0.0.1:9"])
-def test_a_scheduler_that_is_not_there(address, collected, monkeypatch):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "http://127.0.0.1:9"])
+def test_a_scheduler_that_is_not_there(address, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "PATIENCE", 1)
+    course = make_course(tmp_path / "course")
+    (course / "submitted" / "ada").mkdir(parents=True)
     with pytest.raises(WorkerError, match=address):
-        command("grade", "--scheduler", address, "--course", collected)
+        command("grade", "--scheduler", address, "--course", course)
 
 
 def test_without_dask_it_says_how_to_install_it(monkeypatch):

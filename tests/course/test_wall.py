@@ -354,21 +354,13 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
     assert found["d"] == [1, "x", None, 0.5] and "object" in found["e"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"[}",
-        b"[" * 10**5,
-        b'{"array": "<f8", "shape": [1000, 1000]}',
-        b'{"array": "O", "shape": [1]}',
-        b'{"array": "<f8", "shape":[-1]}',
-        b"[%s0]" % (b"[]," * (inside.LONGEST // 3)),
-    ],
-)
-def test_whatever_else_comes_out_is_refused(text):
-    for content in (inside.LENGTH.pack(len(text)) + text, text[:7]):
-        with pytest.raises(ValueError):
-            inside.decode(content)
+def test_whatever_else_comes_out_is_refused():
+    texts = [b"[}", b"[" * 10**5, b"[%s0]" % (b"[]," * (inside.LONGEST // 3))]
+    texts += [b'{"array": "<f8", "shape": [1000, 1000]}', b'{"array": "O", "shape": [1]}']
+    for text in (*texts, b'{"array": "<f8", "shape":[-1]}'):
+        for content in (inside.LENGTH.pack(len(text)) + text, text[:7]):
+            with pytest.raises(ValueError):
+                inside.decode(content)
 
 
 MISTAKES = chain(*step_mistakes.CATALOG.values())

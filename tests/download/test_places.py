@@ -9,13 +9,6 @@ from roadseg.errors import DataError
 from roadseg.kitti import list_frames
 
 
-@pytest.mark.parametrize("name", ["Data_Road", "data_road/data_road"])
-def test_a_folder_is_found_in_any_spelling_and_nested(tmp_path, root, data, name):
-    shutil.copytree(root, data / name)
-    found = locate(tmp_path)
-    assert (found.path, found.kind, found.chosen, found.to_render) == (data / name, "kitti", False, False)
-
-
 def test_an_archive_that_was_put_there_is_unpacked_once(tmp_path, members, data, put_archive):
     archive = put_archive(members).rename(data / "Data_Road.zip")
     found = locate()  # in the project that ROADSEG_HOME names

@@ -5,7 +5,6 @@ import io
 import random
 import re
 import unicodedata
-import zlib
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -94,26 +93,23 @@ SAME = {  # shown as it is typed
     "letters": "Umlaute äöüß ÄÖÜ, naïve, Łódź, ŝ, İı, αβγ Σ Ω, Привет, ё",
     "signs": "→ ⇒ ↔ ≤ ≠ ≈ ∞ ∑ √ ∈ ✓ ✗ “quoted” ‘so’ – — … € § ½ 10 °C",
     "money": "It costs $5 and $6.",
-    "not Markdown": "snake_case_name, 1 < 2 && 3 > 2, $HOME and $PATH",
     "dashes": "a -- b --- c ... 'd' \"e\"",
     "typst's own": '#import "@preview/x" #{1+1} = a / b: c // d /* e */ @f <g> ~',
-    "a long word": "x" * 300,
     "malformed formula": r"so $\frac{a$ and $$\unknowncommand{b}$$ and $\sqrt[$.",
     "formula that would hide a part": r"$%$ and $\tag{3} x$",
 }
 OTHER = {  # shown as something else
-    "words": ("Most pixels are *no road*, **so** it is ~~low~~ high.", "Most pixels are no road, so it is low high."),
+    "words": (
+        "Most pixels are *no road*, **so** it is ~~low~~<br>high.",
+        "Most pixels are no road, so it is low high.",
+    ),
     "code": ("`x_1 * y_2` and\n\n```python\nreturn a ** 2  # <b>\n```", "x_1 * y_2 and return a ** 2  # <b>"),
     "long code": ("`" + "y" * 300 + "`", "y" * 300),
     "table": ("| name | F1 |\n|:--|--:|\n| U-Net | 0.91 |\n| *simple* | `0.76` |", "name F1 U-Net 0.91 simple 0.76"),
     "table below a line": ("So:\n| name | F1 |\n|--|--|\n| U-Net | 0.91 |", "So: name F1 U-Net 0.91"),
     "typst in a table": ("| = a | 5. b |\n|--|--|\n| - c | **+ d** |", "= a 5. b - c + d"),
     "row that is too long": ("| a | b |\n|--|--|\n| one |\n| two | three | four |", "four"),
-    "nested lists": ("- outer\n  - inner\n    1. first\n    2. second\n       - deepest", "deepest"),
     "tasks": ("- [ ] open\n- [x] closed", "☐ open"),
-    "line starts": ("x\n= y  \n1\\. z\n+ z", "x = y 1. z"),
-    "escapes": (r"2 \* 3 \_ \# \$x\$", "2 * 3 _ # $x$"),
-    "entities": ("&lt;b&gt; &amp; &eacute; &#x41;<br>B", "<b> & é A B"),
     "unused definition": ('See.\n\n[other]: https://example.org "a title"', '[other]: https://example.org "a title"'),
     "footnote": ("A claim[^1].\n\n[^1]: the note", "the note"),
     "language that is none": ("```Because most pixels are no road\nyes\n```", "Because most pixels are no road"),
@@ -127,10 +123,6 @@ OTHER = {  # shown as something else
     "a font for all": (r"$\rm IoU$ $\scriptsize w$ $\colorbox{yellow}{v}$ ${\cal L}$", "IoU w v L"),
     "dollar in code": ("`a $x$ b`", "a $x$ b"),
     "formula in a table": ("| a |\n|--|\n| $|w|$ |", "|w|"),
-    "wide table": (
-        "|" + "|".join(f"precision{i}" for i in range(15)) + "|\n" + "|--" * 15 + "|",
-        "precision0 precision1",
-    ),
 }
 NASTY = {  # shown as it is typed, at least every word
     "script": "<script>alert(1)</script> so <b>bold</b>",
@@ -255,12 +247,6 @@ def test_each_cell_of_a_table_runs_its_own_way():
     assert places["הרשת"] > places["U-Net"] > places["!"] and places["note"] > places["name"]
 
 
-def test_a_long_table_runs_over_pages():
-    rows = "".join(f"| {i} | number {i} |\n" for i in range(200))
-    file = pages.pdf(markdown.read_markdown(f"| a | b |\n|--|--|\n{rows}"), title="T")
-    assert len(PdfReader(io.BytesIO(file)).pages) > 2 and "number 199" in pages_of(file)
-
-
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
@@ -304,17 +290,10 @@ def test_large_images():
     assert len(content) > 600_000 and page.tags.count("img") == 2 and "noise" in page.words and len(page.words) < 200
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+LARGE = image(size=(8_000, 8_000), mode="1", color=0)
 
 
-BOMB = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", (40_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00")
-BOMB += chunk(b"IDAT", zlib.compress(bytes(1_000))) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize(
-    "content", ["PHN2ZyBvbmxvYWQ9ImYoKSIvPg==", image()[:60], "not base64", "", base64.b64encode(BOMB).decode()]
-)
+@pytest.mark.parametrize("content", ["PHN2ZyBvbmxvYWQ9ImYoKSIvPg==", image()[:60], LARGE, "not base64", ""])
 def test_images_that_cannot_be_shown_are_named(content):
     blocks = markdown.read_markdown("![told](attachment:a.png)", {"a.png": {"image/png": content}})
     said = "".join(pandoc.strings(blocks))

@@ -194,16 +194,10 @@ def test_the_zip(written, whole):
     assert manifest["runs"]["unet"]["run"].startswith("unet-reported-seed0-")
 
 
-@pytest.mark.parametrize(
-    "counts, in_order, told",
-    [
-        ([1, 2, 3], True, "all 3 have run, from top to bottom"),
-        ([1, 3, 2], False, "all 3 have run, not from top to bottom"),
-        ([1, None, 2], False, "2 of 3 have run"),
-    ],
-)
-def test_how_notebooks_ran(counts, in_order, told):
-    assert contents.in_order(counts) is in_order and contents.ran(counts) == told
+def test_how_notebooks_ran():
+    orders = ([1, 2, 3], [1, 3, 2], [1, None, 2])
+    assert [contents.in_order(counts) for counts in orders] == [True, False, False]
+    assert len({contents.ran(counts) for counts in orders}) == 3
 
 
 def test_execution_and_locked_cells_are_in_report_and_manifest(quick, book, tmp_path):
@@ -219,7 +213,7 @@ def test_execution_and_locked_cells_are_in_report_and_manifest(quick, book, tmp_
     assert manifest["locked_cells_changed"] == [locked] and manifest["ran_from_top_to_bottom"]
     assert manifest["execution_counts"] == list(range(1, number + 1))
     said = "".join(strings(list(contents.contents(workbook.read_workbook(book), NOTHING))))
-    assert f"changed: {locked}" in said and f"all {number} have run, from top to bottom" in said
+    assert locked in said and contents.ran(range(1, number + 1)) in said
 
 
 @pytest.mark.long
@@ -229,13 +223,7 @@ def test_the_same_workbook_makes_the_same_files(written, whole, book, tmp_path):
         assert getattr(again, name).read_bytes() == getattr(written, name).read_bytes()
 
 
-@pytest.mark.parametrize(
-    "name, file",
-    [
-        ("José 学生七", "jose_7gq293ap6t.zip"),
-        ("../..", "hand_in.zip"),
-    ],
-)
+@pytest.mark.parametrize(("name", "file"), [("José 学生七", "jose_7gq293ap6t.zip"), ("../..", "hand_in.zip")])
 def test_the_zip_has_a_name_in_ascii(quick, whole, tmp_path, name, file):
     made = report.write_report(whole / "book", out=tmp_path, name=name)
     assert made.zip == tmp_path / file
@@ -253,10 +241,9 @@ def test_what_is_missing_is_named_and_nothing_is_written(book, tmp_path, roads):
         report.write_report(book)
     told = str(error.value)
     assert "\n" not in told and not (book / "report").exists()
-    for phrase in ("01_simple_model.ipynb: Task 1;", "Question 5, Question 9 (text; del", "Question 10 (choice; del"):
-        assert phrase in told
-    assert "simple model (reported, seed 0)" in told and "--draft" in told
-    assert "U-Net" not in told and "Task 2" not in told and "Question 1," not in told
+    assert all(part in told for part in ("01_simple_model.ipynb", "simple model (reported, seed 0)", "--draft"))
+    assert re.findall(r"(?:Task|Question) \d+", told) == ["Task 1", "Question 5", "Question 9", "Question 10"]
+    assert "U-Net" not in told
 
 
 @pytest.mark.parametrize(
@@ -273,8 +260,7 @@ def test_weak_answers_are_not_refused(book, state, name, source):
     own = workbook.read_workbook(book)
     entry = next(entry for entry in own.entries if entry.item.id == name)
     assert entry.state == state and not [phrase for phrase in contents.missing_parts(own, NOTHING) if "ipynb" in phrase]
-    said = "".join(strings(list(contents.written_answer(entry))))
-    assert source in said and f"{state.capitalize()}, {entry.remark}." in said
+    assert source in "".join(strings(list(contents.written_answer(entry))))
     assert any(entry.item.label in phrase and state in phrase for phrase in contents.answer_remarks(own))
 
 
@@ -284,9 +270,7 @@ def test_a_draft_marks_what_is_missing(quick, book, tmp_path, monkeypatch):
     delete(book, "choice-10")
     made = report.write_report(book, draft=True)
     said = "".join(strings(list(contents.contents(workbook.read_workbook(book), NOTHING))))
-    assert said.count("a finished run of the U-Net (reported, seed 0)") == 2
-    assert "A draft. Missing:" in said and "Missing: not answered yet." in said
-    assert "Missing: deleted, its cell is gone" in said and "Question 14" in said
+    assert said.count("U-Net (reported, seed 0)") == 2 and said.count("Missing: ") == 4 and "Question 14" in said
     manifest = json.loads(zipfile.ZipFile(made.zip).read("manifest.json"))
     assert manifest["draft"] and len(manifest["missing"]) == 3
 

@@ -89,6 +89,7 @@ def test_a_gif_is_made_smaller_until_it_fits(tmp_path, monkeypatch):
         assert gif.width in film.GIF_WIDTHS[1:] and gif.height == round(gif.width * 47 / 155)
 
 
+@pytest.mark.slow
 def test_a_drive_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("roadseg.cli.data.DRIVE_SECONDS", 0.3)
     assert main(["data", "--drive", str(tmp_path / "drive.gif"), "--seed", "1"]) == 0

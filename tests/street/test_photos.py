@@ -8,7 +8,7 @@ from PIL import Image
 
 from roadseg import models, training
 from roadseg.cli import main
-from roadseg.errors import DataError, RunError
+from roadseg.errors import RunError
 from roadseg.street import photos
 
 
@@ -36,28 +36,16 @@ def test_a_second_image_inside_a_jpeg_of_a_phone_is_left_alone(tmp_path):
     assert photos.open_photo(tmp_path / "a.jpg").shape == (40, 60, 3)
 
 
-def truncated(path: Path) -> None:
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(path, "JPEG")
-    path.write_bytes(path.read_bytes()[:3000])
-
-
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
 MOVING = [Image.fromarray(np.roll(shades(), i, 0)) for i in range(3)]
 BAD = {
     "text.jpg": lambda path: path.write_text("not an image"),
-    "truncated.jpg": truncated,
+    "truncated.jpg": lambda path: (NOISE.save(path, "JPEG"), path.write_bytes(path.read_bytes()[:3000])),
     "cmyk.jpg": lambda path: Image.fromarray(shades()).convert("CMYK").save(path),
     "moving.webp": lambda path: MOVING[0].save(path, save_all=True, append_images=MOVING[1:]),
     "gif.png": lambda path: Image.fromarray(shades()).save(path, "GIF"),
     "missing.jpg": lambda path: None,
 }
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_what_is_no_photo_is_one_line(tmp_path, name):
-    BAD[name](tmp_path / name)
-    with pytest.raises(DataError, match=name) as raised:
-        photos.open_photo(tmp_path / name)
-    assert "\n" not in str(raised.value)
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------

@@ -89,10 +89,10 @@ def words(panel) -> str:
 # --- predictions ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [0.2, 0.6000000000000001])
-def test_threshold_gives_the_scores_of_all_images(value, run, roads, shown):
+def test_threshold_gives_the_scores_of_all_images(run, roads, shown):
     widgets.threshold(run, roads)
     ((panel, figure, _),) = shown
+    value = 0.6000000000000001  # as a slider says 0.6
     sliders(panel)["threshold"].value = value
     valid = roads.valid[-5:]
     truth, predicted = roads.masks[-5:][valid], (run.prediction() / 255 >= round(value, 2))[valid]
@@ -208,20 +208,9 @@ def test_convolution_figure_draws_copies_sum_and_matrix():
     (dots,) = total.lines
     np.testing.assert_array_equal(dots.get_ydata(), [2, 0, 0, -2, 1, -1])
     assert len(matrix.texts) == 10 and {text.get_text() for text in matrix.texts} == {"1", "−1"}
-
-
-@pytest.mark.parametrize(
-    ("step", "cut", "told"),
-    [
-        ("stride 1, valid", 0, "5 numbers become 7; copies at each place: 1 to 3"),
-        ("stride 3, same", 0, "5 numbers become 15; copies at each place: 1"),
-        ("stride 1, same", 2, "5 numbers become 5; copies at each place: 2 to 3"),
-    ],
-)
-def test_what_padding_cuts_off_is_hatched(step, cut, told):
-    figure = convolution.convolution_figure("2 2 2 0 1, kernel 1 1 1", step)
-    assert len(figure.axes[0].patches) == cut
-    assert any(axes.get_title().endswith(told) for axes in figure.axes)
+    for step, cut in (("stride 1, valid", 0), ("stride 3, same", 0), ("stride 1, same", 2)):  # which is hatched
+        figure = convolution.convolution_figure("2 2 2 0 1, kernel 1 1 1", step)
+        assert len(figure.axes[0].patches) == cut
 
 
 # --- levels of a U-Net ------------------------------------------------------------------------------------------------
@@ -283,6 +272,7 @@ def test_panels_have_labelled_sliders_and_text_of_no_run(tmp_path, run, roads, n
 
     monkeypatch.setattr("IPython.display.display", display)
     monkeypatch.setattr(plots, "encoded", lambda figure: b"")
+    monkeypatch.setattr(plots, "DOTS", 40)
     widgets.transposed_convolution()
     widgets.unet_levels(network, roads.images[0])
     for one in (run, make_run(tmp_path / "other", roads, seed=1)):
