@@ -44,7 +44,7 @@ def test_on_kubernetes_a_pod_has_the_settings_and_sees_its_own_submissions_only(
         exec(compile(code, name, "exec"), {"c": settings, "get_config": lambda: settings})
     assert settings.KubeSpawner.environment["ROADSEG_HUB"] == "/srv/roadseg"
 
-    home, folders = {"name": "home", "mountPath": "/home/jovyan"}, {}
+    home, folders = {"name": "home", "mountPath": "/home"}, {}
     for name, own in ("ada", [home]), ("teacher", {"home": home}):
         pod = SimpleNamespace(user=SimpleNamespace(name=name), volume_mounts=own)
         asyncio.run(settings.KubeSpawner.pre_spawn_hook(pod))
