@@ -122,9 +122,10 @@ def results(
     """Each name, with what `function(*arguments(name))` returned or the exception it raised, as soon as it is done.
 
     Twice as many as there are workers are under way; one with which workers died is tried once more, alone.
-    Raises WorkerError where the scheduler is lost.
+    Raises WorkerError where the scheduler or all workers are lost.
     """
     from distributed import KilledWorker, as_completed
+    from distributed.scheduler import NoWorkerError
 
     done, names_of, suspects = as_completed(), {}, []
     try:
@@ -144,10 +145,12 @@ def results(
                 future = next(done)
                 name, outcome = names_of.pop(future), future.exception() or future.result()
                 del future  # or else the worker keeps the result
+                if isinstance(outcome, NoWorkerError):
+                    raise outcome
                 if isinstance(outcome, KilledWorker) and not alone:
                     suspects.append(name)  # Dask also blames what only waited where another task killed its worker
                 else:
                     yield name, outcome
-    except (CancelledError, OSError) as error:
+    except (CancelledError, NoWorkerError, OSError) as error:
         gone = "the scheduler or its workers are gone; what was done stays, the same command does the rest"
         raise WorkerError(f"{gone}.") from error

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -175,6 +176,17 @@ def test_workers_of_another_kind_are_named_before_any_submission(client, monkeyp
     monkeypatch.setattr(workers, "version", lambda name: "0.0.7")  # here alone
     with pytest.raises(WorkerError, match=r"not 0\.0\.7"), workers.connect(client.scheduler.address):
         pass
+
+
+@pytest.mark.slow
+def test_work_for_which_no_worker_is_left_ends(monkeypatch):
+    monkeypatch.setitem(workers.SETTINGS, "distributed.scheduler.no-workers-timeout", "1s")
+    with workers.connect() as own:
+        own.cluster.scale(0)
+        while own.nthreads():
+            time.sleep(0.1)
+        with pytest.raises(WorkerError):
+            list(workers.results(own, len, ["ada"], lambda name: (name,)))
 
 
 @pytest.mark.long
