@@ -522,8 +522,8 @@ class TimeLeft(keras.callbacks.Callback):
         now, over = time.perf_counter(), self.done > 1 - 1e-6
         if now - self.last > TICK or over:
             self.last, passed = now, now - self.started
-            told = f"{self.done:.0%}, about {clock(passed * (1 / self.done - 1))} minutes left"
-            told = f"done in {clock(passed)} minutes" if over else told
+            left = f"{self.done:.0%}, about {clock(passed * (1 / self.done - 1))} minutes left"
+            told = f"done in {clock(passed)} minutes" if over else left
             self.line.update({"text/plain": f"{self.title}: {told}"}, raw=True)
 
 

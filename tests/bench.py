@@ -12,6 +12,11 @@ oneDNN, and in mixed precision where the machine has 16-bit numbers. All take tu
 others run some steps of an epoch, scaled up, and all of the validation, with TensorFlow as installed and scheduled as
 any process (the package turns oneDNN on and asks for batch work).
 
+Two of the others do less than a training, and show what none can beat. One computes TensorFlow's convolutions in
+float32, forward and backward, and nothing between them: what the plain script takes in comparison is the most that
+training in float32 could gain. One multiplies matrices, with as many multiplications as the network's: how close an
+epoch comes to that is the fraction of the machine's rate that it reaches.
+
 Targets are for medians. The one over the plain script is for the package's fastest way on this machine: mixed precision
 where there is one, else float32.
 """
@@ -21,6 +26,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -41,7 +47,8 @@ from PIL import Image
 from plain_course_script import PlainTraining
 
 import roadseg
-from roadseg import backend, data, kitti, metrics, runs, scenes
+from roadseg import backend, data, kitti, metrics, models, runs, scenes
+from roadseg.backend import keras, tf
 from roadseg.data import course_split
 from roadseg.recipes import get_recipe
 
@@ -118,6 +125,8 @@ def epoch_rows(name: str, root: Path, effort: Effort) -> list[dict]:
         if rival:
             target = None if way == WITHOUT_ONEDNN else TORCH_SPEEDUP[name]
             rows.append(row(f"{name}: {rival} / {way}", ratios(times[rival], times[way]), "x", at_least=target))
+    rows.append(row(f"{name}: plain script / convolutions", ratios(plain, times["convolutions alone"]), "x"))
+    rows.append(row(f"{name}: fraction of the matrix rate", ratios(times["matrices alone"], times["roadseg"]), "x"))
     return rows
 
 
@@ -127,7 +136,7 @@ def ways(name: str, root: Path, effort: Effort) -> dict[str, Apart]:
     package = {WITHOUT_ONEDNN: (False, "0"), "roadseg": (False, "1")}
     if dtype := backend.fast_precision():
         package[f"roadseg {dtype}"] = (True, "1")
-    others = {"plain script": PlainTraining}
+    others = {"plain script": PlainTraining, "convolutions alone": Convolutions, "matrices alone": MatrixProducts}
     if importlib.util.find_spec("torch"):
         others["PyTorch"] = torch_training
         if shutil.which("c++"):  # which torch.compile needs
@@ -204,6 +213,89 @@ def schedule_as_usual() -> None:
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+class Convolutions:
+    """The network's convolutions in float32, each on random numbers of its own, and their gradients: nothing else."""
+
+    def __init__(self, name: str, root: Path, size: tuple[int, int]):
+        convolutions = [layer for layer in models.build(name, size=size).layers if is_convolution(layer)]
+        self.layers = [bare(layer) for layer in convolutions]
+        self.validated = len(course_split(len(kitti.list_frames(root))).validation)
+        inputs, outputs = ([getattr(layer, side).shape[1:] for layer in convolutions] for side in ("input", "output"))
+        self.images, self.changes = (
+            [tf.random.normal((BATCH, *shape)) for shape in part] for part in (inputs, outputs)
+        )
+        self.held_out = [tf.random.normal((VALIDATION_BATCH, *shape)) for shape in inputs]
+        self.forward, self.backward = tf.function(self.outputs), tf.function(self.gradients)
+
+    def outputs(self, images: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [layer(image) for layer, image in zip(self.layers, images)]
+
+    def gradients(self, images: list[tf.Tensor], changes: list[tf.Tensor]) -> tuple:
+        """What every convolution gives, and its gradients by its kernel and, but for the first, by its input. All are
+        returned, as TensorFlow leaves out what nobody asks for."""
+        with tf.GradientTape() as tape:
+            tape.watch(images[1:])
+            outputs = self.outputs(images)
+        kernels = [layer.kernel for layer in self.layers]
+        return outputs, *tape.gradient(outputs, [images[1:], kernels], changes)
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            self.backward(self.images, self.changes)
+
+    def validate(self) -> None:
+        for _ in range(-(-self.validated // VALIDATION_BATCH)):
+            self.forward(self.held_out)
+
+
+def bare(layer):
+    """The same convolution, without bias and activation."""
+    convolution = type(layer).from_config({**layer.get_config(), "activation": None, "use_bias": False})
+    convolution.build(layer.input.shape)
+    return convolution
+
+
+class MatrixProducts:
+    """As many multiplications as a training does, in matrix products: what the machine could do at its best."""
+
+    SIDE = 1024  # of the square matrix; the other has a row for every 1024 x 1024 multiplications
+
+    def __init__(self, name: str, root: Path, size: tuple[int, int]):
+        rng = np.random.default_rng(0)
+        model, count = models.build(name, size=size), len(kitti.list_frames(root))
+        self.an_image = multiplications(model)
+        self.validated = len(course_split(count).validation)
+        rows = -(-VALIDATION_BATCH * self.an_image // self.SIDE**2)
+        self.long, self.square = (rng.normal(size=(n, self.SIDE)).astype(np.float32) for n in (3 * rows, self.SIDE))
+
+    def multiply(self, multiplications: int) -> None:
+        rows = -(-multiplications // self.SIDE**2)
+        self.long[:rows] @ self.square
+
+    def train(self, steps: int) -> None:
+        """Forward, and backward twice: by the weights and by the input, each as much as forward."""
+        for _ in range(steps):
+            self.multiply(3 * BATCH * self.an_image)
+
+    def validate(self) -> None:
+        for start in range(0, self.validated, VALIDATION_BATCH):
+            self.multiply(min(VALIDATION_BATCH, self.validated - start) * self.an_image)
+
+
+def multiplications(model) -> int:
+    """Of one image going forward, in all convolutions: kernel x pixels, out of it or, transposed, into it."""
+    in_all = 0
+    for layer in model.layers:
+        if is_convolution(layer):
+            side = layer.input if "Transpose" in type(layer).__name__ else layer.output
+            in_all += math.prod(layer.kernel.shape) * math.prod(side.shape[1:3])
+    return in_all
+
+
+def is_convolution(layer) -> bool:
+    return isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv2DTranspose))
 
 
 def torch_training(name: str, root: Path, size: tuple[int, int], *, compiled: bool = False):

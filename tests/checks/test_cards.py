@@ -48,6 +48,13 @@ class Reader(html.parser.HTMLParser):
         self.text += data
 
 
+def test_what_is_wrong_comes_first_and_what_is_right_last():
+    card = result()
+    for text in (repr(card), Reader(card._repr_mimebundle_()["text/html"]).text):
+        parts = ("not right yet", "apply_gradients", "the line after", "train_step", "loss")
+        assert [text.index(part) for part in parts] == sorted(text.index(part) for part in parts)
+
+
 @pytest.mark.parametrize(
     ("changes", "verdict", "color"),
     [

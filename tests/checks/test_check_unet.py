@@ -304,6 +304,8 @@ SECOND = {  # another way to the same mistake
         ("    out", "        out"),
     ],
     "upsampling: then a convolution": [(UP, RESIZED)],
+    "joined_several: all": [("[skip, x]", "[*skips, x]")],
+    "joined_axis: the batch": [("Concatenate()", "Concatenate(axis=0)")],
 }
 
 
@@ -331,6 +333,13 @@ class Careless(keras.Model):
         return layers.Conv2D(1, 1, activation="sigmoid")(image)
 
 
+class Forgetful(keras.Model):
+    """Does not call `super().__init__()`."""
+
+    def __init__(self):
+        self.head = layers.Conv2D(1, 1)
+
+
 OTHERS = {
     "not_a_function": "build_unet",
     "simple_model": models.simple_model,
@@ -338,6 +347,7 @@ OTHERS = {
     "padding_valid": lambda: UNet(padding="valid"),
     "unused_weights": Unused,
     "call_raises": Refusing,
+    "call_raises: at once": Forgetful,
     "output_wrapped": Wrapped,
     "layer_made_in_call": Careless,
 }

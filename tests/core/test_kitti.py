@@ -1,5 +1,7 @@
 """KITTI road on disk: pairs of image and label, what labels mean, and files that are not what they should be."""
 
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from conftest import BLACK, BLUE, MAGENTA, RED, write_roads
 from PIL import Image
 
 from roadseg import data, kitti
-from roadseg.errors import DataError
+from roadseg.errors import DataError, RoadsegError
 
 LABEL = np.array([[RED] * 6, [MAGENTA] * 6, [BLACK] * 6, [BLUE] * 6], np.uint8)
 
@@ -141,6 +143,24 @@ def test_a_bad_image_is_named(frame, damage):
     damage(frame.image)
     with pytest.raises(DataError, match=r"um_000000\.png"):
         kitti.read_frame(frame)
+
+
+# --- strange files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names and special files as Linux has them")
+@pytest.mark.parametrize("link", ["fifo", "um_000000.png", "/dev/zero"])
+def test_strange_folders(tmp_path, link):
+    root = write_roads(Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff\n")), count=1, size=(4, 6))
+    (root / "training" / "loop").symlink_to(root)
+    Path(os.fsdecode(os.fsencode(root / "training/image_2") + b"/x\xff\n\x1b")).touch()
+    os.mkfifo(root / "training/image_2/fifo")
+    assert len(data.load(root, size=(4, 6))) == 3
+    (root / "training/image_2/um_000000.png").unlink()
+    (root / "training/image_2/um_000000.png").symlink_to(link)
+    with pytest.raises(RoadsegError) as error:
+        data.load(root, size=(4, 6))
+    assert str(error.value).isprintable()
 
 
 # --- real images -----------------------------------------------------------------------------------------------------

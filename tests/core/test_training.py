@@ -371,7 +371,8 @@ def test_time_left_counts_the_steps_of_fits_and_of_a_loop_of_ones_own(monkeypatc
         model.fit(np.ones((8, 1)), np.ones((8, 1)), batch_size=4, verbose=0, callbacks=[two_fits])
     step = training.TimeLeft("b", steps=2).around(lambda value, *, twice: value * 2 if twice else value)
     assert [step(1, twice=True), step(3, twice=False)] == [2, 3]
-    assert [text.split()[1].strip(",") for text in lines] == ["25%", "50%", "75%", "done", "50%", "done"]
+    told = [text.partition(" in ")[0].partition(",")[0] for text in lines]
+    assert told == ["a: 25%", "a: 50%", "a: 75%", "a: done", "b: 50%", "b: done"]
     assert ["left" in text for text in lines] == [True, True, True, False, True, False]
 
 

@@ -57,6 +57,12 @@ def test_missing_cells_are_put_back_blank_in_their_places(restore):
     assert [remark.split()[0] for remark in restore.remarks] == gone
 
 
+def test_an_empty_notebook_gets_the_graded_cells_and_their_imports(restore):
+    notebook = perfect()["03_written_questions"]
+    graded = [cell["id"] for cell in notebook["cells"] if cell["metadata"].get("nbgrader", {}).get("grade")]
+    assert [cell.id for cell in restore({**notebook, "cells": []}).cells] == ["imports", *graded]
+
+
 def test_metadata_that_was_lost_or_changed_is_restored(restore):
     original = perfect()["03_written_questions"]
     notebook = copy.deepcopy(original)

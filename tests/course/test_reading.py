@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from handed_in import (
     PROJECT,
+    TEXTS,
     answered_course,
     command,
     make_course,
+    perfect,
+    record,
+    set_own_jupyter,
     set_source,
 )
 
@@ -183,6 +187,35 @@ def test_while_the_gradebook_is_written_to_no_mark_is_given_and_the_line_says_so
     with workflow.gradebook_lock(course), pytest.raises(CourseError):
         own.give(1)
     assert marks_of(course) == before and own.give(1) == []
+
+
+@pytest.mark.long
+def test_marks_stay_when_a_submission_is_graded_again_while_its_text_is_unchanged(tmp_path, monkeypatch):
+    set_own_jupyter(monkeypatch, tmp_path)
+    course = tmp_path / "course"
+    command("setup", course)
+    books = perfect()
+    set_source(books["03_written_questions"], "answer-7", COPIES)
+
+    def grade() -> None:
+        for name, book in books.items():
+            workbook.write_notebook(course / "submitted" / "ada" / ASSIGNMENT / f"{name}.ipynb", book)
+        machine = (item for item in questions.ITEMS if item.kind != "text")
+        items = {item.id: {"points": item.points, "why": "", "aspects": []} for item in machine}
+        found = {"items": items, "errors": {name: {} for name in books}, "remarks": {}}
+        record(course, "ada", found)
+
+    grade()
+    assert {item.id for item, count in reading.open_answers(course).items() if count} == TEXTS
+    own = reading.Reading(course, SEVEN)
+    assert own.answers["ada"].source == COPIES and own.go_on() and own.give(2.5, comment="Go on.") == []
+    grade()
+    assert marks_of(course)["ada"] == (2.5, False, "Go on.")
+    assert own.undo() == [] and own.give(4, comment="Go on.") == []  # what was read has not changed
+    set_source(books["03_written_questions"], "answer-7", "Another text.")
+    grade()
+    assert marks_of(course)["ada"] == (4, True, "Go on.")
+    assert workflow.read_points(course)["ada"][SEVEN] is None
 
 
 # --- the panel --------------------------------------------------------------------------------------------------------

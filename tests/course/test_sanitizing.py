@@ -96,8 +96,8 @@ TEXTS = [
     f"<marquee onstart={RUN}>a</marquee><select autofocus onfocus={RUN}></select><b tabindex=1 onfocus={RUN}>b</b>",
     f"<svg><animate href=#q attributeName=href values='javascript:{RUN}'/><a id=q><text y=9>a</text></a></svg>",
     f"<map name=m><area href='javascript:{RUN}'></map><img usemap=#m src='data:image/png;base64,A' srcset={EVIL}/b>",
-    "<div>" * 10_000 + f"<img src=x onerror='{RUN}'>",
-    "[" * 2_000 + "]" * 2_000 + f"<img src=x onerror='{RUN}'>",
+    "<div>" * 100_000 + f"<img src=x onerror='{RUN}'>",
+    "[" * 5_000 + "]" * 5_000 + f"<img src=x onerror='{RUN}'>",
 ]
 DANGEROUS = {  # outputs of every type that Jupyter or nbconvert knows
     "text/html": f"<img src=x onerror='{RUN}'><script>{RUN}</script><img src='{EVIL}/A.png'>",

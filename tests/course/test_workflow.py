@@ -37,7 +37,8 @@ from roadseg.course.workflow import ASSIGNMENT, CourseError
 from roadseg.errors import OptionError
 from roadseg.workbook import questions
 
-pytest.importorskip("nbgrader")
+nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")
+nbgrader_utils = pytest.importorskip("nbgrader.utils")
 QUESTIONS = "03_written_questions"
 
 
@@ -55,6 +56,17 @@ def test_points_are_those_of_the_questions_and_add_up_to_100():
     graded = {role["grade_id"].removeprefix("check-"): role["points"] for role in roles if role.get("grade")}
     assert graded == POINTS
     assert sum(graded.values()) == 100
+
+
+@pytest.mark.parametrize("name", GRADED)
+def test_nbgrader_accepts_worked_and_blank_notebooks_and_knows_untouched_answers(name):
+    made = nbformat.from_dict(workbook.blank(worked(name)))
+    for notebook in (nbformat.from_dict(worked(name)), made):
+        nbgraderformat.MetadataValidator().validate_nb(notebook)
+    for cell in made.cells:
+        if "nbgrader" in cell.metadata:
+            cell.source = "".join(cell.source)
+            assert cell.metadata.nbgrader.checksum == nbgrader_utils.compute_checksum(cell)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

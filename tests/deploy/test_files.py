@@ -33,6 +33,10 @@ def test_scripts_parse(name):
     subprocess.run(["sh", "-n", DEPLOY / name], check=True)
 
 
+def test_settings_of_servers_parse():
+    compile((DEPLOY / "nbgrader_config.py").read_text(), "nbgrader_config.py", "exec")
+
+
 def test_on_kubernetes_a_pod_has_the_settings_and_sees_its_own_submissions_only():
     yaml = pytest.importorskip("yaml")
     values = yaml.safe_load((DEPLOY / "values.yaml").read_text())

@@ -205,6 +205,14 @@ def test_the_reader_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
+def test_a_notebook_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "00_road_data.ipynb"
+    workbook.write_notebook(path, {"cells": [], "metadata": {}})
+    with pytest.raises(TypeError):
+        workbook.write_notebook(path, {"cells": [object()]})
+    assert json.loads(path.read_text()) == {"cells": [], "metadata": {}} and list(tmp_path.iterdir()) == [path]
+
+
 def test_widgets_are_left_out_of_what_jupyter_saves():
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a panel"}
     cells = [{"outputs": [{"data": data}, {"name": "stdout"}]}, {"source": "text"}]
