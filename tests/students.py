@@ -1,5 +1,6 @@
 """What students have on their disks, made by hand: notebooks that they have changed, and finished runs."""
 
+import itertools
 import linecache
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from roadseg import data, runs, workbook
 from roadseg.backend import keras, tf
 
 QUESTIONS = "03_written_questions"
+cells = itertools.count()
 
 
 def worked(name: str) -> dict:
@@ -48,7 +50,7 @@ def change(folder: Path, name: str, notebook: str = QUESTIONS, **fields) -> None
 
 def written(source: str, name: str) -> Callable:
     """The function of a notebook's cell with this source, which Python can quote as it can a notebook's."""
-    place = f"<cell {len(linecache.cache)}>"
+    place = f"<cell {next(cells)}>"
     linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)
     names = {"tf": tf, "keras": keras, "np": np}
     exec(compile(source, place, "exec"), names)

@@ -143,8 +143,29 @@ WRONG_TRAINING += {cause: (cause, *changes) for cause, *changes in reversed(CATA
 # another way to the same mistake, or a second slip beside it
 SUBTLE = [
     *(entry for entry in CATALOG if entry not in WRONG_TRAINING),
+    (
+        "tape_used_up",
+        (GRADIENTS, "    for each in model.trainable_variables:\n        grad = tape.gradient(loss, each)\n"),
+        (APPLY, "        optimizer.apply_gradients([(grad, each)])\n"),
+    ),
+    ("model_not_used", ("model(image", "another(image"), (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
+    ("gradient_path_cut", (CALL, "-np.mean(mask * np.log(probability) + (1 - mask) * np.log(1 - probability))")),
+    ("gradient_of_no_tensor", ("tape.gradient(loss", "tape.gradient('loss'")),
+    ("metrics_swapped", (COMPARED, "update_state(loss)")),
+    ("gradient_path_cut", (PREDICT, "        with tape.stop_recording():\n    " + PREDICT)),
+    ("model_frozen", before(TAPE, "    model.layers[1].trainable = False\n")),
+    ("loss_scaled", (f"loss = {CALL}", f"loss = 10 * {CALL}")),
+    ("loss_term_added", after(LOSS_LINE, "        loss += 1e-4 * tf.nn.l2_loss(model.trainable_variables[0])\n")),
+    ("gradients_clipped", paired("[tf.clip_by_norm(each, 1) for each in gradients]")),
+    (
+        "optimizer_not_used",
+        (APPLY, f"    for gradient, weight in {PAIRS}:\n        weight.assign_sub(0.1 * gradient)\n"),
+    ),
     ("gradients_mispaired", paired("gradients[:1] + gradients[2:4] + gradients[1:2] + gradients[4:]")),
+    ("gradients_clipped", paired("tf.clip_by_global_norm(gradients, 5)[0]")),
     ("gradients_not_applied", (APPLY, ""), (RETURN, "    return loss\n")),
+    ("sigmoid_twice", ("model(image, training=True)", "tf.sigmoid(model(image, training=True))")),
+    ("metrics_reset", before(TAPE, "    running_loss.reset_state()\n    running_accuracy.reset_state()\n")),
     ("wrong_sign", (f"loss = {CALL}", f"loss = -{CALL}"), ("update_state(loss)", "update_state(-loss)")),
 ]
 WRONG_VALIDATION = [
@@ -237,11 +258,27 @@ def test_each_right_validation_step_is_accepted(style):
 GRAY = np.random.default_rng(0).random((2, 4, 4, 1)) * 0.8 + 0.1
 
 
-def test_whatever_is_found_in_place_of_an_array_is_told_apart():
-    found = [1 - GRAY, GRAY[:, :, ::-1], GRAY[::-1], GRAY / 255, 4 * GRAY, GRAY.clip(0.2, 0.6), GRAY**2 - 0.5]
-    found += [GRAY * np.inf, 0 * GRAY, GRAY > 0.5, GRAY[0], np.array(0.5), GRAY + 1, [GRAY]]
-    words = {steps.in_words(each, GRAY, "image", {"`mask`": GRAY + 1}) for each in found}
-    assert len(words) == len(found) and all(words)
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (1 - GRAY, "inverted, as `1 - image`"),
+        (GRAY[:, :, ::-1], "mirrored, left to right"),
+        (GRAY[::-1], "images in reverse order"),
+        (GRAY / 255, "1/255 of the image"),
+        (4 * GRAY, "4 times the image"),
+        (GRAY.clip(0.2, 0.6), "clipped, from 0.2 to 0.6"),
+        (GRAY**2 - 0.5, "other numbers, from -0."),
+        (GRAY * np.inf, "infinite or NaN"),
+        (0 * GRAY, "0 everywhere"),
+        (GRAY > 0.5, "0 and 1"),
+        (GRAY[0], "shape (4, 4, 1), not (2, 4, 4, 1)"),
+        (np.array(0.5), "a single number"),
+        (GRAY + 1, "`mask`"),
+        ([GRAY], "one thing in a list"),
+    ],
+)
+def test_what_is_found_in_place_of_an_array_is_put_in_words(found, words):
+    assert words in steps.in_words(found, GRAY, "image", {"`mask`": GRAY + 1})
 
 
 def test_every_id_has_words_and_is_tried():
@@ -269,8 +306,12 @@ def test_things_that_are_no_step_are_refused(check):
 @pytest.mark.parametrize(
     "change",
     [
+        (PAIRS, "zip(gradients, [loss])"),
         (CALL, "loss_fn([mask, image], [probability, image])"),
         ("model(image", "model(optimizer"),
+        ("update_state(loss)", "update_state([mask, [loss]])"),
+        ("update_state(loss)", "update_state(loss * float('inf'))"),
+        ("model(image", "model(tf.strings.as_string(image)"),
         (RETURN, "    return {'loss': loss, 'all': [model, (mask, object())]}\n"),
         (RETURN, "    raise ExceptionGroup('two', [ValueError(), KeyError('`')])\n"),
     ],

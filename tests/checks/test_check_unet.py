@@ -4,6 +4,7 @@ Most versions are the source of a right one with something in it replaced, as a 
 """
 
 import random
+import re
 import sys
 import warnings
 from functools import cache, partial
@@ -38,17 +39,6 @@ def written(*changes: tuple[str, str]):
 # --- right -----------------------------------------------------------------------------------------------------------
 
 PLAIN = 'layers.Conv2D(count, 3, padding="same")(x)'
-BLOCK = """class Block(layers.Layer):
-    def __init__(self, count):
-        super().__init__()
-        self.parts = [layers.Conv2D(count, 3, padding="same", activation=tf.nn.relu) for _ in range(2)]
-
-    def call(self, x):
-        for part in self.parts:
-            x = part(x)
-        return x
-
-def build_unet"""
 RIGHT = {
     "as the workbook": (),
     "activations as layers": (
@@ -103,11 +93,6 @@ RIGHT = {
         ("skips = []", "skips = {}"),
         (LEVELS, "[(count, layers.Identity()(skips[count])) for count in filters[-2::-1]]"),
         (JOINED, 'layers.Activation("linear")(layers.Concatenate(axis=3)([x, skip]))'),
-    ),
-    "layers of one's own": (
-        ("def build_unet", BLOCK),
-        (TWO, "        x = Block(count)(x)\n"),
-        (BOTTLENECK, "    x = Block(filters[-1])(x)\n"),
     ),
     "blocks of layers, a model in a model": (
         (CONVOLUTION, f"keras.Sequential([layers.Input((None, None, x.shape[-1])), {CONVOLUTION[:-3]}])(x)"),
@@ -297,15 +282,27 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
 
 SECOND = {  # another way to the same mistake
     **{f"{name}: {i}": changes for i, (name, *changes) in enumerate(unet_mistakes.MISTAKES) if WRONG[name] != changes},
+    "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
     "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
     "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
+    "random_layer: a dropout": [(BOTTLENECK, BOTTLENECK + "    x = layers.AlphaDropout(0.2)(x)\n")],
+    "padding_valid: no skips": [('3, padding="same"', "3"), (JOIN, "")],
+    "convolution_activation: no gradient": [(BOTTLENECK, BOTTLENECK + "    x = keras.ops.stop_gradient(x)\n")],
     "levels_uneven: returned at once": [
         ("    return keras.Model", "        return keras.Model"),
         ("    out", "        out"),
     ],
     "upsampling: then a convolution": [(UP, RESIZED)],
     "joined_several: all": [("[skip, x]", "[*skips, x]")],
+    "skip_wrong_level: two exchanged": [(LEVELS, "zip(filters[-2::-1], [skips[3], skips[2], skips[0], skips[1]])")],
+    "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
+    "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
+    "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
+    "merged_otherwise: subtracted": [(JOINED, "skip - x")],
     "joined_axis: the batch": [("Concatenate()", "Concatenate(axis=0)")],
+    "pooling_window: without steps": [("MaxPooling2D(2)", 'MaxPooling2D(2, strides=1, padding="same")')],
+    "skip_changed: an attention": [(JOINED, f"layers.Concatenate()([skip * {HEAD}, x])")],
+    "skip_missing: two of them": [(JOIN, "        if count not in (8, 16):\n    " + JOIN)],
 }
 
 
@@ -360,7 +357,34 @@ def test_right_versions_pass(changes):
     assert found.passed and found.cause is None and found.function is function, found
 
 
-@pytest.mark.parametrize("function", [CompiledUNet, in_two_models], ids=lambda made: made.__name__)
+class Block(layers.Layer):
+    """Two convolutions as a layer of one's own."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.parts = [layers.Conv2D(count, 3, padding="same", activation=tf.nn.relu) for _ in range(2)]
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def recursive(filters=FILTERS):
+    """Each level calls the next."""
+
+    def level(x, first, *deeper):
+        kept = Block(first)(x)
+        if not deeper:
+            return kept
+        up = layers.Conv2DTranspose(first, (2, 2), (2, 2))(level(layers.MaxPool2D((2, 2))(kept), *deeper))
+        return Block(first)(layers.concatenate([layers.ReLU()(up), layers.Identity()(kept)]))
+
+    inputs = keras.Input((256, 256, 3))
+    return keras.Model(inputs, layers.Conv2D(1, (1, 1), activation=tf.nn.sigmoid)(level(inputs, *filters)))
+
+
+@pytest.mark.parametrize("function", [CompiledUNet, in_two_models, recursive], ids=lambda made: made.__name__)
 def test_other_right_styles_pass(function):
     assert network.unet(function).function is function
 
@@ -440,7 +464,13 @@ def unspeakable():
     raise Unspeakable
 
 
-@pytest.mark.parametrize("odd", [3, keras.Input((8,)), layers.Conv2D(3, 3), keras.Model, dict, unspeakable, sys.exit])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(3, [], np.zeros(3), keras.Input((8,)), layers.Conv2D(3, 3), keras.Model),
+        *(dict, unspeakable, sys.exit, lambda: keras.Model, lambda: keras.Sequential()),
+    ],
+)
 def test_odd_things_get_a_result(odd):
     found = network.unet(odd)
     assert not found.passed and found.cause in ADVICE and found.message
@@ -459,6 +489,24 @@ def test_a_slip_costs_its_own_aspect_alone():
         assert {part.name for part in found.aspects if not part.right} == {aspect}
         assert checks.points("build_unet", written(*WRONG[name]), 14, seed=7) == round(14 * found.fraction, 2)
     assert sum(part.share for part in told("filters").aspects) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_skips", "436,857 trainable parameters, too few"),
+        ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\)"),
+        ("skip_missing", "missing at 256 x 256 on the way up"),
+        ("skip_wrong_level", "at 32 x 32 on the way up was 256 x 256"),
+        ("convolutions_missing", "everywhere on the way down: one instead of two"),
+        ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
+        ("convolution_activation", "gelu everywhere"),
+        ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
+        ("pooling_missing", "halved three times"),
+    ],
+)
+def test_messages_say_what_and_where(name, words):
+    assert re.search(words, told(name).message), told(name).message
 
 
 def test_the_line_that_stopped_is_shown_where_the_mistake_is_not_further_up():

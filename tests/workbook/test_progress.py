@@ -87,6 +87,12 @@ def test_an_answer_in_the_wrong_cell_is_found(folder, name, kind, source, after)
     assert {e.item.id for e in workbook.read_workbook(folder).entries if e.state != "open"} == {name}
 
 
+def test_swapped_answers_are_found(folder):
+    change(folder, "answer-3", source=["steps_in_all = 816"])
+    change(folder, "answer-4", source=["steps_per_epoch = 68"])
+    assert [entry(folder, name).state for name in ("answer-3", "answer-4")] == ["wrong cell"] * 2
+
+
 def test_a_text_written_into_the_question_is_found_and_a_deleted_cell_is_named(folder):
     with edit(folder) as notebook:
         next(c for c in notebook["cells"] if "## Question 5" in "".join(c["source"]))["source"] += ["\n" + ANSWER]
@@ -107,9 +113,6 @@ def test_a_text_written_into_the_question_is_found_and_a_deleted_cell_is_named(f
         ("def f():\n    steps_per_epoch = 68", None, "open"),
         ("steps_per_epoch = = 68", None, "not right"),
         ("steps_per_epoch = 68\nreturn 68", None, "not right"),
-        ("from my_numbers import steps_per_epoch", None, "not checked"),
-        ("%%time\nif True:\n    steps_per_epoch: int = 68", PASSED, "done"),
-        ("counts = !ls\nsteps_per_epoch = 68\nsteps_per_epoch?", None, "not checked"),
     ],
 )
 def test_the_states_of_a_number(folder, source, card, state):
@@ -117,12 +120,43 @@ def test_the_states_of_a_number(folder, source, card, state):
     assert entry(folder, "answer-3").state == state
 
 
-@pytest.mark.parametrize("source", ["from my_unet import *", "import my_unet\nglobals().update(vars(my_unet))"])
-def test_what_the_check_of_the_saved_notebook_saw_counts(folder, source):
-    answer(folder, "build_unet", source, PASSED, "02_unet")
-    assert entry(folder, "build_unet").done
-    answer(folder, "build_unet", source, (False, "not_finite"), "02_unet")
-    assert entry(folder, "build_unet").state == "not right"
+@pytest.mark.parametrize(
+    "source",
+    [
+        "steps_per_epoch: int = 68",
+        "if True:\n    steps_per_epoch = 68",
+        "with open('/dev/null'):\n    steps_per_epoch = 68",
+        "try:\n    steps_per_epoch = 272 // 4\nfinally:\n    pass",
+        "print(steps_per_epoch := 68)",
+        "from my_numbers import steps_per_epoch",
+        "%%time\n%matplotlib inline\n!pip list\nsteps_per_epoch = 68",
+        "counts = !ls\nsteps_per_epoch = 68\nsteps_per_epoch?",
+    ],
+)
+def test_an_answer_counts_however_it_is_given(folder, source):
+    answer(folder, "answer-3", source, None)
+    assert entry(folder, "answer-3").state == "not checked"
+    answer(folder, "answer-3", source, PASSED)
+    assert entry(folder, "answer-3").state == "done"
+
+
+@pytest.mark.parametrize(
+    "name, notebook, source",
+    [
+        (
+            "train_step",
+            "01_simple_model",
+            "%%time\ndef train_step(model, image, mask, **options):\n    return model(image)",
+        ),
+        ("build_unet", "02_unet", "from my_unet import *"),
+        ("build_unet", "02_unet", "import my_unet\nglobals().update(vars(my_unet))"),
+    ],
+)
+def test_what_the_check_of_the_saved_notebook_saw_counts(folder, name, notebook, source):
+    answer(folder, name, source, PASSED, notebook)
+    assert entry(folder, name).done
+    answer(folder, name, source, (False, "not_finite"), notebook)
+    assert entry(folder, name).state == "not right" and "not finite" in entry(folder, name).remark
 
 
 def test_a_choice_and_its_text_are_two_answers(folder):
