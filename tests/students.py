@@ -28,8 +28,9 @@ def filled(name: str) -> dict:
     """A blank copy with the worked notebook's solutions, answers and hidden tests put back: its sources again."""
     original = worked(name)
     made, originals = workbook.blank(original), {cell["id"]: cell["source"] for cell in original["cells"]}
+    made["cells"] = [cell for cell in made["cells"] if cell["id"] in originals]
     for cell in made["cells"]:
-        if "nbgrader" in cell["metadata"] or cell.pop("attachments", None):
+        if "nbgrader" in cell["metadata"]:
             cell["source"] = originals[cell["id"]]
     return made
 

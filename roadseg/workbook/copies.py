@@ -1,7 +1,7 @@
 """Blank copies of the worked notebooks, which are the one source.
 
 A blank copy has no solutions (between the markers that nbgrader uses), answers, hidden tests and outputs; the figures
-that a task aims at move into the text above it. Cells that only hold the prose to its numbers are left out: what they
+that a task aims at stand above it. Cells that only hold the prose to its numbers are left out: what they
 say is true of the worked notebook's runs. It remembers in its metadata how each cell was when it was handed out.
 """
 
@@ -65,36 +65,29 @@ def without_prose_checks(worked: dict) -> dict:
 def blank(worked: dict) -> dict:
     """A blank copy of a worked notebook; of a blank one, the same again."""
     made = copy.deepcopy(without_prose_checks(worked))
-    above = None  # the text cell above
+    made["cells"] = [each for cell in made["cells"] for each in (*_figures_to_aim_at(cell), cell)]
     for cell in made["cells"]:
-        if EXPECTED in cell["metadata"].get("tags", ()) and above:
-            _attach_figure(above, cell)
         is_text = files.role(cell).get("solution") and cell["cell_type"] == "markdown"
         source = TEXT_STUB if is_text else HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", files.source_of(cell)))
         cell["source"] = source.splitlines(keepends=True)
         if cell["cell_type"] == "code":
             cell.update(outputs=[], execution_count=None)
-        elif not files.role(cell):
-            above = cell
         _lock(cell)
     cells = {cell["id"]: files.cell_digest(cell) for cell in made["cells"]}
     made["metadata"]["roadseg"] = {"cells": cells, "locked": [c["id"] for c in made["cells"] if files.is_locked(c)]}
     return made
 
 
-def _attach_figure(above: dict, cell: dict) -> None:
-    """Put the first image that a cell shows into the text above it."""
-    images = [
-        (kind, output["data"])
-        for output in cell["outputs"]
-        for kind in output.get("data", {}).keys() & {"image/png", "image/jpeg"}
-    ]
-    for kind, data in images[:1]:
-        name = f"{cell['id']}.{kind.removeprefix('image/')}"
-        above.setdefault("attachments", {})[name] = {kind: "".join(data[kind]).replace("\n", "")}
-        caption = "".join(data.get("text/plain", "")).split("\n")[0].translate(str.maketrans("[]", "()"))
-        added = f"{AIM}\n\n![{caption}](attachment:{name})"
-        above["source"] = f"{files.source_of(above)}\n\n{added}".splitlines(keepends=True)
+def _figures_to_aim_at(cell: dict) -> list[dict]:
+    """The first image that an expected figure's cell shows, as a text cell: none for other cells."""
+    data = next((out["data"] for out in cell.get("outputs", ()) if "image/png" in out.get("data", ())), None)
+    if data is None or EXPECTED not in cell["metadata"].get("tags", ()):
+        return []
+    caption = "".join(data["text/plain"]).split("\n")[0].translate(str.maketrans("[]", "()"))
+    image = "".join(data["image/png"]).replace("\n", "")
+    # not as an attachment: JupyterLab asks the browser for its address before it has the image
+    source = f"{AIM}\n\n![{caption}](data:image/png;base64,{image})"
+    return [{"cell_type": "markdown", "id": f"{cell['id']}-aim", "metadata": {"editable": False}, "source": source}]
 
 
 def _lock(cell: dict) -> None:
