@@ -219,7 +219,8 @@ def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, Difference] | None:
 def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tuple[str | None, str]:
     """The id of what is wrong with one row, and what was found there, such as the change of size on the way to it."""
     row = rows[number]
-    if number and [term.source for term in row.terms] == [IMAGE]:
+    added = any(other.merged == "add" for other in rows)  # then the image may go around a level
+    if number and [term.source for term in row.terms] == [IMAGE] and not added:
         return "begins_again", ""
     for term in row.terms:
         if term.change not in ("", POOLED, UNKNOWN):
@@ -235,6 +236,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
     known = row.merged in ("", "join", "add") and UNKNOWN not in [term.change for term in row.terms]
     pooled = [term.change for term in row.terms] == [POOLED] and IMAGE < row.terms[0].source < number - 1
     plain, transposed = row.kind == "convolution", row.kind == "transposed"
+    follows = transposed and (row.merged == "join" or rows[row.terms[-1].source].kind == "transposed")
     causes = {
         "channels_first": row.channels_first,
         "joined_axis": row.merged == "join other axis",
@@ -247,6 +249,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
         "pooled_another_level": plain and pooled and rows[number - 1].size < rows[row.terms[0].source].size,
         "strided_convolution": plain and row.stride != (1, 1),
         "head_transposed": transposed and row.channels == 1,
+        "convolution_transposed": follows and row.stride == (1, 1),
         "transposed_stride": transposed and row.stride != (2, 2),
         "transposed_kernel": transposed and row.window != (2, 2),
     }
@@ -261,9 +264,10 @@ def named(found: list[Difference], rows: tuple[Row, ...]) -> str:
         if kinds == {each.kind for each in differences(other)}:
             return name
     levels = [each for each in found if each.kind[0] in ("extra", "missing") and each.aspect == "levels"]
-    first = (levels or found)[0]
+    added = [each for each in found if each.cause == "residual"]
+    first = (added or levels or found)[0]
     filters = first.kind[0] in ("convolution", "transposed") and first.kind[1] == "channels"
-    otherwise = _wrong_levels(rows) if levels else _wrong_filters(found, rows) if filters else None
+    otherwise = None if added else _wrong_levels(rows) if levels else _wrong_filters(found, rows) if filters else None
     return otherwise or first.cause
 
 
@@ -272,10 +276,11 @@ def _wrong_levels(rows: tuple[Row, ...]) -> str | None:
     (down, up), refused = _changes(rows), rows[-1].kind == "refused"
     if not down:
         return "no_way_down"
-    if not up:
-        return None if refused else "no_way_up"
     if refused:
-        return "pooling_missing" if down < LEVELS else "pooling_extra" if down > LEVELS else None
+        right = None if up else "not_doubled"
+        return "pooling_missing" if down < LEVELS else "pooling_extra" if down > LEVELS else right
+    if not up:
+        return "no_way_up"
     if down == up:
         return "levels_too_few" if down < LEVELS else "levels_too_many" if down > LEVELS else None
     return "levels_uneven"
@@ -286,7 +291,9 @@ def _wrong_filters(found: list[Difference], rows: tuple[Row, ...]) -> str:
     wrong = [each for each in found if each.kind[:2] == ("convolution", "channels")]
     if not wrong:
         end, below = rows[-1], found[0].row
-        if end.kind == "refused" and below.channels in [rows[term.source].channels for term in end.terms[:-1]]:
+        skips = [rows[term.source] for term in end.terms[:-1] if term.source != IMAGE]
+        twice = (2 * below.size[0], below.channels)
+        if end.kind == "refused" and twice in [(skip.size[0], skip.channels) for skip in skips]:
             return "level_skipped"  # its filters fit the skip, its size does not
         keeps = all(each.found == each.row.taken for each in found if each.kind[:2] == ("transposed", "channels"))
         return "transposed_keeps_channels" if keeps else "transposed_filters"
@@ -305,10 +312,15 @@ def _alike(rows: tuple[Row, ...], kind: str) -> list[tuple[Row, str]]:
 
 
 def _changes(rows: tuple[Row, ...]) -> tuple[int, int]:
-    """How many times the size falls and rises along the rows."""
-    heights = [row.size[0] for row in rows if row.kind in ("convolution", "transposed", "output") and row.size]
-    falls = sum(after < before for before, after in pairwise(heights))
-    return falls, sum(after > before for before, after in pairwise(heights))
+    """How many times the size is halved and doubled on the way to the last row."""
+    way, number = [], len(rows) - 1  # from the end to the image, each time to the last that was computed
+    while number != IMAGE:
+        way.append(rows[number])
+        number = max((term.source for term in rows[number].terms), default=IMAGE)
+    kinds = ("convolution", "transposed", "output")
+    heights = [size[0] for row in way[::-1] if row.kind in kinds for size in (row.given, row.size) if size]
+    doublings = [round(np.log2(max(after, 1) / max(before, 1))) for before, after in pairwise(heights)]
+    return -sum(n for n in doublings if n < 0), sum(n for n in doublings if n > 0)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -321,7 +333,8 @@ def number(count: int) -> str:
 
 def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[str, str]:
     """What fills the gaps in a message: the first difference of its kind, and all the places that are like it."""
-    main = next((each for each in found if each.cause == cause), found[0])
+    refused = [each for each in found if each.kind[0] == "refused" and cause == "not_doubled"]
+    main = next((each for each in found if each.cause == cause), [*refused, *found][0])
     row, (down, up) = main.row, _changes(rows)
     amount = _shown(main.found, rows)
     if cause in ("convolutions_missing", "convolutions_extra"):
@@ -363,15 +376,20 @@ def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
     """The places of differences in few words, such as "at 32 x 32 and 64 x 64 on the way up"."""
     layers = _alike(rows, wrong[0].row.kind)
     if len(wrong) > 1 and len(wrong) >= len(layers):
-        return "everywhere"
+        halves = {half for _, half in layers}
+        return "everywhere" if len(halves) > 1 else f"everywhere {halves.pop()}"
+    wrong_sizes, sizes = (
+        {half: list(dict.fromkeys(_sides(row.size) for row, where in pairs if where == half)) for half in HALVES}
+        for pairs in ([(each.row, each.half) for each in wrong], layers)
+    )
+    if len(wrong) > 1 and all(set(wrong_sizes[half]) == set(sizes[half]) for half in HALVES):
+        return "at every level"
     phrases = []
-    for half in HALVES:
-        sizes = [_sides(each.row.size) for each in wrong if each.half == half]
-        if half == BOTTOM and sizes:
+    for half, found in wrong_sizes.items():
+        if half == BOTTOM and found:
             phrases.append(half)
-        elif len(set(sizes)) > 1 and sizes == [_sides(row.size) for row, where in layers if where == half]:
+        elif len(found) > 1 and set(found) == set(sizes[half]):
             phrases.append(f"everywhere {half}")
-        elif sizes:
-            *names, last = dict.fromkeys(sizes)
-            phrases.append(f"at {', '.join(names)} and {last} {half}" if names else f"at {last} {half}")
+        elif found:
+            phrases.append(f"at {' and '.join(filter(None, [', '.join(found[:-1]), found[-1]]))} {half}")
     return " and ".join(phrases) or "at the output"

@@ -116,7 +116,8 @@ def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[st
     if name == "train_step":
         right["update"] = updated or (not follows and _updates(step))
     else:
-        right["model unchanged"] = updated or (any_training(step) and _trainable_alike(step))
+        settled = step.after.trainable == step.before.trainable
+        right["model unchanged"] = updated or (any_training(step) and settled and _trainable_alike(step))
     right["running loss"] = not measured or loss_is_measured or (not follows and _measures_own_loss(step))
     right["running accuracy"] = measures(step, wanted, ACCURACY) or (
         not follows and any(_adds(step, ACCURACY, accuracy(step.mask, prediction)) for prediction in own)

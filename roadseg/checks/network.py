@@ -37,6 +37,7 @@ WHOLE = {  # the aspect of what is wrong with a network as a whole, where it is 
 }
 HEAVY = 2_500_000  # numbers in its kernels, from which on a network takes seconds for a whole image
 RANDOM = re.compile("Dropout|Noise|Random")
+MERGING = keras.layers.Concatenate.__base__  # of all layers that take several things
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def judge_network(seen: Seen) -> tuple[Aspect, ...]:
 def _cause(seen: Seen) -> tuple[str, dict[str, str]]:
     """The id of the mistake, and what fills the gaps in its message."""
     raises = seen.cause in ("build_raises", "call_raises")
-    if seen.cause and not (raises and seen.rows):
+    if seen.cause and not (raises and len(seen.rows) > 1):
         found = seen.found or "a function without a gradient"
         return seen.cause, {"found": found, "where": "somewhere", "layer": "convolution"}
     found = differences(seen.rows)
@@ -144,6 +145,8 @@ def _cause(seen: Seen) -> tuple[str, dict[str, str]]:
         return "output_shape", {}
     if anywhere := wrong_anywhere(seen.rows):
         return anywhere[0], facts(anywhere[0], [anywhere[1]], seen.rows)
+    if raises and [each.kind[:2] for each in found] == [("refused", 1)]:
+        return seen.cause, {}  # a layer that refuses one thing has not been given a wrong skip
     cause = named(found, seen.rows)
     return (seen.cause if raises and cause == "order_differs" else cause), facts(cause, found, seen.rows)
 
@@ -215,7 +218,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
         with recorder.listening():
             return called()
 
-    error = None if getattr(model, "built", False) else called()[1]  # without `super().__init__()` it has nothing yet
+    error = None if getattr(model, "inputs", None) else called()[1]  # the first call of a subclass builds its layers
     if error:
         return _failed(listened()[1] or error, type(model).call, seed, recorder, "call_raises")
     kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) == 4)
@@ -229,17 +232,19 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     if error:
         seen = _failed(error, type(model).call, seed, recorder, "call_raises")
     else:
+        shapes = tuple(tuple(weight.shape) for weight in model.trainable_weights)
+        as_many = _count(shapes) == right_count()  # gradients of a network with many more take long
         seen = Traced(
             tuple(layer.name for layer in model.layers),
             recorder,
-            tuple(tuple(weight.shape) for weight in model.trainable_weights),
+            shapes,
             tuple(np.asarray(part) for part in keras.tree.flatten(value) if hasattr(part, "shape")),
             wrapped=isinstance(value, list | tuple | dict),
             weightless=not model.weights and getattr(model, "inputs", None) is None,
             frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
             constant=constant,
             trained=trained,
-            training=_in_training(model, recorder.image, value) if keras.ops.is_tensor(value) else "",
+            training=_in_training(model, recorder.image, value) if as_many and keras.ops.is_tensor(value) else "",
         )
     if given:
         model.set_weights(before)
@@ -249,6 +254,11 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
 @cache
 def _package_names() -> list[str]:
     return [layer.name for layer in models.unet().layers]
+
+
+def _count(shapes: tuple[tuple[int, ...], ...]) -> int:
+    """How many numbers weights of these shapes hold."""
+    return sum(int(np.prod(shape)) for shape in shapes)
 
 
 def _in_training(model: keras.Model, image: np.ndarray, value: Any) -> str:
@@ -292,9 +302,10 @@ def describe_network(traced: Traced | Seen) -> Seen:
     rows = recorder.explained([outputs[0]], "output") if outputs else ()
     others = [other.name for other, *_ in recorder.others]
     right = bool(rows) and not differences(rows)
-    count = sum(int(np.prod(shape)) for shape in traced.shapes)
+    count = _count(traced.shapes)
     causes = {
-        "disconnected": not outputs or (len(rows) < 2 and bool(recorder.rows)),
+        "output_missing": not outputs,
+        "disconnected": len(rows) < 2 and bool(recorder.rows),
         "several_outputs": len(outputs) > 1,
         "output_wrapped": traced.wrapped,
         "layer_made_in_call": traced.weightless,
@@ -331,10 +342,12 @@ def _failed(
         return Seen(NOT_WRITTEN if _is_stub(function) else "stub_left", failure=told)
     if "'NoneType'" in told.text:
         return Seen("none_used" if told.own else "none_handed_on", failure=told)
-    by_words = (reason["cause"] for reason in advice()["reasons"] if re.search(reason["error"], str(told)))
+    said = f"{told} in {told.line}"
+    by_words = (reason["cause"] for reason in advice()["reasons"] if re.search(reason["error"], said))
     if cause := _misused(error) or next(by_words, None):
         return Seen(cause, failure=told)
-    before = _before(error, recorder, seed)
+    before = caught(lambda: _before(error, recorder, seed))[0] or Seen()  # feature maps may be of another function
+    told = replace(told, line="") if before.cause else told  # the mistake is further up than where it stops
     return replace(before, cause=before.cause or otherwise, failure=told)
 
 
@@ -351,7 +364,13 @@ def _misused(error: BaseException) -> str | None:
     for operation, given, _ in _operations(error):
         if type(operation) is keras.Model:  # with a beginning and an end it would be a functional one
             return "model_arguments"
+        symbols = [part for part in keras.tree.flatten(given) if isinstance(part, keras.KerasTensor)]
+        if len({id(begin) for symbol in symbols for begin in keras.utils.get_source_inputs(symbol)}) > 1:
+            return "begins_twice"
         own = isinstance(operation, keras.Operation) and not type(operation).__module__.startswith("keras")
+        merges = own or isinstance(operation, MERGING) or not _is_layer(operation)
+        if not merges and symbols and isinstance(given[0], tuple | list):
+            return "several_given"
         if own and not inspect.signature(operation.call).parameters:
             return "self_missing"
         held = [v for part in keras.tree.flatten(given) if _is_layer(part) for v in vars(part).values()]

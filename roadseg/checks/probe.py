@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import dropwhile
 from pathlib import Path
+from sysconfig import get_path
 from types import CodeType
 from typing import Any
 from warnings import catch_warnings, simplefilter
@@ -39,13 +40,14 @@ OPTIONS = {
     "val_step": ("loss_fn", "running_loss", "running_accuracy"),
 }
 PACKAGE = {"train_step": training.train_step.__code__, "val_step": training.val_step.__code__}
+MOST_CALLS = 12  # of the model in one step
 KERAS_LOOPS = (
     *("fit", "train_on_batch", "evaluate", "test_on_batch", "predict", "predict_on_batch"),
     *("train_step", "test_step", "compute_loss"),
 )
 SETTINGS = ("learning_rate", "momentum", "nesterov", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
 PACKAGES = [str(Path(module.__file__).parents[1]) for module in (keras, np)]
-LIBRARIES = (*PACKAGES, "__autograph_generated", "<frozen")  # where the frames begin that are not the student's
+LIBRARIES = (*PACKAGES, get_path("stdlib"), "__autograph_generated", "<frozen")  # whose frames are not the student's
 STOPPED = "The check was stopped before your function ended: look for a `while`, a long loop, or a line that waits"
 
 
@@ -106,12 +108,13 @@ def failure(error: BaseException, code: CodeType | None) -> Failure:
 def _one_line(text: str) -> str:
     """What an error says, without what differs from run to run, colors, and names of TensorFlow's parts."""
     noise = r"\x1b\[[\d;]*m| at 0x[0-9a-fA-F]+|\{\{.*?\}\} ?| \[Op:.*|, value=.*|(?<=[a-z])(?:_\d+)+(?![a-z\d])"
+    noise += r"|(?<=keras)\._tf_keras\.keras"
     lines = [line.strip() for line in re.sub(noise, "", text).replace("`", "'").splitlines()]
     if lines[:1] == ["in user code:"]:  # a compiled function: the error comes after the places
         kind = re.compile(r"\w*(Error|Exception): ?")
         lines = [kind.sub("", line, count=1) for line in dropwhile(lambda line: not kind.match(line), lines)]
-    wrapper = "Exception encountered when calling"  # Keras: the error comes next
-    return next((line for line in lines if line and not line.startswith(wrapper)), "")[:200]
+    wrapper = "Exception encountered when calling", "Could not automatically infer"  # Keras: the error comes next
+    return next((line for line in lines if line and not line.startswith(wrapper)), "")[:200].removesuffix(".")
 
 
 def rewritten(source: str, *changes: tuple[str, str]) -> str | None:
@@ -275,6 +278,10 @@ class KerasLoop(Exception):
     """The step calls one of Keras's own loops."""
 
 
+class EndlessCalls(Exception):
+    """The step calls the model far more often than there are images in a batch."""
+
+
 def _refusing(loop: str) -> Callable:
     def refuse(self, *arguments, **options):
         raise KerasLoop(loop)
@@ -318,7 +325,7 @@ class Optimizer(Noting, keras.optimizers.SGD):
         elif not self.built:  # the workbook builds optimizers before it trains, so weights may be left out
             self.build(self.model_variables)
         variables = self.model_variables if trainable_variables is None else trainable_variables
-        names = [getattr(variable, "path", type(variable).__name__) for variable in variables]
+        names = [getattr(variable, "path", None) or type(variable).__name__ for variable in variables]
         self.note("apply", grads if isinstance(grads, list | tuple) else None, tuple(names))
         super().apply(grads, trainable_variables)
         self.note("applied")
@@ -408,6 +415,8 @@ class Kit:
             if what == "apply":
                 kept[-1] = values[-1]  # the names of the weights
             self.events.append((what, tuple(kept)))
+            if what == "call" and sum(event == "call" for event, _ in self.events) > MOST_CALLS:
+                raise EndlessCalls
 
     def start(self, trial: Trial) -> None:
         """Be as new, for a trial."""

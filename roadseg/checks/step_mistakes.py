@@ -75,6 +75,10 @@ MISTAKES: dict[str, list[tuple]] = {  # an entry is for each step that has all t
         ("sigmoid_twice", (LOSS_LINE.strip(), f"probability = tf.sigmoid(probability); {LOSS_LINE.strip()}")),
     ],
     "update": [
+        (
+            "tape_not_started",
+            (TAPE + PREDICT + LOSS_LINE, f"    tape = tf.GradientTape()\n{PREDICT[4:]}{LOSS_LINE[4:]}"),
+        ),
         ("tape_used_up", (GRADIENTS, GRADIENTS + GRADIENTS)),
         (
             "tape_used_up",

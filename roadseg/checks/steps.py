@@ -24,7 +24,7 @@ import numpy as np
 
 from roadseg import training
 from roadseg.checks import judge as judging
-from roadseg.checks.judge import ACCURACY, LOSS, METRICS, NOISE, added, close, judged_steps, same
+from roadseg.checks.judge import ACCURACY, LOSS, NOISE, added, close, judged_steps, same
 from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, State, Step, aside, observe_step, trials
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of, read_words
 from roadseg.checks.step_mistakes import CATALOG, Mistake
@@ -158,8 +158,12 @@ def _certain(step: Step) -> str | None:
         return "calls_keras_loop"
     if kind == "NotImplementedError" and step.error.own:
         return "stub_left"
+    if kind == "EndlessCalls":
+        return "predicts_twice"
     if kind in ("NameError", "UnboundLocalError", "SystemExit"):
         return "raises_error"
+    if step.noted("apply_gradients") and not step.error and not step.noted("applied"):
+        return "apply_failed"
     if not (step.noted("call") or step.noted("forward")) and (step.events or not step.error):
         return "model_not_used"
     names = [name for _, names in step.noted("apply") for name in names if "/" in name]
@@ -179,13 +183,22 @@ def _imitated(name: str, function: Any, seen: list[list[Step]], broken: str) -> 
     source = _source(function)
     wrong = [mistake for mistake in CATALOG[name] if mistake.aspect == broken]
     wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
-    return next((mistake.id for mistake in wrong if _behaves_alike(seen, mistake)), None)
+    if not _returns_early(function):
+        wrong = [mistake for mistake in wrong if mistake.id != "returns_early"]
+    alike = (mistake.id for whole in (True, False) for mistake in wrong if _behaves_alike(seen, mistake, whole=whole))
+    return next(alike, None)
 
 
-def _behaves_alike(seen: list[list[Step]], mistake: Mistake) -> bool:
-    """Whether an entry leaves the same behind. Where prediction and loss are right, it is enough to be alike as far as
-    the aspect that it breaks: there may be another mistake later on."""
-    enough = {"update": 1, "running loss": 2, "running accuracy": 3}.get(mistake.aspect)
+def _returns_early(function: Any) -> bool:
+    """Whether something stands behind a `return`, or its code is not known."""
+    returns = " ".join(_source(function)).split(" return ")
+    return len(returns) != 2 or "\n" in returns[1]
+
+
+def _behaves_alike(seen: list[list[Step]], mistake: Mistake, *, whole: bool) -> bool:
+    """Whether an entry leaves the same behind: as a whole, or as far as the aspect that it breaks, where prediction and
+    loss are right: there may be another mistake later on."""
+    enough = None if whole else {"update": 1, "running loss": 2, "running accuracy": 3}.get(mistake.aspect)
     pairs = (pair for i in (1, 0, 2) for pair in zip(seen[i], _behavior(mistake, i)))  # the smaller model first
     return all(all(_alike(*pair)[:enough]) for pair in pairs)
 
@@ -203,14 +216,16 @@ def _alike(one: Step, two: Step) -> tuple[bool, ...]:
     """Whether two steps leave the same behind: model and optimizer, running loss, running accuracy, value; an error is
     the same where it says the same after events of the same kinds."""
     if one.error or two.error:
-        texts = [re.sub(r"\d+", "", str(step.error)) for step in (one, two)]
+        texts = [re.sub(r"[1-9]\d*", "", str(step.error)) for step in (one, two)]
         kinds = [[what for what, _ in step.events] for step in (one, two)]
         return (texts[0] == texts[1] and kinds[0] == kinds[1],)
     settled = one.after.trainable == two.after.trainable and one.after.settings == two.after.settings
     applied = len(one.noted("apply")) == len(two.noted("apply"))
     return (
         settled and applied and judging.moves_alike(one.after.weights, two.after.weights, one.before.weights),
-        *(close(one.after.totals[metric], two.after.totals[metric]) for metric in METRICS),
+        close(one.after.totals[LOSS], two.after.totals[LOSS]),
+        close(one.after.totals[ACCURACY], two.after.totals[ACCURACY])
+        and _same_value(*(list(map(list, step.noted("running_accuracy"))) for step in (one, two))),
         _same_value(one.returned, two.returned),
     )
 
@@ -256,7 +271,9 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if not verdict["prediction"]:
         if judging.any_training(step) != (name == "train_step"):
             return "not_in_training_mode" if name == "train_step" else "in_training_mode"
-        return "predicts_twice" if len(step.noted("prediction")) > 1 else "other_prediction"
+        if len(predictions(step)) > 1:
+            return "predicts_twice"
+        return "state_differs" if any(same(each, wanted.returned) for each in predictions(step)) else "other_prediction"
     if not verdict["loss"]:
         used = _moved(step) or step.noted("apply") or added(step, LOSS).any()
         return _wrong_arguments(step) or ("loss_fn_not_used" if used else "loss_not_computed")
@@ -265,6 +282,8 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if not verdict.get("model unchanged", True):
         return "trains_in_validation" if _moved(step) else "model_changed"
     if not verdict["running loss"]:
+        if judging.updated_twice(step, LOSS) or not added(step, LOSS).any():
+            return "metric_updated_twice" if added(step, LOSS).any() else "running_loss_not_updated"
         pairs = _measured(name, seen)
         factors = [_factor(*(np.divide(*added(each, LOSS)) for each in pair)) for pair in pairs]
         if _steady(factors, pairs) and not close(factors[0], 1.0):
@@ -333,7 +352,9 @@ def _wrong_update(name: str, seen: list[list[Step]], step: Step, wanted: Step) -
     if changed := changed_settings(step):
         return "learning_rate_changed" if "learning_rate" in changed else "optimizer_changed"
     if not step.noted("apply"):
-        return "optimizer_not_used" if _moved(step) else "gradients_not_computed"
+        sometimes = any(each.noted("apply") for steps in seen for each in steps)
+        otherwise = "applied_sometimes" if sometimes else "gradients_not_computed"
+        return "optimizer_not_used" if _moved(step) else otherwise
     if left_out(step):
         return "some_weights_left_out"
     if len(step.noted("apply")) > 1:
@@ -342,6 +363,8 @@ def _wrong_update(name: str, seen: list[list[Step]], step: Step, wanted: Step) -
     differing = [weight for weight in right if not close(given[weight], right[weight])]
     if not differing:
         return "state_differs"
+    if len(predictions(step)) > 1:
+        return "predicts_twice"
     if seen[2] and any(np.any(np.abs(gradient) > NOISE) for gradient in gradients(seen[2][0]).values()):
         return "loss_term_added"
     if any(close(given[weight], other) for weight in differing for other in right.values()):
@@ -365,6 +388,10 @@ def _wrong_lengths(pairs: list[tuple[Step, Step]]) -> str:
     both = [tuple(_flat(gradients(each)) for each in pair) for pair in pairs]
     factors = [_factor(*pair) for pair in both]
     if all(close(found, factor * right) for factor, (found, right) in zip(factors, both)):
+        if all(close(factor, trial.rate) for factor, trial in zip(factors, trials())):
+            return "scaled_by_rate"
+        if all(close(factor, 1.0) for factor in factors):
+            return "gradients_differ"
         if _steady(factors, pairs):
             mask = pairs[0][0].mask
             summed = close(factors[0], mask.size) or close(factors[0], mask[0].size)
@@ -416,6 +443,10 @@ def changed_settings(step: Step) -> list[str]:
 
 def _wrong_accuracy(step: Step) -> str:
     """What is wrong with what the running accuracy was given."""
+    if any(len(values) > 2 for values in step.noted("running_accuracy")):
+        return "running_accuracy_weighted"
+    if judging.updated_twice(step, ACCURACY) or not added(step, ACCURACY).any():
+        return "metric_updated_twice" if added(step, ACCURACY).any() else "running_accuracy_not_updated"
     made = predictions(step)
     pairs = [values[:2] for values in step.noted("running_accuracy") if len(values) > 1]
     if not all(same(truth, step.mask) and any(same(given, each) for each in made) for truth, given in pairs):
@@ -512,8 +543,13 @@ def _gradient_gap(step: Step, wanted: Step) -> str:
     given = gradients(step)
     for name, right in gradients(wanted).items():
         if name in given and not close(given[name], right):
-            lengths = [float(np.linalg.norm(gradient)) for gradient in (given[name], right)]
-            return f": that of `{name}` has the length {lengths[0]:.3g}, where {lengths[1]:.3g} is right"
+            lengths = [f"{float(np.linalg.norm(gradient)):.3g}" for gradient in (given[name], right)]
+            by = (
+                f"has the length {lengths[0]}, where {lengths[1]} is right"
+                if len(set(lengths)) > 1
+                else "is slightly off"
+            )
+            return f": that of `{name}` {by}"
     return ""
 
 

@@ -218,6 +218,8 @@ class Recorder:
         """The terms that an array is made of, the latest rows first, and how they are merged."""
         if term := self._single(array, known):
             return (term,), ""
+        if len(array) > 1:  # where there was one image
+            return tuple(self._explain(part[None], known)[0][0] for part in array), "join other axis"
         if parts := self._joined(array, known):
             return parts, "join"
         for layer, inputs, gave in reversed(self.others):  # some layer without a kernel, known by its name

@@ -41,6 +41,9 @@ ANOTHER_MODEL = (
 pytestmark = pytest.mark.slow
 
 
+OWN_METRICS = "def ", "MEAN, ACCURACY = keras.metrics.Mean, keras.metrics.BinaryAccuracy\n\n\ndef "
+
+
 def only(source, text):
     """The change that puts a text in place of the body."""
     return source.split(":\n", 1)[1], text
@@ -105,6 +108,10 @@ WRONG_TRAINING = [
     ("frozen_weights_trained", (WEIGHTS, "model.weights")),
     ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
     ("applied_twice", after(APPLY, APPLY)),
+    ("applied_sometimes", (APPLY, f"    if len(image) == 2:\n    {APPLY}")),
+    ("apply_failed", (APPLY, "    try:\n        optimizer.apply_gradients(gradients)\n    except Exception: pass\n")),
+    ("pairs_used_up", (APPLY, f"    pairs = {PAIRS}\n    print(*pairs)\n    optimizer.apply_gradients(pairs)\n")),
+    ("scaled_by_rate", paired("[optimizer.learning_rate * each for each in gradients]")),
     ("learning_rate_changed", before(APPLY, "    optimizer.learning_rate = 1e-4\n")),
     ("optimizer_changed", before(APPLY, "    optimizer.momentum = 0.0\n")),
     ("wrong_sign", paired("[-each for each in gradients]")),
@@ -125,7 +132,8 @@ WRONG_TRAINING = [
     ("running_loss_weighted", ("update_state(loss)", "update_state(loss, sample_weight=len(image) ** 2)")),
     ("running_loss_differs", ("update_state(loss)", "update_state(probability)")),
     ("accuracy_of_changed_values", (COMPARED, "update_state(mask, probability > 0.3)")),
-    ("running_accuracy_differs", (COMPARED, "update_state(mask, probability, sample_weight=mask)")),
+    ("running_accuracy_weighted", (COMPARED, "update_state(mask, probability, sample_weight=mask)")),
+    ("running_accuracy_differs", after(UPDATE_ACCURACY, "    running_accuracy.total.assign_add(1.0)\n")),
     ("returns_nothing", (RETURN, "")),
     ("returns_several", (RETURN, "    return probability, loss\n")),
     ("returns_loss", (RETURN, "    return loss\n")),
@@ -151,6 +159,20 @@ SUBTLE = [
     ("model_not_used", ("model(image", "another(image"), (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
     ("gradient_path_cut", (CALL, "-np.mean(mask * np.log(probability) + (1 - mask) * np.log(1 - probability))")),
     ("gradient_of_no_tensor", ("tape.gradient(loss", "tape.gradient('loss'")),
+    ("gradient_path_cut", before(GRADIENTS, f"    loss = {CALL}\n")),
+    ("gradients_of_other_things", (WEIGHTS, "model.get_weights()")),
+    ("gradients_not_applied", (APPLY, f"    for each, weight in {PAIRS}:\n        weight = weight - 0.1 * each\n")),
+    ("raises_error", (PAIRS, "zip(gradients, model.layers)")),
+    ("predicts_twice", (TAPE, "    for _ in range(1000):\n        probability = model(image, training=True)\n" + TAPE)),
+    ("predicts_twice", after(PREDICT, "        probability = model(image, training=False)\n")),
+    ("state_differs", before(TAPE, "    old = model.get_weights()\n"), before(RETURN, "    model.set_weights(old)\n")),
+    (
+        "metrics_not_updated",
+        before(UPDATE_LOSS, "    running_loss, running_accuracy = MEAN(), ACCURACY()\n"),
+        OWN_METRICS,
+    ),
+    ("metric_updated_twice", (UPDATE_ACCURACY, f"    for _ in range(4):\n    {UPDATE_ACCURACY}")),
+    ("accuracy_of_changed_values", (COMPARED, "update_state(probability, probability)")),
     ("metrics_swapped", (COMPARED, "update_state(loss)")),
     ("gradient_path_cut", (PREDICT, "        with tape.stop_recording():\n    " + PREDICT)),
     ("model_frozen", before(TAPE, "    model.layers[1].trainable = False\n")),
@@ -174,6 +196,13 @@ WRONG_VALIDATION = [
         "trains_in_validation",
         before(RETURN, "    for each in model.trainable_variables:\n        each.assign(0.99 * each)\n"),
     ),
+    (
+        "model_frozen",
+        before("    loss =", "    model.trainable = True\n"),
+        before("    probability = ", "    model.trainable = False\n"),
+        ("training=False", "training=True"),
+    ),
+    ("running_loss_not_updated", (UPDATE_LOSS, f"    if loss < 0:\n    {UPDATE_LOSS}")),
     ("model_changed", before(RETURN, "    model.get_layer('normal').moving_mean.assign([0.0] * 4)\n")),
     ("trains_in_validation", before(RETURN, "    [each.assign(0.5 * each) for each in model.trainable_weights]\n")),
     ("loss_fn_not_used", (CALL, "keras.losses.BinaryCrossentropy()(mask, probability)")),

@@ -20,6 +20,7 @@ from roadseg.checks.unet_mistakes import BOTTLENECK, DOWN, HEAD, JOIN, KEEP, LAS
 
 layers = keras.layers
 FILTERS = (8, 16, 32, 64, 128)
+OF_AN_EXAMPLE = layers.Conv2D(8, 3, padding="same")(keras.Input((32, 32, 3)))  # as an earlier cell leaves it
 ADVICE = architecture.advice()
 
 pytestmark = pytest.mark.slow
@@ -31,7 +32,7 @@ RETURN = "return keras.Model(inputs, outputs)"
 
 def written(*changes: tuple[str, str]):
     """The function of the source, with texts in it replaced."""
-    names = {"layers": layers, "keras": keras, "tf": tf}
+    names = {"layers": layers, "keras": keras, "tf": tf, "OF_AN_EXAMPLE": OF_AN_EXAMPLE}
     exec(probe.rewritten(unet_mistakes.RIGHT, *changes), names)
     return names["build_unet"]
 
@@ -150,7 +151,35 @@ def in_two_models():
     return keras.Model(inputs, layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
+def of_blocks_built_by_shape():
+    """A subclass whose blocks have no weights before the first call, though `build` has been called."""
+
+    class Blocks(keras.Model):
+        def __init__(self):
+            super().__init__()
+            two = lambda count: keras.Sequential(  # noqa: E731
+                [layers.Conv2D(count, 3, padding="same", activation="relu") for _ in range(2)]
+            )
+            self.down, self.up = [two(count) for count in FILTERS], [two(count) for count in FILTERS[-2::-1]]
+            self.doubled = [layers.Conv2DTranspose(count, 2, 2, activation="relu") for count in FILTERS[-2::-1]]
+            self.head = layers.Conv2D(1, 1, activation="sigmoid")
+
+        def call(self, x):
+            skips = []
+            for block in self.down:
+                x = block(keras.ops.max_pool(x, 2) if skips else x)
+                skips.append(x)
+            for doubled, block, skip in zip(self.doubled, self.up, skips[-2::-1]):
+                x = block(keras.ops.concatenate([doubled(x), skip], -1))
+            return self.head(x)
+
+    model = Blocks()
+    model.build((None, 256, 256, 3))
+    return model
+
+
 LINEAR = f"        x = {PLAIN}\n"
+KEEPING = 'layers.Conv2DTranspose(count, 3, padding="same", activation="relu")(x)'
 SHARED = "    same = layers.Conv2D(64, 3, padding='same', activation='relu')\n    x = same(same(x))\n"
 GROUPED = "    x = layers.Conv2D(128, 3, groups=2, padding='same', activation='relu')(x)\n"
 STRIDED = 'layers.Conv2D(count, 3, strides=2, padding="same", activation="relu")(x)'
@@ -192,6 +221,10 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "nothing_returned": [(RETURN, "model = keras.Model(inputs, outputs)")],
     "tensor_returned": [(RETURN, "return outputs")],
     "not_a_model": [(RETURN, "return inputs, outputs")],
+    "not_feature_maps": [("x = inputs", "x = input_shape")],
+    "several_given": [(ONE, "        x = convolution(x, count),\n")],
+    "filters_not_whole": [("(count, 3", "(count / 2, 3")],
+    "begins_twice": [(JOINED, "layers.Concatenate()([OF_AN_EXAMPLE, x])")],
     # the model as a whole
     "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
     "gray_input": [("(256, 256, 3)", "(256, 256, 1)")],
@@ -213,6 +246,7 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "channels_first": [('padding="same"', 'padding="same", data_format="channels_first"')],
     "axes_swapped": [(HEAD, f"layers.Permute((2, 1, 3))({HEAD})")],
     "input_changed": [("x = inputs", "x = layers.Rescaling(1 / 255)(inputs)")],
+    "flattened": [(BOTTLENECK, "    x = layers.Reshape((16, 16, 1))(layers.Dense(256)(layers.Flatten()(x)))\n")],
     "order_differs": [(HEAD, WITH_INPUT)],
     # convolutions
     "padding_valid": [('3, padding="same"', "3")],
@@ -248,6 +282,7 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "upsampling": [(UP, "layers.UpSampling2D()(x)")],
     "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
     "level_skipped": [(LEVELS, "zip(filters[-3::-1], skips[-2::-1])")],
+    "convolution_transposed": [(JOIN + TWO, JOIN + TWO.replace("convolution(x, count)", KEEPING))],
     "transposed_stride": [("strides=2, ", "")],
     "transposed_kernel": [("count, 2, strides=2", 'count, 3, strides=2, padding="same"')],
     "transposed_keeps_channels": [("Conv2DTranspose(count", "Conv2DTranspose(2 * count")],
@@ -282,6 +317,17 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
 
 SECOND = {  # another way to the same mistake
     **{f"{name}: {i}": changes for i, (name, *changes) in enumerate(unet_mistakes.MISTAKES) if WRONG[name] != changes},
+    "build_raises: before any convolution": [("x = inputs", "x = layers.Conv1D(8, 3)(inputs)")],
+    "build_raises: one thing is refused": [(POOL, "layers.MaxPooling1D(2)(x)")],
+    "name_missing: of a layer": [(POOL, "layers.MaxPool(2)(x)")],
+    "not_feature_maps: among them": [("[skip, x]", "[count, x]")],
+    "pooling_extra: two in a level": [(POOL, f"layers.MaxPooling2D(2)({POOL})")],
+    "levels_uneven: the bottleneck is pooled": [("filters[:-1]:", "filters:"), (BOTTLENECK, "")],
+    "skip_after_pooling: and enlarged": [("[skip, x]", "[layers.UpSampling2D()(layers.MaxPooling2D()(skip)), x]")],
+    "not_doubled: by a convolution": [("Conv2DTranspose(count, 2, strides=2", 'Conv2D(count, 2, padding="same"')],
+    "residual: around a level": [
+        (DOWN, f"        before = x\n{TWO}        x = x + convolution(before, count)\n{KEEP}")
+    ],
     "layer_not_called: the last": [(HEAD, 'layers.Conv2D(1, 1, activation="sigmoid")')],
     "none_handed_on: to a concatenation": [("def build_unet", RAISES), (UP, "raised(x, count)")],
     "gray_input: weighted": [("x = inputs", "x = keras.ops.image.rgb_to_grayscale(inputs)")],
@@ -300,6 +346,7 @@ SECOND = {  # another way to the same mistake
     "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
     "merged_otherwise: subtracted": [(JOINED, "skip - x")],
     "joined_axis: the batch": [("Concatenate()", "Concatenate(axis=0)")],
+    "joined_axis: of a function": [(JOINED, "keras.ops.concatenate([skip, x])")],
     "pooling_window: without steps": [("MaxPooling2D(2)", 'MaxPooling2D(2, strides=1, padding="same")')],
     "skip_changed: an attention": [(JOINED, f"layers.Concatenate()([skip * {HEAD}, x])")],
     "skip_missing: two of them": [(JOIN, "        if count not in (8, 16):\n    " + JOIN)],
@@ -325,6 +372,11 @@ class Wrapped(UNet):
         return {"road": super().call(image)}
 
 
+class Silent(UNet):
+    def call(self, image):
+        super().call(image)
+
+
 class Careless(keras.Model):
     def call(self, image):
         return layers.Conv2D(1, 1, activation="sigmoid")(image)
@@ -346,6 +398,8 @@ OTHERS = {
     "call_raises": Refusing,
     "call_raises: at once": Forgetful,
     "output_wrapped": Wrapped,
+    "output_missing": Silent,
+    "list_needed: a function": lambda: keras.ops.concatenate(keras.Input((8, 8, 3)), keras.Input((8, 8, 3))),
     "layer_made_in_call": Careless,
 }
 
@@ -384,7 +438,9 @@ def recursive(filters=FILTERS):
     return keras.Model(inputs, layers.Conv2D(1, (1, 1), activation=tf.nn.sigmoid)(level(inputs, *filters)))
 
 
-@pytest.mark.parametrize("function", [CompiledUNet, in_two_models, recursive], ids=lambda made: made.__name__)
+@pytest.mark.parametrize(
+    "function", [CompiledUNet, in_two_models, of_blocks_built_by_shape, recursive], ids=lambda made: made.__name__
+)
 def test_other_right_styles_pass(function):
     assert network.unet(function).function is function
 
