@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from roadseg.backend import keras, tf
-from roadseg.checks.probe import attempt, rewritten
+from roadseg.checks.probe import attempt, caught, failure, rewritten
 from roadseg.checks.result import NOT_WRITTEN, Result
+from roadseg.runs import code_of
 
 
 class Unfit(Exception):
@@ -37,7 +38,9 @@ class Exercise:
     reference : the solution. mistakes : of each the id, the message, and texts in the solution with what replaces them;
     the id is None for another solution.
     further : the id and the message of what else may be wrong with a function that gives the right results, or None.
-    differs : the message for what is wrong in a way that no mistake explains; the largest difference by default.
+    differs : the message for what is wrong in a way that no mistake explains, or a function that makes it of what `run`
+    gives for it and for the solution; the largest difference by default.
+    errors : what an error usually comes from, by a text that it holds.
     tolerance : so much numbers may differ.
     """
 
@@ -48,7 +51,8 @@ class Exercise:
     reference: Callable
     mistakes: Sequence[tuple]
     further: Callable[[Callable], tuple[str, str] | None] = lambda function: None
-    differs: str = ""
+    differs: str | Callable[[list, list], str] = ""
+    errors: Sequence[tuple[str, str]] = ()
     tolerance: float = 1e-5
 
     @cached_property
@@ -74,18 +78,26 @@ class Exercise:
         """The id and the message of what is wrong."""
         if not callable(function):
             return "not_a_function", f"`{self.name}` is not a function: run the cell that defines it."
-        given, failure = attempt(lambda: self.run(function))
-        if failure:
-            unfit = failure.kind == Unfit.__name__
-            return ("unfit", failure.text) if unfit else ("raises_error", f"It stops with `{failure}`.")
+        code = code_of(function)
+        given, error = caught(lambda: self.run(function))
+        if isinstance(error, Unfit):
+            return "unfit", str(error)
+        if error:
+            told = failure(error, code)
+            place = f", in line {told.number}, `{told.line}`" if told.line else ""
+            why = next((f" {reason}" for text, reason in self.errors if text in told.text), "")
+            return "raises_error", f"It stops with `{told}`{place}.{why}"
         if all(each is None for each in given):
+            if code and code.co_names:
+                return "returns_nothing", "It returns nothing: `print` only shows a result, `return` gives it back."
             return NOT_WRITTEN, "It returns nothing: write it in the cell above, then run both cells."
         for cause, message, version in [(None, "", self.reference), *self.versions]:
             if all(map(self._alike, given, self._results(version))):
                 return (cause, message) if cause else self.further(function)
-        pairs = zip(given, self._results(self.reference))
-        differing = next(pair for pair in pairs if not self._alike(*pair))
-        return "differs", self.differs or _difference(*differing)
+        right = self._results(self.reference)
+        differing = next(pair for pair in zip(given, right) if not self._alike(*pair))
+        differs = self.differs(given, right) if callable(self.differs) else self.differs
+        return "differs", differs or _difference(*differing)
 
     @cache  # noqa: B019 (exercises stay as long as the process)
     def _results(self, version: Callable) -> list:
@@ -108,9 +120,11 @@ def _difference(found: Any, right: Any) -> str:
     if one is None or one.shape != two.shape:
         given = f"something of type `{type(found).__name__}`" if one is None else f"numbers of shape {one.shape}"
         return f"It gives {given}; expected {f'shape {two.shape}' if two.ndim else 'a number'}."
-    place = np.unravel_index(np.nan_to_num(np.abs(one - two)).argmax(), two.shape)
+    gap = np.where(np.isnan(one) & np.isnan(two), 0, np.nan_to_num(np.abs(one - two), nan=np.inf))
+    place = np.unravel_index(gap.argmax(), two.shape)
     where = f" at {[int(i) for i in place]}" if place else ""
-    return f"It gives {one[place]:.4g}{where}, where {two[place]:.4g} is right."
+    given = "no number" if np.isnan(one[place]) else f"{one[place]:.4g}"
+    return f"It gives {given}{where}, where {two[place]:.4g} is right."
 
 
 # --- IoU and F1, the mean mask ---------------------------------------------------------------------------------------
@@ -152,6 +166,13 @@ SCORES = Exercise(
          (IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn")),
         ("precision", "The first is precision: the missed road, FN, belongs in the union.", (IOU, "tp / (tp + fp)")),
         ("recall", "The first is recall: the false road, FP, belongs in the union.", (IOU, "tp / (tp + fn)")),
+        ("no_overlap", "It is right but for masks that do not overlap: precision and recall are 0 there, and their "
+         "harmonic mean 0 / 0. 2 TP / (2 TP + FP + FN) is the same number elsewhere, and 0 there.",
+         (F1, "2 / ((tp + fp) / tp + (tp + fn) / tp) if tp else np.nan")),
+        ("one_error_twice", "FP is counted twice, and FN not at all: FN is road that was not predicted.",
+         ("(~predicted & truth)", "(predicted & ~truth)")),
+        ("precision_and_recall", "These are precision and recall; both scores have TP, FP and FN in them.",
+         (IOU, "tp / (tp + fp)"), (F1, "tp / (tp + fn)")),
         ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", (F1, F1.removeprefix("2 * "))),
         ("iou_twice", "Both are IoU: in F1, TP counts twice, in numerator and denominator.", (F1, IOU)),
         ("percent", "These are percentages: both scores are fractions, from 0 to 1.",
@@ -224,8 +245,9 @@ def _run_loop(loop: Callable) -> list:
         number = float(np.ravel(given[1])[0])
         events.append((training, number, given[0] is model and given[3] is loss and given[4] is adam))
         given[5].update_state(number + 0.1 * sum(event[0] for event in events))
-        given[6].update_state(given[2], np.ones_like(given[2]))
-        return np.ones_like(given[2])
+        predicted = np.full_like(given[2], 0.9)
+        given[6].update_state(given[2], predicted)
+        return predicted
 
     train_step.__qualname__, val_step.__qualname__ = "train_step", "val_step"  # as errors name them
     batches = []
@@ -233,13 +255,47 @@ def _run_loop(loop: Callable) -> list:
         mask = (np.arange(4) < number).astype(np.float32).reshape(1, 1, 4, 1)
         batches.append((np.full((1, 1, 4, 3), number, np.float32), mask))
     steps = {"train_step": train_step, "val_step": val_step, "loss_fn": loss, "optimizer": adam}
-    history = loop(model, batches[:TRAIN_BATCHES], batches[TRAIN_BATCHES:], EPOCHS, **steps)
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)  # the loop may compile its steps, and these note Python's numbers
+    try:
+        history = loop(model, batches[:TRAIN_BATCHES], batches[TRAIN_BATCHES:], EPOCHS, **steps)
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
     if history is None and not events:
         return [None]
     if not isinstance(history, dict) or set(HISTORY) - set(history):
         raise Unfit(f"It should return a dictionary with the entries {', '.join(HISTORY)}.")
-    rows = [value for name in HISTORY for value in (len(history[name]), *map(float, history[name]))]
-    return [rows + [float(value) for event in events for value in event]]
+    columns = [_column(name, history[name]) for name in HISTORY]
+    return [*columns, [float(value) for event in events for value in event]]
+
+
+def _column(name: str, entries: Any) -> list[float]:
+    """The entries of a history under a name."""
+    if not isinstance(entries, list | tuple | np.ndarray):
+        raise Unfit(f"`{name}` is of type `{type(entries).__name__}`; expected a list with an entry for each epoch.")
+    numbers, wrong = attempt(lambda: [float(entry) for entry in entries])
+    if wrong:
+        kind = type(entries[0]).__name__
+        raise Unfit(f"`{name}` holds something of type `{kind}`: append a number, `float(metric.result())`.")
+    return numbers
+
+
+def _loop_differs(given: list, right: list) -> str:
+    """What is otherwise in a loop: how many entries it notes, what it gives to the steps, or what it notes."""
+    for name, found, wanted in zip(HISTORY, given, right):
+        if len(found) != len(wanted):
+            return f"`{name}` has entries for {len(found)} epochs; {len(wanted)} were asked for."
+    if not np.array_equal(given[-1], right[-1]):
+        return (
+            "The steps are not given what the reference loop gives them. Look at the order of the two parts, at their "
+            "batches, and whether both steps get the model, the loss and the optimizer that the loop was given."
+        )
+    wrong = [name for name, found, wanted in zip(HISTORY, given, right) if not np.allclose(found, wanted, 1e-4)]
+    named = ", ".join(f"`{name}`" for name in wrong)
+    return (
+        f"The steps get what they should, but other numbers stand in {named}: reset the metrics before each part, "
+        "and note what each metric tells after it."
+    )
 
 
 def loop_over_epochs(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
@@ -308,9 +364,7 @@ LOOPS = Exercise(
         ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times.",
          ("range(epochs)", "range(1, epochs)")),
     ],
-    differs="Its history, or what it gives to the steps, is not that of the reference loop. Look at the order of the "
-    "two parts, at their batches, and whether both steps get the model, the loss and the optimizer that the loop was "
-    "given.",
+    differs=_loop_differs,
 )  # fmt: skip
 
 
@@ -353,6 +407,11 @@ FIELDS = Exercise(
          ("j *=", "j =")),
         ("strides_added", "The strides are added: after two strides of 2 neighboring values lie 4 pixels apart, and "
          "after three 8.", ("j *=", "j +=")),
+        ("exchanged", "Kernel size and stride are exchanged: in each pair the kernel size comes first.",
+         ("kernel, stride in", "stride, kernel in")),
+        ("distance", "That is j, the distance between neighboring values: return r.", ("return r", "return j")),
+        ("first_layer", "That is the first layer's alone: `return` stands inside of the loop, which ends there.",
+         ("        j *= stride\n", "        break\n")),
         ("starts_at_zero", "It is one too small: without any layer, a value is one pixel.", ("1, 1", "0, 1")),
     ],
 )  # fmt: skip
@@ -391,6 +450,8 @@ SCATTERS = Exercise(
         ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
          ("return output", "return output[: len(values) * stride]")),
     ],
+    errors=[("broadcast", "A copy of the kernel does not fit in: the output is too short, it needs (n - 1) stride + k "
+             "places, or the slice is not as long as the kernel.")],
 )  # fmt: skip
 
 
@@ -438,6 +499,11 @@ BESTS = Exercise(
          ("np.argmax(scores)", "np.argmax([((probability >= t) == truth).sum() for t in thresholds])")),
         ("one_half", "That is the F1 at 0.5: try all thresholds, and keep the best.",
          ("    scores = []", "    scores, thresholds = [], [0.5]")),
+        ("mean_over_images", "That is a mean over the images: count the pixels of all of them together.",
+         ("mask_scores(probability >= threshold, truth)[1]",
+          "np.mean([mask_scores(p >= threshold, t)[1] for p, t in zip(probability, truth)])")),
+        ("first_threshold", "That is the F1 of the first threshold: does `return` stand inside of the loop?",
+         ("np.argmax(scores)", "0")),
         ("worst", "That is the lowest F1: keep the highest.", ("argmax", "argmin")),
     ],
 )  # fmt: skip
@@ -486,7 +552,10 @@ def _flipped(function: Callable) -> list:
         kinds = [4 * kind(image, flipped[0]) + kind(mask, flipped[1]) for image, mask, flipped in pairs]
         return np.bincount(kinds, minlength=16) / SAMPLES
 
-    return [shares(eager), shares(list(samples.map(function)))]
+    mapped, stopped = attempt(lambda: list(samples.map(function)))
+    if stopped:
+        raise Unfit(f"Called directly it works, but in `Dataset.map` it stops with `{stopped}`: use functions of `tf`.")
+    return [shares(eager), shares(mapped)]
 
 
 def _unfair(function: Callable) -> tuple[str, str] | None:
@@ -516,6 +585,8 @@ FLIPS = Exercise(
          "use twice.", (MASK, MASK.replace("flip", DRAW))),
         ("upside_down", "The sample is turned upside down. Axis 0 is the height, axis 1 the width: mirror a street in "
          "its width.", ("[1]", "[0]")),
+        ("colors", "The colors are reversed: a single sample has no batch axis, so its width is axis 1.",
+         ("[1]", "[2]")),
         ("always", "Every sample is mirrored; it should be about one half of them.", (DRAW, "True")),
         ("never", "No sample is mirrored; it should be about one half of them.", (DRAW, "False")),
         ("drawn_once", "Called directly it draws anew for each sample, but in `Dataset.map` all samples get the same: "
@@ -523,7 +594,8 @@ FLIPS = Exercise(
          (DRAW, "random.random() < 0.5")),
     ],
     _unfair,
-    differs="A sample becomes neither what it was nor its mirror image.",
+    differs="Some samples become neither what they were nor their mirror images, or image and mask do not agree. Does "
+    "it return the image first, then the mask?",
 )  # fmt: skip
 
 
@@ -554,11 +626,11 @@ def _useless_as_loss(function: Callable) -> tuple[str, str] | None:
     mask, probability = _dice_case()
     with tf.GradientTape() as tape:
         tape.watch(probability)
-        loss, failure = attempt(lambda: tf.convert_to_tensor(function(mask, probability)))
-    if failure or tape.gradient(loss, probability) is None:
+        loss, stopped = attempt(lambda: tf.convert_to_tensor(function(mask, probability)))
+    if stopped or tape.gradient(loss, probability) is None:
         return "no_gradient", "The value is right, but has no gradient: compute with `tf` or `keras.ops`."
-    empty, failure = attempt(lambda: float(function(0 * mask, 0 * probability)))
-    if failure or not np.isfinite(empty):
+    empty, stopped = attempt(lambda: float(function(0 * mask, 0 * probability)))
+    if stopped or not np.isfinite(empty):
         return "empty", "Without any road it is 0 / 0, NaN: add a small number to both sums."
     return None
 
