@@ -119,6 +119,10 @@ def _find(name: str, function: Any, seen: list[list[Step]]) -> Finding:
         or _imitated(name, function, seen, broken)
         or _first_difference(name, seen, step, wanted, verdict)
     )
+    names = enumerate(("running_loss", "running_accuracy"))
+    empty = [metric for metric, name in names if cause in (f"{name}_not_updated", "metrics_not_updated")]
+    if any(added(each, metric).any() for metric in empty for steps in seen for each in steps):
+        cause = "returns_early" if _source(function) and _returns_early(function) else cause  # with some batches
     return Finding(cause, step, wanted, step.error)
 
 
@@ -543,13 +547,9 @@ def _gradient_gap(step: Step, wanted: Step) -> str:
     given = gradients(step)
     for name, right in gradients(wanted).items():
         if name in given and not close(given[name], right):
-            lengths = [f"{float(np.linalg.norm(gradient)):.3g}" for gradient in (given[name], right)]
-            by = (
-                f"has the length {lengths[0]}, where {lengths[1]} is right"
-                if len(set(lengths)) > 1
-                else "is slightly off"
-            )
-            return f": that of `{name}` {by}"
+            found, wanted = (f"{float(np.linalg.norm(gradient)):.3g}" for gradient in (given[name], right))
+            longer = f"has the length {found}, where {wanted} is right"
+            return f": that of `{name}` {longer if found != wanted else 'has the right length, but other numbers'}"
     return ""
 
 

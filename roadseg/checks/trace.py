@@ -214,17 +214,20 @@ class Recorder:
 
     # --- what an array is made of; `known` is the number of rows that came before it ---
 
-    def _explain(self, array: np.ndarray, known: int) -> tuple[tuple[Term, ...], str]:
-        """The terms that an array is made of, the latest rows first, and how they are merged."""
+    def _explain(self, array: np.ndarray, known: int, earlier: int | None = None) -> tuple[tuple[Term, ...], str]:
+        """The terms that an array is made of, the latest rows first, and how they are merged.
+
+        earlier : so many layers without a kernel came before it; None: all may have."""
         if term := self._single(array, known):
             return (term,), ""
         if len(array) > 1:  # where there was one image
             return tuple(self._explain(part[None], known)[0][0] for part in array), "join other axis"
         if parts := self._joined(array, known):
             return parts, "join"
-        for layer, inputs, gave in reversed(self.others):  # some layer without a kernel, known by its name
+        for number in reversed(range(len(self.others) if earlier is None else earlier)):  # known by their names
+            _, inputs, gave = self.others[number]
             if inputs and gave.shape == array.shape and (function := _function(gave, array)):
-                terms, merged = self._explain_layer(layer, inputs, gave, known)
+                terms, merged = self._explain_layer(number, known)
                 return tuple(replace(t, function=t.function if function == "none" else function) for t in terms), merged
         plain = [term for term in self._candidates(array, known) if term.function in ("none", RELU)]
         for merged, together in MERGING:
@@ -233,12 +236,13 @@ class Recorder:
                     return pair, merged
         return (self._nearest(array, known),), ""
 
-    def _explain_layer(self, layer: Other, inputs: list, gave: np.ndarray, known: int) -> tuple[tuple[Term, ...], str]:
+    def _explain_layer(self, number: int, known: int) -> tuple[tuple[Term, ...], str]:
         """The terms that a layer without a kernel is given, with its own name as their change."""
+        layer, inputs, gave = self.others[number]
         if len(inputs) > 1:
-            terms = tuple(term for part in inputs for term in self._explain(part, known)[0])
+            terms = tuple(term for part in inputs for term in self._explain(part, known, number)[0])
             return terms, layer.merging([part.shape[-1] for part in inputs], gave.shape[-1])
-        terms, merged = self._explain(inputs[0], known)
+        terms, merged = self._explain(inputs[0], known, number)
         if layer.is_activation:
             return tuple(replace(term, function=UNKNOWN) for term in terms), merged
         return tuple(replace(term, change=f"{term.change} {layer.change}".strip()) for term in terms), merged

@@ -202,6 +202,7 @@ WRONG_VALIDATION = [
         before("    probability = ", "    model.trainable = False\n"),
         ("training=False", "training=True"),
     ),
+    ("returns_early", before(UPDATE_ACCURACY, "    if loss < 0.5:\n        return probability\n")),
     ("running_loss_not_updated", (UPDATE_LOSS, f"    if loss < 0:\n    {UPDATE_LOSS}")),
     ("model_changed", before(RETURN, "    model.get_layer('normal').moving_mean.assign([0.0] * 4)\n")),
     ("trains_in_validation", before(RETURN, "    [each.assign(0.5 * each) for each in model.trainable_weights]\n")),

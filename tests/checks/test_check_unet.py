@@ -225,6 +225,7 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "several_given": [(ONE, "        x = convolution(x, count),\n")],
     "filters_not_whole": [("(count, 3", "(count / 2, 3")],
     "begins_twice": [(JOINED, "layers.Concatenate()([OF_AN_EXAMPLE, x])")],
+    "activation_class": [('"same", activation="relu"', '"same", activation=layers.ReLU')],
     # the model as a whole
     "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
     "gray_input": [("(256, 256, 3)", "(256, 256, 1)")],
@@ -325,6 +326,12 @@ SECOND = {  # another way to the same mistake
     "levels_uneven: the bottleneck is pooled": [("filters[:-1]:", "filters:"), (BOTTLENECK, "")],
     "skip_after_pooling: and enlarged": [("[skip, x]", "[layers.UpSampling2D()(layers.MaxPooling2D()(skip)), x]")],
     "not_doubled: by a convolution": [("Conv2DTranspose(count, 2, strides=2", 'Conv2D(count, 2, padding="same"')],
+    "batch_normalization: then dropout": [
+        (CONVOLUTION, f"layers.Dropout(0.2)(layers.BatchNormalization()({CONVOLUTION}))")
+    ],
+    "average_pooling: then a ReLU": [(POOL, "layers.ReLU()(layers.AveragePooling2D(2)(x))")],
+    "upsampling: then a ReLU": [(UP, "layers.ReLU()(layers.UpSampling2D()(x))")],
+    "skips_added: then a ReLU": [(JOINED, "layers.ReLU()(layers.Add()([skip, x]))")],
     "residual: around a level": [
         (DOWN, f"        before = x\n{TWO}        x = x + convolution(before, count)\n{KEEP}")
     ],
@@ -557,7 +564,7 @@ def test_a_slip_costs_its_own_aspect_alone():
         ("convolutions_missing", "everywhere on the way down: one instead of two"),
         ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
         ("convolution_activation", "gelu everywhere"),
-        ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up: 23 instead of 32"),
+        ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up, such as 23 instead of 32"),
         ("pooling_missing", "halved three times"),
     ],
 )
