@@ -47,8 +47,7 @@ SCORE_LINES = {  # color and style of each score by threshold
 OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
-DOTS, PHOTO_DOTS = 200, 160  # an inch of drawings and of photographs: sharp, and a notebook stays below 2 MB
-FILM_DOTS = 100  # a film has many figures
+DOTS, FILM_DOTS = 200, 100  # an inch, of a figure and of the many in a film: sharp, and a notebook stays below 2 MB
 PALETTE = {1: 20, 2: 20, 3: 215}  # colors of pixels that are a third, two thirds and wholly opaque
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))  # a second cue beside the colors
 MARKERS = ("o", "s", "D", "^", "v", "P")
@@ -119,14 +118,13 @@ def _words(caption: str, figure: Figure, plain: str = "") -> dict[str, str]:
 
 
 @styled
-def encoded(*figures: Figure, dots: int | None = None, pause: float = 0) -> bytes:
+def encoded(*figures: Figure, dots: int = 0, pause: float = 0) -> bytes:
     """A PNG of 256 colors, a third as large as one of all colors; of several figures a film, `pause` seconds each.
 
-    dots : pixels an inch; None is PHOTO_DOTS for photographs and DOTS for everything else."""
-    photographs = any(image.get_array().ndim == 3 for axes in figures[0].axes for image in axes.images)
+    dots : pixels an inch; 0 is DOTS."""
     drawn = []
     for figure in figures:
-        figure.savefig(file := io.BytesIO(), format="png", dpi=dots or (PHOTO_DOTS if photographs else DOTS))
+        figure.savefig(file := io.BytesIO(), format="png", dpi=dots or DOTS)
         drawn.append(np.asarray(Image.open(file).convert("RGBA")))
     pixels, palette = np.stack(drawn), [(0, 0, 0, 0)]
     opacity, places = np.rint(pixels[..., 3] / 85), np.zeros(pixels.shape[:3], np.uint8)

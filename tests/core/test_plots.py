@@ -29,7 +29,7 @@ def steps(end: float = 0.5) -> dict[str, np.ndarray]:
 def small(monkeypatch):
     """Figures of few steps and few dots."""
     monkeypatch.setattr(plots, "STEP_WINDOW", 4)
-    for name in ("DOTS", "PHOTO_DOTS", "FILM_DOTS"):
+    for name in ("DOTS", "FILM_DOTS"):
         monkeypatch.setattr(plots, name, 40)
 
 
