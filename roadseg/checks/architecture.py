@@ -354,7 +354,7 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
 
 
 def _times(count: int) -> str:
-    return {0: "not once", 1: "once", 2: "twice"}.get(count, f"{number(count)} times")
+    return {0: "zero times", 1: "once", 2: "twice"}.get(count, f"{number(count)} times")
 
 
 def _sides(size: tuple[int, ...]) -> str:
@@ -374,6 +374,8 @@ def _shown(value: Any, rows: tuple[Row, ...]) -> str:
 
 def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
     """The places of differences in few words, such as "at 32 x 32 and 64 x 64 on the way up"."""
+    if not wrong[0].row.size:
+        return "to one number a channel"
     layers = _alike(rows, wrong[0].row.kind)
     if len(wrong) > 1 and len(wrong) >= len(layers):
         halves = {half for _, half in layers}

@@ -118,13 +118,18 @@ def _difference(found: Any, right: Any) -> str:
     """The largest difference from what is right, in words."""
     one, two = _numbers(found), _numbers(right)
     if one is None or one.shape != two.shape:
-        given = f"something of type `{type(found).__name__}`" if one is None else f"numbers of shape {one.shape}"
-        return f"It gives {given}; expected {f'shape {two.shape}' if two.ndim else 'a number'}."
+        given = f"something of type `{type(found).__name__}`" if one is None else _count(one)
+        return f"It gives {given}; expected {_count(two)}."
     gap = np.where(np.isnan(one) & np.isnan(two), 0, np.nan_to_num(np.abs(one - two), nan=np.inf))
     place = np.unravel_index(gap.argmax(), two.shape)
     where = f" at {[int(i) for i in place]}" if place else ""
     given = "no number" if np.isnan(one[place]) else f"{one[place]:.4g}"
     return f"It gives {given}{where}, where {two[place]:.4g} is right."
+
+
+def _count(numbers: np.ndarray) -> str:
+    shapes = {0: "one number", 1: f"{numbers.size} numbers"}
+    return shapes.get(numbers.ndim, f"numbers of shape {numbers.shape}")
 
 
 # --- IoU and F1, the mean mask ---------------------------------------------------------------------------------------
@@ -162,8 +167,11 @@ SCORES = Exercise(
          (IOU, "(predicted == truth).mean()")),
         ("union_too_large", "The union counts the intersection twice: it is TP + FP + FN, the pixels that are road in "
          "one mask or both.", (IOU, "tp / (2 * tp + fp + fn)")),
-        ("no_parentheses", "The denominators need parentheses: without them the division comes before the sum.",
-         (IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn")),
+        *(("no_parentheses", "A denominator needs parentheses: else the division comes before the sum.", *changes)
+          for iou, f1 in [((IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn"))]
+          for changes in ((iou, f1), (iou,), (f1,))),
+        ("arithmetic_mean", "The second is the plain mean of precision and recall: F1 is their harmonic mean.",
+         (F1, "(tp / (tp + fp) + tp / (tp + fn)) / 2")),
         ("precision", "The first is precision: the missed road, FN, belongs in the union.", (IOU, "tp / (tp + fp)")),
         ("recall", "The first is recall: the false road, FP, belongs in the union.", (IOU, "tp / (tp + fn)")),
         ("no_overlap", "It is right but for masks that do not overlap: precision and recall are 0 there, and their "
@@ -233,7 +241,7 @@ def _run_loop(loop: Callable) -> list:
     Batches are numbers. The steps note what they get; the loss of a batch is its number, and grows with every training
     step, so that each mean tells which batches it is of. The accuracy tells, too."""
     events = []  # of each step: whether it trains, its batch, whether model, loss and optimizer are those given
-    model, loss, adam = object(), object(), object()
+    model, loss, adam = _parts()
 
     def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
         return step(True, model, image, mask, loss_fn, optimizer, running_loss, running_accuracy)
@@ -261,12 +269,19 @@ def _run_loop(loop: Callable) -> list:
         history = loop(model, batches[:TRAIN_BATCHES], batches[TRAIN_BATCHES:], EPOCHS, **steps)
     finally:
         tf.config.run_functions_eagerly(eagerly)
-    if history is None and not events:
+    if history is None:
         return [None]
     if not isinstance(history, dict) or set(HISTORY) - set(history):
         raise Unfit(f"It should return a dictionary with the entries {', '.join(HISTORY)}.")
     columns = [_column(name, history[name]) for name in HISTORY]
     return [*columns, [float(value) for event in events for value in event]]
+
+
+@cache
+def _parts() -> tuple[Any, Any, Any]:
+    """A model, a loss and an optimizer, which a loop may also ask for their names and the like."""
+    layers = [keras.Input((1, 4, 3)), keras.layers.Conv2D(1, 1, activation="sigmoid")]
+    return keras.Sequential(layers), keras.losses.BinaryCrossentropy(), keras.optimizers.Adam()
 
 
 def _column(name: str, entries: Any) -> list[float]:
@@ -284,11 +299,12 @@ def _loop_differs(given: list, right: list) -> str:
     """What is otherwise in a loop: how many entries it notes, what it gives to the steps, or what it notes."""
     for name, found, wanted in zip(HISTORY, given, right):
         if len(found) != len(wanted):
-            return f"`{name}` has entries for {len(found)} epochs; {len(wanted)} were asked for."
+            epochs = "one epoch" if len(found) == 1 else f"{len(found)} epochs"
+            return f"`{name}` has entries for {epochs}; {len(wanted)} were asked for."
     if not np.array_equal(given[-1], right[-1]):
         return (
             "The steps are not given what the reference loop gives them. Look at the order of the two parts, at their "
-            "batches, and whether both steps get the model, the loss and the optimizer that the loop was given."
+            "batches (image first, then mask), and whether both get the model, loss and optimizer that the loop got."
         )
     wrong = [name for name, found, wanted in zip(HISTORY, given, right) if not np.allclose(found, wanted, 1e-4)]
     named = ", ".join(f"`{name}`" for name in wrong)
@@ -360,7 +376,8 @@ LOOPS = Exercise(
                                           "optimizer=optimizer,")),
         ("no_validation", "Nothing is validated: after training, run the validation step on all validation batches.",
          (VALIDATION, "")),
-        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times.", ("range(epochs)", "[0]")),
+        ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times, and return after the loop.",
+         ("range(epochs)", "[0]")),
         ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times.",
          ("range(epochs)", "range(1, epochs)")),
     ],
@@ -446,12 +463,13 @@ SCATTERS = Exercise(
         ("flipped", "The kernel is turned round: its first weight goes to the first place.",
          ("* kernel", "* kernel[::-1]")),
         ("not_scaled", "The kernel itself is added: multiply it by the value first.", ("value * kernel", "kernel")),
-        ("stride_ignored", "The copies are placed 1 apart: place them `stride` apart.", ("* stride", "")),
+        *(("stride_ignored", "The copies are placed 1 apart: place them `stride` apart.", change)
+          for change in (("* stride", ""), ("i * stride : i * stride +", "i : i +"))),
         ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
          ("return output", "return output[: len(values) * stride]")),
     ],
     errors=[("broadcast", "A copy of the kernel does not fit in: the output is too short, it needs (n - 1) stride + k "
-             "places, or the slice is not as long as the kernel.")],
+             "places, or the slice is not as long as the kernel, or begins too late.")],
 )  # fmt: skip
 
 
@@ -511,8 +529,8 @@ BESTS = Exercise(
 
 # --- random flip -----------------------------------------------------------------------------------------------------
 
-SAMPLES = 64  # enough that a fair draw gives fewer than 12 or more than 52 flips once in a million checks
-FAIR = range(12, 53)
+SAMPLES, MANY = 64, 256  # samples; so many that a fair draw gives other numbers of flips once in a million checks
+FAIR = range(89, 168)
 
 
 def random_flip(function: Callable) -> Result:
@@ -530,12 +548,12 @@ def _run_flip(function: Callable) -> list:
     return [eager, -np.ones(16) if mapped.sum() == 1 < eager.sum() else mapped]
 
 
-def _flipped(function: Callable) -> list:
+def _flipped(function: Callable, count: int = SAMPLES) -> list:
     """The share of each outcome, called directly and in `Dataset.map`, the image's kind before the mask's. The kinds
     are: the same, mirrored, upside down, something else."""
     rng = np.random.default_rng(0)
-    images = rng.random((SAMPLES, 4, 6, 3), np.float32)
-    masks = rng.integers(0, 2, (SAMPLES, 4, 6, 1)).astype(np.float32)
+    images = rng.random((count, 4, 6, 3), np.float32)
+    masks = rng.integers(0, 2, (count, 4, 6, 1)).astype(np.float32)
     samples = tf.data.Dataset.from_tensor_slices((images, masks))
     eager = [function(*sample) for sample in samples]
     if all(pair is None for pair in eager):
@@ -550,7 +568,7 @@ def _flipped(function: Callable) -> list:
     def shares(outcomes: list) -> np.ndarray:
         pairs = zip(images, masks, outcomes)
         kinds = [4 * kind(image, flipped[0]) + kind(mask, flipped[1]) for image, mask, flipped in pairs]
-        return np.bincount(kinds, minlength=16) / SAMPLES
+        return np.bincount(kinds, minlength=16) / count
 
     mapped, stopped = attempt(lambda: list(samples.map(function)))
     if stopped:
@@ -559,7 +577,7 @@ def _flipped(function: Callable) -> list:
 
 
 def _unfair(function: Callable) -> tuple[str, str] | None:
-    if all(int(SAMPLES * share[5]) in FAIR for share in _flipped(function)):
+    if all(round(MANY * share[5]) in FAIR for share in _flipped(function, MANY)):
         return None
     return "unfair", "Far more, or far fewer, than one half of the samples are mirrored."
 
@@ -624,11 +642,19 @@ def _run_dice(function: Callable) -> list:
 
 def _useless_as_loss(function: Callable) -> tuple[str, str] | None:
     mask, probability = _dice_case()
-    with tf.GradientTape() as tape:
-        tape.watch(probability)
-        loss, stopped = attempt(lambda: tf.convert_to_tensor(function(mask, probability)))
-    if stopped or tape.gradient(loss, probability) is None:
-        return "no_gradient", "The value is right, but has no gradient: compute with `tf` or `keras.ops`."
+
+    def gradient(loss_fn: Callable) -> tf.Tensor | None:
+        with tf.GradientTape() as tape:
+            tape.watch(probability)
+            loss = tf.convert_to_tensor(loss_fn(mask, probability))
+        return tape.gradient(loss, probability)
+
+    found, stopped = attempt(lambda: gradient(function))
+    if stopped or found is None or not np.allclose(found, gradient(dice_loss), rtol=0.05, atol=1e-7):
+        return "no_gradient", "The value is right, but not its gradient: compute all of it with `tf` or `keras.ops`."
+    _, stopped = attempt(lambda: tf.function(function)(mask, probability))
+    if stopped:
+        return "no_graph", f"Called directly it works, but `fit` compiles it, and then it stops with `{stopped}`."
     empty, stopped = attempt(lambda: float(function(0 * mask, 0 * probability)))
     if stopped or not np.isfinite(empty):
         return "empty", "Without any road it is 0 / 0, NaN: add a small number to both sums."
@@ -710,6 +736,8 @@ SCHEDULES = Exercise(
          ("peak * step / warmup", "peak")),
         ("jump", "The cosine counts from step 0, so the rate jumps at the end of the warm-up. Count from there.",
          ("(step - warmup) / (total - warmup)", "step / total")),
+        ("ends_above", "The rate does not reach zero: the cosine lasts total - warmup steps, so divide by that.",
+         ("/ (total - warmup)", "/ total")),
         ("whole_wave", "The rate rises again to its peak: that is a whole wave. Half of one, from 0 to pi, falls only.",
          ("math.pi", "2 * math.pi")),
         ("not_halved", "After the warm-up the rate is twice the peak: 1 + cos runs from 2 to 0, so halve it.",

@@ -94,7 +94,7 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     message = " ".join([*_measured(seen), words["message"].format(error=error, **gaps)])
     line = seen.failure.line if seen.failure and cause == seen.cause else ""  # a known mistake may be further up
     look = f"the line `{line}`" if line else words["look"].format(**gaps)
-    look += ", and the one above it that made what it is given" if line and cause in ("layer_not_called", "list_needed") else ""
+    look += ", and what it is called with" if line and cause in ("layer_not_called", "list_needed") else ""
     return Result(NAME, TITLE, False, cause, message, look, tuple(words["hints"]), found, models.unet)
 
 

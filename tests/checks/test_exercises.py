@@ -34,7 +34,7 @@ def scores_of_arrays(predicted, truth):
 def loop_by_fresh_metrics(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
     history = {name: np.zeros(epochs) for name in exercises.HISTORY}
     for epoch in range(epochs):
-        print("epoch", epoch)
+        print("epoch", epoch, model.name, float(optimizer.learning_rate))
         for prefix, batches in (("", train_batches), ("val_", val_batches)):
             metrics = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
             for image, mask in batches:
@@ -84,6 +84,11 @@ def flip_by_concatenation(image, mask):
 def smoothed_dice(mask, probability):
     both = tf.reduce_sum(mask * probability, IMAGE)
     return tf.reduce_mean(1 - (2 * both + 1) / (tf.reduce_sum(mask, IMAGE) + tf.reduce_sum(probability, IMAGE) + 1))
+
+
+def dice_of_numbers(mask, probability):
+    overlap = tf.constant(np.sum(mask * probability, IMAGE))
+    return tf.reduce_mean(1 - 2 * overlap / tf.reduce_sum(mask + probability, IMAGE))
 
 
 def unsmoothed_dice(mask, probability):
@@ -160,6 +165,7 @@ OTHERS = [
     ("iou_and_f1", "differs", fixed((0.5, 0.25))),
     ("mean_mask", "differs", fixed([[1], [2, 3]])),
     ("training_loop", "unfit", fixed([1, 2])),
+    ("training_loop", "returns_nothing", lambda *given, **steps: exercises.loop_over_epochs(*given, **steps) and None),
     ("training_loop", "unfit", loop_noting(lambda metric: metric)),
     ("training_loop", "differs", loop_noting(lambda metric: 2 * float(metric.result()))),
     ("training_loop", "differs", lambda *given, **steps: exercises.loop_over_epochs(*given[:3], 4, **steps)),
@@ -174,6 +180,8 @@ OTHERS = [
     ("random_flip", "differs", lambda image, mask: (1 - image, mask)),
     ("soft_dice", "unfit", lambda mask, p: keras.losses.dice(mask, p, axis=IMAGE) * tf.ones(3)),
     ("soft_dice", "no_gradient", lambda mask, p: np.float32(exercises.dice_loss(mask, p).numpy())),
+    ("soft_dice", "no_gradient", dice_of_numbers),
+    ("soft_dice", "no_graph", lambda mask, p: exercises.dice_loss(mask, p) + 0 * p.numpy().sum()),
     ("soft_dice", "empty", unsmoothed_dice),
     ("soft_dice", "differs", lambda mask, p: keras.ops.mean(keras.losses.binary_crossentropy(mask, p))),
     ("warmup_cosine", "unfit", lambda step, peak, warmup, total: [peak, step]),
