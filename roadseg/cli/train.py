@@ -132,7 +132,8 @@ def _print_epoch(progress) -> None:
             print(f"epoch {progress.epoch + 1:2}: {progress.fraction:4.0%}", end="\r", flush=True)
         return
     if progress.epoch == 0:
-        print(f"{progress.title}: {progress.epochs} epochs; the first takes longest", flush=True)
+        epochs = "one epoch" if progress.epochs == 1 else f"{progress.epochs} epochs; the first takes longest"
+        print(f"{progress.title}: {epochs}", flush=True)
         return
     last = {name: values[-1] for name, values in progress.curves.items()}
     print(
