@@ -36,6 +36,7 @@ WHOLE = {  # the aspect of what is wrong with a network as a whole, where it is 
     **{"convolution_activation": "activations", "resized": "head"},
 }
 HEAVY = 2_500_000  # numbers in its kernels, from which on a network takes seconds for a whole image
+LIGHT = 600_000  # up to so many, more than the right one has, its gradients take less than a second
 RANDOM = re.compile("Dropout|Noise|Random")
 MERGING = keras.layers.Concatenate.__base__  # of all layers that take several things
 
@@ -233,19 +234,18 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     if error:
         seen = _failed(error, type(model).call, seed, recorder, "call_raises")
     else:
-        shapes = tuple(tuple(weight.shape) for weight in model.trainable_weights)
-        as_many = _count(shapes) == right_count()  # gradients of a network with many more take long
+        quick = kernels < LIGHT and keras.ops.is_tensor(value)
         seen = Traced(
             tuple(layer.name for layer in model.layers),
             recorder,
-            shapes,
+            tuple(tuple(weight.shape) for weight in model.trainable_weights),
             tuple(np.asarray(part) for part in keras.tree.flatten(value) if hasattr(part, "shape")),
             wrapped=isinstance(value, list | tuple | dict),
             weightless=not model.weights and getattr(model, "inputs", None) is None,
             frozen=sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights),
             constant=constant,
             trained=trained,
-            training=_in_training(model, recorder.image, value) if as_many and keras.ops.is_tensor(value) else "",
+            training=_in_training(model, recorder.image, value) if quick else "",
         )
     if given:
         model.set_weights(before)
@@ -255,11 +255,6 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
 @cache
 def _package_names() -> list[str]:
     return [layer.name for layer in models.unet().layers]
-
-
-def _count(shapes: tuple[tuple[int, ...], ...]) -> int:
-    """How many numbers weights of these shapes hold."""
-    return sum(int(np.prod(shape)) for shape in shapes)
 
 
 def _in_training(model: keras.Model, image: np.ndarray, value: Any) -> str:
@@ -303,7 +298,7 @@ def describe_network(traced: Traced | Seen) -> Seen:
     rows = recorder.explained([outputs[0]], "output") if outputs else ()
     others = [other.name for other, *_ in recorder.others]
     right = bool(rows) and not differences(rows)
-    count = _count(traced.shapes)
+    count = sum(int(np.prod(shape)) for shape in traced.shapes)
     causes = {
         "output_missing": not outputs,
         "disconnected": len(rows) < 2 and bool(recorder.rows),
