@@ -7,6 +7,7 @@ entry of the catalog that differs from the right one in the same way gives its n
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -340,17 +341,28 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
     if cause in ("convolutions_missing", "convolutions_extra"):
         level = [other for other, half in _alike(rows, "convolution") if (other.size, half) == (row.size, main.half)]
         amount = number(len(level))
+    like = [each for each in found if each.kind[:2] == main.kind[:2]]
     return {
         "found": amount,
         "wanted": _shown(main.wanted, right_rows()),
-        "where": _where([each for each in found if each.kind[:2] == main.kind[:2]], rows),
+        "where": _where(like, rows),
         "window": _sides(row.window),
         "stride": _sides(row.stride),
         "size": _sides(row.size),
-        "layer": {"transposed": "transposed convolution"}.get(row.kind, "convolution"),
+        "layer": "transposed convolution" if row.kind == "transposed" else f"{_which(like, rows)}convolution",
         "down": _times(down),
         "up": _times(up),
     }
+
+
+def _which(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
+    """Whether differences are all about the first convolution of a level, or about the second one; else empty."""
+    seen, places = Counter(), {}
+    for row, half in _alike(rows, "convolution"):
+        places[row.key] = seen[row.size, half]
+        seen[row.size, half] += 1
+    found = {places.get(each.row.key) for each in wrong}
+    return {0: "first ", 1: "second "}.get(found.pop(), "") if len(found) == 1 else ""
 
 
 def _times(count: int) -> str:
