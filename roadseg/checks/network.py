@@ -10,10 +10,13 @@ from __future__ import annotations
 import inspect
 import re
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -47,7 +50,7 @@ class Seen:
 
     cause, found : what is wrong with it as a whole, and what to say of it; failure : an error of the student's code;
     rows : what it computes, as far as it got; count : trainable parameters; output : the shape of what it gives,
-    without the batch.
+    without the batch; unused : the classes of layers that were called in vain.
     """
 
     cause: str | None = None
@@ -56,6 +59,7 @@ class Seen:
     rows: tuple[Row, ...] = ()
     count: int = 0
     output: tuple[int, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,7 @@ class Traced:
     names : of its layers; recorder : what these took and gave; shapes : of its trainable weights, in their order;
     outputs : what it gave; wrapped : whether in a list or a dict; weightless : whether it has neither weights nor a
     known beginning; frozen : how many weights are not trained; constant, trained : how its weights were before;
-    training : what goes wrong in training mode.
+    training : what goes wrong in training mode; unused : the classes of layers that were called in vain.
     """
 
     names: tuple[str, ...]
@@ -78,6 +82,7 @@ class Traced:
     constant: bool
     trained: bool
     training: str
+    unused: tuple[str, ...] = ()
 
 
 def unet(function_or_model: Callable | keras.Model) -> Result:
@@ -92,7 +97,7 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     cause, gaps = _cause(seen)
     words = advice()[cause]
     error = str(seen.failure) if seen.failure else ""
-    message = " ".join([*_measured(seen), words["message"].format(error=error, **gaps)])
+    message = " ".join([*_measured(seen), words["message"].format(error=error, **gaps), *_in_vain(seen)])
     line = seen.failure.line if seen.failure and cause == seen.cause else ""  # a known mistake may be further up
     look = f"the line `{line}`" if line else words["look"].format(**gaps)
     look += ", and what it is called with" if line and cause in ("layer_not_called", "list_needed") else ""
@@ -161,6 +166,12 @@ def _measured(seen: Seen) -> Iterator[str]:
         yield f"It has {seen.count:,} trainable parameters, too {'many' if seen.count > right_count() else 'few'}."
 
 
+def _in_vain(seen: Seen) -> Iterator[str]:
+    if seen.unused:
+        kinds = " and ".join(f"{number(count)} `{name}`" for name, count in Counter(seen.unused).items())
+        yield f"Nothing uses the result of {kinds}: is it kept, as in `x = ...`?"
+
+
 # --- observing -------------------------------------------------------------------------------------------------------
 
 
@@ -175,17 +186,38 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         return Seen("not_a_function", found=f"something of type `{type(candidate).__name__}`")
     if required := _required(candidate):
         return Seen("arguments_required", found=required)
-    built, error = caught(candidate)
+    with _outer_calls() as called:
+        built, error = caught(candidate)
     if error:
         return _failed(error, candidate, seed)
     if isinstance(built, keras.Model):
-        return _traced(built, seed)
+        seen = _traced(built, seed)
+        functional = type(built).__name__ == "Functional"  # others call their layers later
+        used = {id(layer) for layer in built.layers}
+        return replace(seen, unused=tuple(type(x).__name__ for x in called if functional and id(x) not in used))
     if built is ... or (built is None and _is_stub(candidate)):
         return Seen(NOT_WRITTEN)
     if built is None:
         return Seen("nothing_returned")
     tensor = isinstance(built, keras.KerasTensor) or keras.ops.is_tensor(built)
     return Seen("tensor_returned" if tensor else "not_a_model", found=f"something of type `{type(built).__name__}`")
+
+
+@contextmanager
+def _outer_calls() -> Iterator[list[keras.Layer]]:
+    """The layers that are called, but for those that are called by other layers."""
+    plain_call, called, inside = keras.Layer.__call__, [], []
+
+    def noted(layer, *arguments, **options):
+        called.extend([] if inside else [layer])
+        inside.append(layer)
+        try:
+            return plain_call(layer, *arguments, **options)
+        finally:
+            inside.pop()
+
+    with patch.object(keras.Layer, "__call__", noted):
+        yield called
 
 
 def _required(function: Callable) -> str:
@@ -322,7 +354,7 @@ def describe_network(traced: Traced | Seen) -> Seen:
     found = {"several_outputs": number(len(outputs)), "frozen_weights": f"{traced.frozen:,}"}.get(cause, "")
     scale = INPUT_SHAPE[0] // recorder.image.shape[1]  # a heavy network was tried on a smaller image
     output = tuple(n * scale if axis < 2 else n for axis, n in enumerate(outputs[0].shape[1:])) if outputs else ()
-    return Seen(cause, found, None, rows, count, output)
+    return Seen(cause, found, None, rows, count, output, traced.unused)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

@@ -332,6 +332,7 @@ SECOND = {  # another way to the same mistake
     "average_pooling: then a ReLU": [(POOL, "layers.ReLU()(layers.AveragePooling2D(2)(x))")],
     "upsampling: then a ReLU": [(UP, "layers.ReLU()(layers.UpSampling2D()(x))")],
     "skips_added: then a ReLU": [(JOINED, "layers.ReLU()(layers.Add()([skip, x]))")],
+    "convolutions_missing: not kept": [(DOWN, ONE.replace("x = ", "") + ONE + KEEP)],
     "convolution_without_relu: the second": [
         (TWO, ONE + LINEAR),
         (BOTTLENECK, BOTTLENECK[:36] + LINEAR[4:].replace("count", "128")),
@@ -570,6 +571,7 @@ def test_a_slip_costs_its_own_aspect_alone():
         ("convolution_activation", "gelu everywhere"),
         ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up, such as 23 instead of 32"),
         ("pooling_missing", "halved three times"),
+        ("convolutions_missing: not kept", "four `Conv2D`"),
         ("convolution_without_relu: the second", "second convolution is missing at every level"),
     ],
 )
