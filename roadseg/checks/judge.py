@@ -168,6 +168,7 @@ def measures(step: Step, wanted: Step, metric: int) -> bool:
 def leaves_alike(step: Step, wanted: Step) -> bool:
     """Whether a step leaves the model and the optimizer as Keras's own does."""
     settled = step.after.trainable == wanted.after.trainable and step.after.settings == wanted.after.settings
+    settled &= step.after.applied - step.before.applied == wanted.after.applied - wanted.before.applied
     return settled and moves_alike(step.after.weights, wanted.after.weights, step.before.weights)
 
 

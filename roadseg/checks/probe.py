@@ -373,12 +373,14 @@ def _network(kind: type[keras.Model], *, second: bool) -> keras.Model:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What a step may change: weights (by name), which are trainable, (sum, count) of the metrics, the optimizer."""
+    """What a step may change: weights (by name), which are trainable, (sum, count) of the metrics, the optimizer's
+    settings, and how many steps it has counted."""
 
     weights: dict[str, np.ndarray]
     trainable: tuple[str, ...]
     totals: np.ndarray
     settings: dict[str, str]
+    applied: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -444,6 +446,7 @@ class Kit:
             tuple(variable.path for variable in self.model.trainable_variables),
             np.array([[m.total, m.count] for m in (self.running_loss, self.running_accuracy)], np.float64),
             {name: repr(plain(getattr(self.optimizer, name, None))) for name in SETTINGS},
+            int(plain(self.optimizer.iterations)),
         )
 
 

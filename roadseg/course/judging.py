@@ -192,7 +192,9 @@ def _state(said: dict, before: probe.State) -> probe.State:
     weights = {name: said["weights"][name] for name in before.weights}
     if any(weight.shape != before.weights[name].shape for name, weight in weights.items()):
         raise Contradiction("weights have other shapes")
-    return probe.State(weights, tuple(said["trainable"]), said["totals"].reshape(2, 2), said["settings"])
+    return probe.State(
+        weights, tuple(said["trainable"]), said["totals"].reshape(2, 2), said["settings"], int(said["applied"])
+    )
 
 
 def _failure(said: dict | None) -> probe.Failure | None:

@@ -109,6 +109,8 @@ WRONG_TRAINING = [
     ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
     ("applied_twice", after(APPLY, APPLY)),
     ("applied_sometimes", (APPLY, f"    if len(image) == 2:\n    {APPLY}")),
+    ("applied_sometimes", (APPLY, f"    if loss > 1:\n    {APPLY}")),
+    ("state_differs", after(APPLY, "    optimizer.iterations.assign_add(1)\n")),
     ("apply_failed", (APPLY, "    try:\n        optimizer.apply_gradients(gradients)\n    except Exception: pass\n")),
     ("pairs_used_up", (APPLY, f"    pairs = {PAIRS}\n    print(*pairs)\n    optimizer.apply_gradients(pairs)\n")),
     ("scaled_by_rate", paired("[optimizer.learning_rate * each for each in gradients]")),

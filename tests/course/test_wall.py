@@ -72,7 +72,7 @@ state = probe.Kit.state
 def huge(kit):
     found = state(kit)
     weights = {name: value * 0 + 1e30 for name, value in found.weights.items()}
-    return probe.State(weights, found.trainable, found.totals, found.settings)
+    return probe.State(weights, found.trainable, found.totals, found.settings, found.applied)
 probe.Kit.state = huge""",
     ),
     "patches keras": (
