@@ -102,15 +102,21 @@ def differences(rows: tuple[Row, ...]) -> list[Difference]:
 def _keys(rows: tuple[Row, ...]) -> list[tuple]:
     """What rows are aligned by: their kind and size, whether they make the output, and whether they lie aside of the
     longest way from the image to the end."""
+    spine = _spine(rows)
+    kinds = {_head(rows): "head"} | {number: "aside" for number in range(len(rows)) if number not in spine}
+    return [(kinds.get(number, row.kind), *row.size) for number, row in enumerate(rows)]
+
+
+def _spine(rows: tuple[Row, ...]) -> list[int]:
+    """The numbers of the rows on the longest way from the image to the end."""
     depth = {IMAGE: 0}
     for number, row in enumerate(rows):
         depth[number] = 1 + max((depth[term.source] for term in row.terms), default=0)
-    spine, number = set(), len(rows) - 1
+    spine, number = [], len(rows) - 1
     while number != IMAGE:
-        spine.add(number)
+        spine.insert(0, number)
         number = max((term.source for term in rows[number].terms), key=depth.get, default=IMAGE)
-    kinds = {_head(rows): "head"} | {number: "aside" for number in range(len(rows)) if number not in spine}
-    return [(kinds.get(number, row.kind), *row.size) for number, row in enumerate(rows)]
+    return spine
 
 
 def _head(rows: tuple[Row, ...]) -> int | None:
@@ -220,8 +226,8 @@ def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, Difference] | None:
 def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tuple[str | None, str]:
     """The id of what is wrong with one row, and what was found there, such as the change of size on the way to it."""
     row = rows[number]
-    added = any(other.merged == "add" for other in rows)  # then the image may go around a level
-    if number and [term.source for term in row.terms] == [IMAGE] and not added:
+    around = any(other.merged == "add" for other in rows)  # a level, to be added behind it
+    if number and [term.source for term in row.terms] == [IMAGE] and not around:
         return "begins_again", ""
     for term in row.terms:
         if term.change not in ("", POOLED, UNKNOWN):
@@ -264,11 +270,12 @@ def named(found: list[Difference], rows: tuple[Row, ...]) -> str:
     for name, other in catalog():
         if kinds == {each.kind for each in differences(other)}:
             return name
+    if any(each.cause == "residual" for each in found):
+        return "residual"
     levels = [each for each in found if each.kind[0] in ("extra", "missing") and each.aspect == "levels"]
-    added = [each for each in found if each.cause == "residual"]
-    first = (added or levels or found)[0]
+    first = (levels or found)[0]
     filters = first.kind[0] in ("convolution", "transposed") and first.kind[1] == "channels"
-    otherwise = None if added else _wrong_levels(rows) if levels else _wrong_filters(found, rows) if filters else None
+    otherwise = _wrong_levels(rows) if levels else _wrong_filters(found, rows) if filters else None
     return otherwise or first.cause
 
 
@@ -314,12 +321,9 @@ def _alike(rows: tuple[Row, ...], kind: str) -> list[tuple[Row, str]]:
 
 def _changes(rows: tuple[Row, ...]) -> tuple[int, int]:
     """How many times the size is halved and doubled on the way to the last row."""
-    way, number = [], len(rows) - 1  # from the end to the image, each time to the last that was computed
-    while number != IMAGE:
-        way.append(rows[number])
-        number = max((term.source for term in rows[number].terms), default=IMAGE)
     kinds = ("convolution", "transposed", "output")
-    heights = [size[0] for row in way[::-1] if row.kind in kinds for size in (row.given, row.size) if size]
+    way = [rows[number] for number in _spine(rows) if rows[number].kind in kinds]
+    heights = [size[0] for row in way for size in (row.given, row.size) if size]
     doublings = [round(np.log2(max(after, 1) / max(before, 1))) for before, after in pairwise(heights)]
     return -sum(n for n in doublings if n < 0), sum(n for n in doublings if n > 0)
 
@@ -334,8 +338,8 @@ def number(count: int) -> str:
 
 def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[str, str]:
     """What fills the gaps in a message: the first difference of its kind, and all the places that are like it."""
-    refused = [each for each in found if each.kind[0] == "refused" and cause == "not_doubled"]
-    main = next((each for each in found if each.cause == cause), [*refused, *found][0])
+    of_refused = cause == "not_doubled"
+    main = next((each for each in found if each.cause == cause or (of_refused and each.kind[0] == "refused")), found[0])
     row, (down, up) = main.row, _changes(rows)
     amount = _shown(main.found, rows)
     if cause in ("convolutions_missing", "convolutions_extra"):
@@ -392,10 +396,11 @@ def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
     if len(wrong) > 1 and len(wrong) >= len(layers):
         halves = {half for _, half in layers}
         return "everywhere" if len(halves) > 1 else f"everywhere {halves.pop()}"
-    wrong_sizes, sizes = (
-        {half: list(dict.fromkeys(_sides(row.size) for row, where in pairs if where == half)) for half in HALVES}
-        for pairs in ([(each.row, each.half) for each in wrong], layers)
-    )
+
+    def by_half(pairs: list[tuple[Row, str]]) -> dict[str, list[str]]:
+        return {half: list(dict.fromkeys(_sides(row.size) for row, its in pairs if its == half)) for half in HALVES}
+
+    wrong_sizes, sizes = by_half([(each.row, each.half) for each in wrong]), by_half(layers)
     if len(wrong) > 1 and all(set(wrong_sizes[half]) == set(sizes[half]) for half in HALVES):
         return "at every level"
     phrases = []

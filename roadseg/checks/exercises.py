@@ -84,9 +84,8 @@ class Exercise:
             return "unfit", str(error)
         if error:
             told = failure(error, code)
-            place = f", in line {told.number}, `{told.line}`" if told.line else ""
             why = next((f" {reason}" for text, reason in self.errors if text in told.text), "")
-            return "raises_error", f"It stops with `{told}`{place}.{why}"
+            return "raises_error", f"It stops with {told.located}.{why}"
         if all(each is None for each in given):
             if code and code.co_names:
                 return "returns_nothing", "It returns nothing: `print` only shows a result, `return` gives it back."
@@ -128,6 +127,7 @@ def _difference(found: Any, right: Any) -> str:
 
 
 def _count(numbers: np.ndarray) -> str:
+    """How many numbers there are, in words."""
     shapes = {0: "one number", 1: f"{numbers.size} numbers"}
     return shapes.get(numbers.ndim, f"numbers of shape {numbers.shape}")
 
@@ -155,6 +155,7 @@ def mask_scores(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 
 
 IOU, F1 = "tp / (tp + fp + fn)", "2 * tp / (2 * tp + fp + fn)"
+WITHOUT_PARENTHESES = [(IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn")]
 SCORES = Exercise(
     "iou_and_f1",
     "Exercise, IoU and F1",
@@ -168,8 +169,7 @@ SCORES = Exercise(
         ("union_too_large", "The union counts the intersection twice: it is TP + FP + FN, the pixels that are road in "
          "one mask or both.", (IOU, "tp / (2 * tp + fp + fn)")),
         *(("no_parentheses", "A denominator needs parentheses: else the division comes before the sum.", *changes)
-          for iou, f1 in [((IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn"))]
-          for changes in ((iou, f1), (iou,), (f1,))),
+          for changes in (WITHOUT_PARENTHESES, WITHOUT_PARENTHESES[:1], WITHOUT_PARENTHESES[1:])),
         ("arithmetic_mean", "The second is the plain mean of precision and recall: F1 is their harmonic mean.",
          (F1, "(tp / (tp + fp) + tp / (tp + fn)) / 2")),
         ("precision", "The first is precision: the missed road, FN, belongs in the union.", (IOU, "tp / (tp + fp)")),

@@ -31,6 +31,7 @@ PRECISION = 1e-3  # of the largest number that is compared; float32 sums in anot
 NOISE = 1e-6
 PIXELS = 2.5  # so many may fall on the other side of one half because of rounding
 LOSS, ACCURACY = METRICS = 0, 1  # rows of `State.totals`
+NAMES = ("running_loss", "running_accuracy")  # of these
 
 
 def close(found: Any, wanted: Any) -> bool:
@@ -156,7 +157,7 @@ def added(step: Step, metric: int) -> np.ndarray:
 
 def updated_twice(step: Step, metric: int) -> bool:
     """Whether a metric was given the same more than once."""
-    given = [values[0] for values in step.noted(("running_loss", "running_accuracy")[metric]) if values]
+    given = [values[0] for values in step.noted(NAMES[metric]) if values]
     return len(given) > 1 and all(same(each, given[0]) for each in given)
 
 

@@ -167,6 +167,7 @@ def _measured(seen: Seen) -> Iterator[str]:
 
 
 def _in_vain(seen: Seen) -> Iterator[str]:
+    """What was called in vain, in a sentence."""
     if seen.unused:
         kinds = " and ".join(f"{number(count)} `{name}`" for name, count in Counter(seen.unused).items())
         yield f"Nothing uses the result of {kinds}: is it kept, as in `x = ...`?"
@@ -191,10 +192,10 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
     if error:
         return _failed(error, candidate, seed)
     if isinstance(built, keras.Model):
-        seen = _traced(built, seed)
         functional = type(built).__name__ == "Functional"  # others call their layers later
         used = {id(layer) for layer in built.layers}
-        return replace(seen, unused=tuple(type(x).__name__ for x in called if functional and id(x) not in used))
+        unused = [type(layer).__name__ for layer in called if id(layer) not in used] if functional else []
+        return replace(_traced(built, seed), unused=tuple(unused))
     if built is ... or (built is None and _is_stub(candidate)):
         return Seen(NOT_WRITTEN)
     if built is None:
@@ -209,7 +210,8 @@ def _outer_calls() -> Iterator[list[keras.Layer]]:
     plain_call, called, inside = keras.Layer.__call__, [], []
 
     def noted(layer, *arguments, **options):
-        called.extend([] if inside else [layer])
+        if not inside:
+            called.append(layer)
         inside.append(layer)
         try:
             return plain_call(layer, *arguments, **options)

@@ -70,6 +70,11 @@ class Failure:
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}" if self.text else self.kind
 
+    @property
+    def located(self) -> str:
+        """The error and, where it is known, its line, as Markdown."""
+        return f"`{self}`" + (f", in line {self.number}, `{self.line}`" if self.line else "")
+
 
 def caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     """Run the student's code: what it gives, or the error that it ends with. Only an interrupt passes."""

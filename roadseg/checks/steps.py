@@ -114,15 +114,14 @@ def _find(name: str, function: Any, seen: list[list[Step]]) -> Finding:
         return _over_several_steps(name, seen)
     broken = next(aspect for aspect in wrong[0][2] if not all(each[aspect] for *_, each in judged))
     step, wanted, verdict = next(each for each in wrong if each[0].error or not each[2][broken])
+    source = _source(function)
     cause = (
-        _certain(step)
-        or _imitated(name, function, seen, broken)
-        or _first_difference(name, seen, step, wanted, verdict)
+        _certain(step) or _imitated(name, source, seen, broken) or _first_difference(name, seen, step, wanted, verdict)
     )
-    names = enumerate(("running_loss", "running_accuracy"))
-    empty = [metric for metric, name in names if cause in (f"{name}_not_updated", "metrics_not_updated")]
-    if any(added(each, metric).any() for metric in empty for steps in seen for each in steps):
-        cause = "returns_early" if _source(function) and _returns_early(function) else cause  # with some batches
+    empty = [i for i, metric in enumerate(judging.NAMES) if cause in (f"{metric}_not_updated", "metrics_not_updated")]
+    sometimes = any(added(each, metric).any() for metric in empty for steps in seen for each in steps)
+    if sometimes and source and _returns_early(source):
+        cause = "returns_early"
     return Finding(cause, step, wanted, step.error)
 
 
@@ -181,21 +180,20 @@ def _certain(step: Step) -> str | None:
 # --- imitation -------------------------------------------------------------------------------------------------------
 
 
-def _imitated(name: str, function: Any, seen: list[list[Step]], broken: str) -> str | None:
+def _imitated(name: str, source: list[str], seen: list[list[Step]], broken: str) -> str | None:
     """The id of the entry that behaves as the student's step does, among those that break the same aspect first; of
     several, the one that is closest in its code."""
-    source = _source(function)
     wrong = [mistake for mistake in CATALOG[name] if mistake.aspect == broken]
     wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
-    if not _returns_early(function):
+    if not _returns_early(source):
         wrong = [mistake for mistake in wrong if mistake.id != "returns_early"]
     alike = (mistake.id for whole in (True, False) for mistake in wrong if _behaves_alike(seen, mistake, whole=whole))
     return next(alike, None)
 
 
-def _returns_early(function: Any) -> bool:
-    """Whether something stands behind a `return`, or its code is not known."""
-    returns = " ".join(_source(function)).split(" return ")
+def _returns_early(source: list[str]) -> bool:
+    """Whether something stands behind a `return` in the words of a function's code, or these are not known."""
+    returns = " ".join(source).split(" return ")
     return len(returns) != 2 or "\n" in returns[1]
 
 
@@ -286,8 +284,8 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if not verdict.get("model unchanged", True):
         return "trains_in_validation" if _moved(step) else "model_changed"
     if not verdict["running loss"]:
-        if judging.updated_twice(step, LOSS) or not added(step, LOSS).any():
-            return "metric_updated_twice" if added(step, LOSS).any() else "running_loss_not_updated"
+        if cause := _not_once(step, LOSS):
+            return cause
         pairs = _measured(name, seen)
         factors = [_factor(*(np.divide(*added(each, LOSS)) for each in pair)) for pair in pairs]
         if _steady(factors, pairs) and not close(factors[0], 1.0):
@@ -445,12 +443,19 @@ def changed_settings(step: Step) -> list[str]:
     return [name for name, value in step.before.settings.items() if step.after.settings[name] != value]
 
 
+def _not_once(step: Step, metric: int) -> str | None:
+    """The id of a running metric that is not updated, or twice."""
+    if not added(step, metric).any():
+        return f"{judging.NAMES[metric]}_not_updated"
+    return "metric_updated_twice" if judging.updated_twice(step, metric) else None
+
+
 def _wrong_accuracy(step: Step) -> str:
     """What is wrong with what the running accuracy was given."""
     if any(len(values) > 2 for values in step.noted("running_accuracy")):
         return "running_accuracy_weighted"
-    if judging.updated_twice(step, ACCURACY) or not added(step, ACCURACY).any():
-        return "metric_updated_twice" if added(step, ACCURACY).any() else "running_accuracy_not_updated"
+    if cause := _not_once(step, ACCURACY):
+        return cause
     made = predictions(step)
     pairs = [values[:2] for values in step.noted("running_accuracy") if len(values) > 1]
     if not all(same(truth, step.mask) and any(same(given, each) for each in made) for truth, given in pairs):
@@ -505,8 +510,7 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
         taken = ", ".join(f"`{parameter}`" for parameter in inspect.signature(function).parameters)
         facts["parameters"] = taken or "nothing"
     if error:
-        place = f", in line {error.number}, `{error.line}`" if error.line else ""
-        facts |= {"failure": f"`{error}`{place}", "reason": _reason(error).get("text", ""), "loop": error.text}
+        facts |= {"failure": error.located, "reason": _reason(error).get("text", ""), "loop": error.text}
     if not step:
         return facts
     expected, missing = judging.expected(name), left_out(step)
@@ -547,9 +551,10 @@ def _gradient_gap(step: Step, wanted: Step) -> str:
     given = gradients(step)
     for name, right in gradients(wanted).items():
         if name in given and not close(given[name], right):
-            found, wanted = (f"{float(np.linalg.norm(gradient)):.3g}" for gradient in (given[name], right))
-            longer = f"has the length {found}, where {wanted} is right"
-            return f": that of `{name}` {longer if found != wanted else 'has the right length, but other numbers'}"
+            one, two = (f"{float(np.linalg.norm(gradient)):.3g}" for gradient in (given[name], right))
+            if one == two:
+                return f": that of `{name}` has the right length, but other numbers"
+            return f": that of `{name}` has the length {one}, where {two} is right"
     return ""
 
 
