@@ -12,8 +12,9 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from inspect import getsource
 from typing import Any
 
@@ -41,6 +42,7 @@ class Exercise:
     differs : the message for what is wrong in a way that no mistake explains, or a function that makes it of what `run`
     gives for it and for the solution; the largest difference by default.
     errors : what an error usually comes from, by a text that it holds.
+    place : where a number stands, in words, from its case and its index there; the index of a plain number is empty.
     tolerance : so much numbers may differ.
     """
 
@@ -53,6 +55,7 @@ class Exercise:
     further: Callable[[Callable], tuple[str, str] | None] = lambda function: None
     differs: str | Callable[[list, list], str] = ""
     errors: Sequence[tuple[str, str]] = ()
+    place: Callable[[int, list], str] = lambda case, index: f" at {index}" if index else ""
     tolerance: float = 1e-5
 
     @cached_property
@@ -94,9 +97,9 @@ class Exercise:
             if all(map(self._alike, given, self._results(version))):
                 return (cause, message) if cause else self.further(function)
         right = self._results(self.reference)
-        differing = next(pair for pair in zip(given, right) if not self._alike(*pair))
+        case = next(i for i, pair in enumerate(zip(given, right)) if not self._alike(*pair))
         differs = self.differs(given, right) if callable(self.differs) else self.differs
-        return "differs", differs or _difference(*differing)
+        return "differs", differs or _difference(given[case], right[case], partial(self.place, case))
 
     @cache  # noqa: B019 (exercises stay as long as the process)
     def _results(self, version: Callable) -> list:
@@ -108,27 +111,39 @@ class Exercise:
         return comparable and np.allclose(one, two, rtol=1e-4, atol=self.tolerance, equal_nan=True)
 
 
+def _call(function: Callable, *arguments: Any) -> Any:
+    """What a function gives for copies of arguments, none of which it may change."""
+    copies = deepcopy(arguments)
+    value = function(*copies)
+    if not all(map(np.array_equal, copies, arguments)):
+        raise Unfit("It changes what it is given, which later cells use again: make a new array or list instead.")
+    return value
+
+
 def _numbers(value: Any) -> np.ndarray | None:
     """A value as an array; None for lists of unequal lengths, words, None."""
     return attempt(lambda: np.asarray(value, float))[0]
 
 
-def _difference(found: Any, right: Any) -> str:
-    """The largest difference from what is right, in words."""
+def _difference(found: Any, right: Any, place: Callable[[list], str]) -> str:
+    """The largest difference from what is right, in words; `place` says where an index is."""
     one, two = _numbers(found), _numbers(right)
     if one is None or one.shape != two.shape:
         given = f"something of type `{type(found).__name__}`" if one is None else _count(one)
-        return f"It gives {given}; expected {_count(two)}."
+        return f"It gives {given}{place([])}; expected {_count(two)}."
     gap = np.where(np.isnan(one) & np.isnan(two), 0, np.nan_to_num(np.abs(one - two), nan=np.inf))
-    place = np.unravel_index(gap.argmax(), two.shape)
-    where = f" at {[int(i) for i in place]}" if place else ""
-    given = "no number" if np.isnan(one[place]) else f"{one[place]:.4g}"
-    return f"It gives {given}{where}, where {two[place]:.4g} is right."
+    at = np.unravel_index(gap.argmax(), two.shape)
+    return f"It gives {_number(one[at])}{place([int(i) for i in at])}, where {_number(two[at])} is right."
+
+
+def _number(value: float) -> str:
+    """A number in few digits."""
+    return "NaN (not a number)" if np.isnan(value) else f"{value:.4g}"
 
 
 def _count(numbers: np.ndarray) -> str:
     """How many numbers there are, in words."""
-    shapes = {0: "one number", 1: f"{numbers.size} numbers"}
+    shapes = {0: "one number", 1: f"{numbers.size} numbers" if numbers.size > 1 else "a list of one number"}
     return shapes.get(numbers.ndim, f"numbers of shape {numbers.shape}")
 
 
@@ -145,7 +160,7 @@ def _run_scores(function: Callable) -> list:
     truth = np.zeros((2, 8, 8), bool)
     truth[0, 4:], truth[1, 6:, 2:5] = True, True  # of unequal size: an average over images is another number
     pairs = [(truth ^ (rng.random(truth.shape) < 0.2), truth), (truth, truth), (~truth, truth)]
-    return [function(predicted.copy(), true.copy()) for predicted, true in pairs]
+    return [_call(function, predicted, true) for predicted, true in pairs]
 
 
 def mask_scores(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -183,11 +198,20 @@ SCORES = Exercise(
          (IOU, "tp / (tp + fp)"), (F1, "tp / (tp + fn)")),
         ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", (F1, F1.removeprefix("2 * "))),
         ("iou_twice", "Both are IoU: in F1, TP counts twice, in numerator and denominator.", (F1, IOU)),
+        ("factor_below", "F1 counts TP twice in the denominator, too: 2 TP + FP + FN.",
+         (F1, "2 * tp / (tp + fp + fn)")),
+        ("true_negatives", "FN counts the true negatives: it is road in `truth` that is none in `predicted`.",
+         ("(~predicted & truth)", "(~predicted & ~truth)")),
+        ("no_intersection", "The union leaves out what is road in both masks, TP: it is TP + FP + FN.",
+         (IOU, "tp / (fp + fn)")),
         ("percent", "These are percentages: both scores are fractions, from 0 to 1.",
          (IOU, f"100 * {IOU}"), (F1, f"100 * {F1}")),
         ("mean_over_images", "These are means over the images: count the pixels of all images first, then divide.",
          ("sum()", "sum((1, 2))"), (IOU, f"({IOU}).mean()"), (F1, f"({F1}).mean()")),
     ],
+    errors=[("truth value of an array", "`not`, `and` and `or` want a single True or False: for arrays these are `~`, "
+             "`&` and `|`, with parentheses around comparisons.")],
+    place=lambda case, index: f" as {('IoU', 'F1')[index[0]]}" if index else "",
 )  # fmt: skip
 
 
@@ -205,7 +229,7 @@ MEANS = Exercise(
     "mean_mask",
     "Exercise, the mean mask",
     "It gives the fraction of the masks in which each pixel is road.",
-    lambda function: [function(np.random.default_rng(0).random((5, 4, 6)) < np.linspace(0.1, 0.9, 6))],
+    lambda function: [_call(function, np.random.default_rng(0).random((300, 4, 6)) < np.linspace(0.1, 0.9, 6))],
     fraction_of_road,
     [
         ("one_number", "This is one number, the fraction of road in all masks: average over the images alone, axis 0.",
@@ -216,6 +240,10 @@ MEANS = Exercise(
         ("columns_averaged", "This averages over the columns: the images are axis 0.", ("axis=0", "axis=2")),
         ("sum", "This is the number of masks with road at each pixel: divide by how many masks there are.",
          ("mean(", "sum(")),
+        ("sum_of_bools", "It adds up bools, and True + True is True: start from zeros of type `float`.",
+         ("masks.mean(axis=0)", "masks.any(axis=0) / len(masks)")),
+        ("overflow", "It counts in 8 bits, which hold 255 at most, and there are more masks: start from zeros of type "
+         "`float`.", ("masks.mean(axis=0)", "masks.sum(axis=0, dtype=np.uint8) / len(masks)")),
         ("rounded", "This is 0 or 1 at each pixel: return the fraction itself, which is a probability.",
          ("axis=0)", "axis=0) >= 0.5")),
     ],
@@ -273,6 +301,8 @@ def _run_loop(loop: Callable) -> list:
         return [None]
     if not isinstance(history, dict) or set(HISTORY) - set(history):
         raise Unfit(f"It should return a dictionary with the entries {', '.join(HISTORY)}.")
+    if len({id(history[name]) for name in HISTORY}) == 1:
+        raise Unfit("All four entries are one and the same list: make one for each name.")
     columns = [_column(name, history[name]) for name in HISTORY]
     return [*columns, [float(value) for event in events for value in event]]
 
@@ -301,6 +331,9 @@ def _loop_differs(given: list, right: list) -> str:
         if len(found) != len(wanted):
             epochs = "one epoch" if len(found) == 1 else f"{len(found)} epochs"
             return f"`{name}` has entries for {epochs}; {len(wanted)} were asked for."
+    for name, kind, batches in ("train_step", 1, TRAIN_BATCHES), ("val_step", 0, VALIDATION_BATCHES):
+        if (calls := given[-1][::3].count(kind)) != EPOCHS * batches:
+            return f"`{name}` is called {calls} times in {EPOCHS} epochs of {batches} batches: call it for each batch."
     if not np.array_equal(given[-1], right[-1]):
         return (
             "The steps are not given what the reference loop gives them. Look at the order of the two parts, at their "
@@ -308,6 +341,11 @@ def _loop_differs(given: list, right: list) -> str:
         )
     wrong = [name for name, found, wanted in zip(HISTORY, given, right) if not np.allclose(found, wanted, 1e-4)]
     named = ", ".join(f"`{name}`" for name in wrong)
+    if wrong in (["loss", "val_loss"], ["accuracy", "val_accuracy"]):
+        return (
+            f"Only {named} are wrong: is this metric of the right class, is it reset as often as the other one, and do "
+            "the steps alone update it?"
+        )
     return (
         f"The steps get what they should, but other numbers stand in {named}: reset the metrics before each part, "
         "and note what each metric tells after it."
@@ -393,9 +431,12 @@ def receptive_field(function: Callable) -> Result:
     return FIELDS.check(function)
 
 
+ENCODER = 4 * [(3, 1), (3, 1), (2, 2)] + [(3, 1), (3, 1)]
+FIELD_CASES = [(5, 2), (5, 2), (1, 1)], ENCODER, [(4, 1)], [(7, 2), (3, 3), (2, 1)]
+
+
 def _run_field(function: Callable) -> list:
-    encoder = 4 * [(3, 1), (3, 1), (2, 2)] + [(3, 1), (3, 1)]
-    return [function(list(case)) for case in ([(5, 2), (5, 2), (1, 1)], encoder, [(4, 1)], [(7, 2), (3, 3), (2, 1)])]
+    return [_call(function, case) for case in FIELD_CASES]
 
 
 def field_of(operations: list[tuple[int, int]]) -> int:
@@ -430,7 +471,10 @@ FIELDS = Exercise(
         ("first_layer", "That is the first layer's alone: `return` stands inside of the loop, which ends there.",
          ("        j *= stride\n", "        break\n")),
         ("starts_at_zero", "It is one too small: without any layer, a value is one pixel.", ("1, 1", "0, 1")),
+        ("backwards", "(r - 1) s + k goes from the last layer to the first: begin with the last one.",
+         ("r += (kernel - 1) * j", "r = (r - 1) * stride + kernel")),
     ],
+    place=lambda case, index: f" for {'the U-Net encoder' if case == 1 else FIELD_CASES[case]}",
 )  # fmt: skip
 
 
@@ -439,9 +483,16 @@ def scatter_and_add(function: Callable) -> Result:
     return SCATTERS.check(function)
 
 
+SCATTER_CASES = [  # values, kernel, stride
+    ([1, 3, 2], [1, 0.5, 2], 2),
+    ([1, 3, 2], [1, 0.5], 2),
+    ([2, -1, 4], [1, 2, 3], 1),
+    ([1, 2, 1], [3, 4], 3),
+]
+
+
 def _run_scatter(function: Callable) -> list:
-    cases = (([1, 3, 2], [1, 0.5, 2], 2), ([1, 3, 2], [1, 0.5], 2), ([2, -1, 4], [1, 2, 3], 1), ([1, 2], [3, 4], 3))
-    return [function(np.array(values, float), np.array(kernel, float), stride) for values, kernel, stride in cases]
+    return [_call(function, *(np.array(each, float) for each in pair), stride) for *pair, stride in SCATTER_CASES]
 
 
 def scattered(values: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
@@ -459,17 +510,21 @@ SCATTERS = Exercise(
     _run_scatter,
     scattered,
     [
-        ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`).", ("+=", "=")),
+        ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`; at an array "
+         "of places that is `np.add.at`).", ("+=", "=")),
         ("flipped", "The kernel is turned round: its first weight goes to the first place.",
          ("* kernel", "* kernel[::-1]")),
         ("not_scaled", "The kernel itself is added: multiply it by the value first.", ("value * kernel", "kernel")),
         *(("stride_ignored", "The copies are placed 1 apart: place them `stride` apart.", change)
           for change in (("* stride", ""), ("i * stride : i * stride +", "i : i +"))),
+        ("too_long", "The output is too long: the last copy begins at (n - 1) stride, not at n stride.",
+         ("(len(values) - 1)", "len(values)")),
         ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
          ("return output", "return output[: len(values) * stride]")),
     ],
     errors=[("broadcast", "A copy of the kernel does not fit in: the output is too short, it needs (n - 1) stride + k "
              "places, or the slice is not as long as the kernel, or begins too late.")],
+    place=lambda case, index: f" {f'at {index} ' * bool(index)}for {SCATTER_CASES[case]}",
 )  # fmt: skip
 
 
@@ -484,8 +539,12 @@ def best_f1(function: Callable) -> Result:
 def _run_best(function: Callable) -> list:
     rng, thresholds = np.random.default_rng(0), np.arange(1, 10) / 10
     truth = rng.random((2, 20, 30)) < np.array([0.1, 0.5]).reshape(2, 1, 1)
-    cases = (np.round(10 * np.clip(rng.normal(middle + 0.3 * truth, 0.15), 0, 1)) / 10 for middle in (0.1, 0.5))
-    return [function(probability, truth.copy(), thresholds) for probability in cases]
+    cases = [
+        (np.round(10 * np.clip(rng.normal(middle + 0.3 * truth, 0.15), 0, 1)) / 10, truth) for middle in (0.1, 0.5)
+    ]
+    steps = [2, 40, 1, 1, 1, 5, 5]  # of a case in which F1 falls and rises again
+    cases.append((np.repeat([0.1, 0.5, 0.6, 0.7, 0.8, 0.2, 0.9], steps), np.repeat([False, True], [45, 10])))
+    return [_call(function, probability, truth, thresholds) for probability, truth in cases]
 
 
 def highest_f1(probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
@@ -501,7 +560,7 @@ BEST = "scores[best], thresholds[best]"
 BESTS = Exercise(
     "best_f1",
     "Exercise, MaxF",
-    "It finds the best F1 and its threshold on two sets of images.",
+    "It finds the best F1 and its threshold in three cases.",
     _run_best,
     highest_f1,
     [
@@ -510,7 +569,8 @@ BESTS = Exercise(
         ("index", "The second is the place of the threshold in the list: return the threshold itself.",
          ("thresholds[best]", "best")),
         ("strictly_above", "A probability equal to the threshold counts as road, too: compare with `>=`.", (">=", ">")),
-        ("below", "What lies below the threshold is predicted as road: turn the comparison round.", (">=", "<")),
+        *(("below", "What lies below the threshold is predicted as road: turn the comparison round.", (">=", sign))
+          for sign in ("<", "<=")),
         ("iou", "The threshold is right, but the first number is IoU: F1 counts TP twice.", ("[1]", "[0]")),
         ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", ("[1]", "[1] / 2")),
         ("most_accurate", "That is the threshold of the best accuracy, the one with the fewest errors. Choose by F1.",
@@ -520,10 +580,18 @@ BESTS = Exercise(
         ("mean_over_images", "That is a mean over the images: count the pixels of all of them together.",
          ("mask_scores(probability >= threshold, truth)[1]",
           "np.mean([mask_scores(p >= threshold, t)[1] for p, t in zip(probability, truth)])")),
+        ("nan_wins", "Where no road is found, precision is 0 / 0, and `np.argmax` takes NaN for the largest: "
+         "2 TP / (2 TP + FP + FN) is 0 there.", ("[1])", "[1] or np.nan)")),
+        ("last_threshold", "F1 is right, but its threshold is not the last one tried: keep the one that gave the best.",
+         (BEST, "scores[best], thresholds[-1]")),
+        ("accuracy", "That is the best accuracy: F1 leaves the true negatives out.",
+         ("mask_scores(probability >= threshold, truth)[1]", "((probability >= threshold) == truth).mean()")),
         ("first_threshold", "That is the F1 of the first threshold: does `return` stand inside of the loop?",
          ("np.argmax(scores)", "0")),
         ("worst", "That is the lowest F1: keep the highest.", ("argmax", "argmin")),
     ],
+    errors=[("bitwise_and", "`&` comes before a comparison, so `(p >= threshold) & truth` needs parentheses.")],
+    place=lambda case, index: f" as {('F1', 'the threshold')[index[0]]}" if index else "",
 )  # fmt: skip
 
 
@@ -588,6 +656,24 @@ def flip_together(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     return tf.where(flip, tf.reverse(image, [1]), image), tf.where(flip, tf.reverse(mask, [1]), mask)
 
 
+def _flip_differs(given: list, right: list) -> str:
+    """What is otherwise with flips, by the outcomes that occur."""
+    seen = {divmod(int(i), 4) for outcomes in given for i in np.flatnonzero(outcomes > 0)}
+    if seen <= {(0, 0), (1, 1)}:
+        return (
+            "Image and mask are mirrored together, but each sample is treated the same: draw anew within the function, "
+            "without a seed of its own."
+        )
+    if seen <= {(0, 1), (1, 0)}:
+        return "Always one of the two is mirrored and the other is not: mirror both under the same condition."
+    if seen <= {(0, 0), (1, 2)}:
+        return "The image is mirrored, but its mask is turned upside down: axis 0 is the height, axis 1 the width."
+    return (
+        "Some samples become neither what they were nor their mirror images, or image and mask do not agree. Does it "
+        "return the image first, then the mask?"
+    )
+
+
 IMAGE, MASK = (f"tf.where(flip, tf.reverse({part}, [1]), {part})" for part in ("image", "mask"))
 DRAW = "tf.random.uniform([]) < 0.5"
 FLIPS = Exercise(
@@ -605,15 +691,16 @@ FLIPS = Exercise(
          "its width.", ("[1]", "[0]")),
         ("colors", "The colors are reversed: a single sample has no batch axis, so its width is axis 1.",
          ("[1]", "[2]")),
-        ("always", "Every sample is mirrored; it should be about one half of them.", (DRAW, "True")),
-        ("never", "No sample is mirrored; it should be about one half of them.", (DRAW, "False")),
+        ("always", "Every sample is mirrored; it should be about one half of them. Is the draw made anew for each?",
+         (DRAW, "True")),
+        ("never", "No sample is mirrored; it should be about one half of them. Is the draw made anew for each?",
+         (DRAW, "False")),
         ("drawn_once", "Called directly it draws anew for each sample, but in `Dataset.map` all samples get the same: "
          "`map` runs Python code once, while it builds the graph. Draw with `tf.random.uniform`.",
          (DRAW, "random.random() < 0.5")),
     ],
     _unfair,
-    differs="Some samples become neither what they were nor their mirror images, or image and mask do not agree. Does "
-    "it return the image first, then the mask?",
+    differs=_flip_differs,
 )  # fmt: skip
 
 
@@ -626,10 +713,11 @@ def soft_dice(function: Callable) -> Result:
 
 
 def _dice_case() -> tuple[tf.Tensor, tf.Tensor]:
-    """Three images with little, some and much road, and a prediction."""
+    """Three images with little, some and much road, and a prediction that is better where there is more."""
     rng = np.random.default_rng(0)
-    mask = rng.random((3, 48, 48, 1)) < np.array([0.2, 0.5, 0.9]).reshape(3, 1, 1, 1)
-    probability = (0.6 * mask + 0.4 * rng.random(mask.shape)) ** 2
+    share, quality = np.array([[0.2, 0.5, 0.9], [0.4, 0.6, 0.9]]).reshape(2, 3, 1, 1, 1)
+    mask = rng.random((3, 48, 48, 1)) < share
+    probability = (quality * mask + (1 - quality) * rng.random(mask.shape)) ** 2
     return tf.constant(mask, tf.float32), tf.constant(probability, tf.float32)
 
 
@@ -652,7 +740,9 @@ def _useless_as_loss(function: Callable) -> tuple[str, str] | None:
     found, stopped = attempt(lambda: gradient(function))
     if stopped or found is None or not np.allclose(found, gradient(dice_loss), rtol=0.05, atol=1e-7):
         return "no_gradient", "The value is right, but not its gradient: compute all of it with `tf` or `keras.ops`."
-    _, stopped = attempt(lambda: tf.function(function)(mask, probability))
+    batch = tf.TensorSpec((None, *mask.shape[1:]))  # of a size that is not known, as in `fit`, which has no AutoGraph
+    compiled = tf.function(function, input_signature=[batch, batch], autograph=False)
+    _, stopped = attempt(lambda: compiled(mask, probability))
     if stopped:
         return "no_graph", f"Called directly it works, but `fit` compiles it, and then it stops with `{stopped}`."
     empty, stopped = attempt(lambda: float(function(0 * mask, 0 * probability)))
@@ -680,6 +770,8 @@ DICE = Exercise(
         ("no_two", "The 2 is missing: a perfect prediction should have the loss 0, and has one half.", ("2 * ", "")),
         ("iou", "That is the soft IoU (Jaccard) loss: it divides by the union. Dice divides twice the overlap by the "
          "two sums.", ("2 * ", ""), ("(total", "(total - overlap")),
+        ("negative", "That is minus the Dice score: the loss is 1 minus the score, so that the best is 0.",
+         ("1 - (", "-(")),
         ("squares", "The sums below are of squares, as in V-Net. That is a good loss, too; here it is the plain sums.",
          ("(mask,", "(mask**2,"), ("(probability,", "(probability**2,")),
         ("whole_batch", "The sums run over the whole batch. Sum over each image, axes 1 to 3, then take the mean over "
@@ -709,6 +801,8 @@ def _run_schedule(function: Callable) -> list:
     rates = [function(step, PEAK, WARMUP, TOTAL) for step in range(TOTAL)]
     if rates[0] is None:
         return [None]
+    if None in rates:
+        raise Unfit(f"It returns nothing at step {rates.index(None)} of `peak={PEAK}, warmup={WARMUP}, total={TOTAL}`.")
     if any(np.shape(rate) != () for rate in rates):
         raise Unfit("It should return one number for each step.")
     return [rates]
@@ -724,6 +818,7 @@ def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
 
 BEGIN, WAVE = "    if step < warmup:\n", "(1 + math.cos(math.pi * time)) / 2"
 LATE = (BEGIN, "    step += 1\n" + BEGIN)  # by somebody who counts the steps from 1, which is as good
+DIVISIONS = [("step / warmup", "(step // warmup)"), ("(step - warmup) / (", "(step - warmup) // (")]
 SCHEDULES = Exercise(
     "warmup_cosine",
     "Exercise, warm-up and cosine",
@@ -731,6 +826,14 @@ SCHEDULES = Exercise(
     _run_schedule,
     cosine_schedule,
     [(None, "", LATE), *((*mistake, *late) for late in ([], [LATE]) for mistake in (
+        ("one_ahead", "In the warm-up the rate is one step ahead of the cosine: step 0 gives 0.",
+         ("peak * step / warmup", "peak * (step + 1) / warmup")),
+        *(("whole_numbers", "`//` leaves whole numbers only, here 0 or 1: divide with `/`.", *changes)
+          for changes in (DIVISIONS, DIVISIONS[:1])),
+        ("half_inside", "Only the cosine is halved: (1 + cos) / 2 needs parentheses around the sum.",
+         (WAVE, "(1 + math.cos(math.pi * time) / 2)")),
+        ("rises", "After the warm-up the rate drops to 0 and rises: it is 1 + cos, not 1 - cos.",
+         (WAVE, "(1 - math.cos(math.pi * time)) / 2")),
         ("no_warmup", "There is no warm-up: the rate begins at its peak.", (BEGIN, "    warmup = 0\n" + BEGIN)),
         ("constant_warmup", "In the warm-up the rate is constant at its peak; it should rise in a line from 0.",
          ("peak * step / warmup", "peak")),
@@ -745,7 +848,9 @@ SCHEDULES = Exercise(
         ("negative", "The rate becomes negative: cos runs from 1 to -1. (1 + cos) / 2 runs from 1 to 0.",
          (WAVE, "math.cos(math.pi * time)")),
         ("line", "After the warm-up the rate falls in a line, not along a cosine.", (WAVE, "(1 - time)")),
-        ("warmup_only", "After the warm-up the rate stays at its peak; it should fall.", (WAVE, "1.0")),
+        ("warmup_only", "After the warm-up the rate stays at its peak; it should fall. (`//` leaves whole "
+         "numbers only.)", (WAVE, "1.0")),
     ))],
+    place=lambda case, index: f" at step {index[0]} of `peak={PEAK}, warmup={WARMUP}, total={TOTAL}`",
     tolerance=PEAK / 500,
 )  # fmt: skip

@@ -164,12 +164,15 @@ def fixed(value):
 OTHERS = [
     ("iou_and_f1", "differs", fixed((0.5, 0.25))),
     ("mean_mask", "differs", fixed([[1], [2, 3]])),
+    ("mean_mask", "differs", lambda masks: masks.sum(0) / masks.sum(0).max()),
     ("training_loop", "unfit", fixed([1, 2])),
     ("training_loop", "returns_nothing", lambda *given, **steps: exercises.loop_over_epochs(*given, **steps) and None),
     ("training_loop", "unfit", loop_noting(lambda metric: metric)),
+    ("training_loop", "unfit", lambda *given, **steps: dict.fromkeys(exercises.HISTORY, [0.0] * exercises.EPOCHS)),
     ("training_loop", "differs", loop_noting(lambda metric: 2 * float(metric.result()))),
     ("training_loop", "differs", lambda *given, **steps: exercises.loop_over_epochs(*given[:3], 4, **steps)),
     ("receptive_field", "differs", fixed(7)),
+    ("receptive_field", "unfit", lambda pairs: exercises.field_of([pairs.pop(0) for _ in pairs[:]])),
     ("scatter_and_add", "raises_error", lambda values, kernel, stride: np.zeros(4) + np.zeros(3)),
     ("scatter_and_add", "differs", fixed([1.0, 2.0])),
     ("best_f1", "differs", fixed((0.5, 0.5))),
@@ -182,11 +185,13 @@ OTHERS = [
     ("soft_dice", "no_gradient", lambda mask, p: np.float32(exercises.dice_loss(mask, p).numpy())),
     ("soft_dice", "no_gradient", dice_of_numbers),
     ("soft_dice", "no_graph", lambda mask, p: exercises.dice_loss(mask, p) + 0 * p.numpy().sum()),
+    ("soft_dice", "no_graph", lambda mask, p: exercises.dice_loss(mask, p) * (len(mask) / len(p))),
+    ("soft_dice", "no_graph", lambda mask, p: 0.0 if tf.reduce_sum(p) == 0 else exercises.dice_loss(mask, p)),
     ("soft_dice", "empty", unsmoothed_dice),
     ("soft_dice", "differs", lambda mask, p: keras.ops.mean(keras.losses.binary_crossentropy(mask, p))),
     ("warmup_cosine", "unfit", lambda step, peak, warmup, total: [peak, step]),
     ("warmup_cosine", "differs", lambda step, peak, warmup, total: 3 * peak),
-    ("warmup_cosine", "differs", lambda step, peak, warmup, total: peak * step / warmup if step < warmup else None),
+    ("warmup_cosine", "unfit", lambda step, peak, warmup, total: peak * step / warmup if step < warmup else None),
     ("iou_and_f1", "returns_nothing", lambda predicted, truth: print(predicted.sum())),
 ]  # fmt: skip
 
@@ -205,6 +210,33 @@ def test_another_optimizer_or_model_is_not_right():
     result, other = checks.training_loop(loop), checks.training_loop(loop_noting(lambda metric: 2.0))
     assert result.cause == other.cause == "differs" and result.message != other.message
     assert "optimizer" in result.message and "`val_loss`" in other.message
+
+
+def mirrored_by_turns(image, mask):
+    flip = tf.random.uniform(()) < 0.5
+    return tf.where(flip, image[:, ::-1], image), tf.where(flip, mask, mask[:, ::-1])
+
+
+def mask_upside_down(image, mask):
+    flip = tf.random.uniform(()) < 0.5
+    return tf.where(flip, image[:, ::-1], image), tf.where(flip, mask[::-1], mask)
+
+
+def always_the_same_draw(image, mask):
+    tf.random.set_seed(0)
+    return exercises.flip_together(image, mask)
+
+
+def test_flips_that_go_wrong_in_other_ways_are_told_apart():
+    functions = mirrored_by_turns, mask_upside_down, always_the_same_draw, lambda image, mask: (mask, image)
+    results = [checks.random_flip(function) for function in functions]
+    assert {result.cause for result in results} == {"differs"} and len({result.message for result in results}) == 4
+
+
+def test_numbers_say_where_they_stand():
+    assert "F1" in checks.iou_and_f1(lambda predicted, truth: (exercises.mask_scores(predicted, truth)[0], 2.0)).message
+    assert "[1, 0.5, 2], 2" in checks.scatter_and_add(lambda values, kernel, stride: values).message
+    assert "(4, 1)" in checks.receptive_field(lambda pairs: exercises.field_of(pairs) + (pairs == [(4, 1)])).message
 
 
 def test_the_references_are_their_formulas():
