@@ -69,6 +69,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def quoted(path: object) -> str:
+    """A path as a command line takes it."""
+    return f'"{path}"' if " " in str(path) else str(path)
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error, its line breaks replaced by spaces."""
     return " ".join(str(error).split())

@@ -35,7 +35,6 @@ LABEL_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_road_([0-9]{{6}})\.png")
 LARGEST_IMAGE = Image.MAX_IMAGE_PIXELS  # 89 million: more than a camera's, a decompression bomb has billions
 REPLACE = "replace it by an intact copy"
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)  # what Pillow raises
-BROKEN += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -163,6 +162,8 @@ def read_image(path: Path, *, formats: Sequence[str] = ("PNG",), gray: bool = Tr
             ImageOps.exif_transpose(image, in_place=True)
             image = image.convert("RGBA") if "P" in image.mode else image  # the one way on which Pillow does not warn
             return np.asarray(image.convert("RGB"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DataError(f"{path}: expected an image of at most {LARGEST_IMAGE:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
         kinds = " or ".join(formats)
         raise DataError(f"{path}: expected an image ({kinds}), found something else; {REPLACE}") from None

@@ -540,9 +540,9 @@ def precision_recall(named: Mapping[str, ThresholdSweep]) -> Figure:
         precision = np.divide(f1 * recall, 2 * recall - f1, out=np.full(100, np.nan), where=2 * recall > f1)
         axes[0, 0].plot(recall, precision, color=INK, linewidth=0.4)
         axes[0, 0].annotate(f"F1 {f1}", (1.02, f1 / (2 - f1)), fontsize=8, va="center")
-    for color, style, text, sweep in zip(colors_of(named), LINE_STYLES, described, named.values()):
+    for color, style, text, sweep in zip(colors_of(named), cycle(LINE_STYLES), described, named.values()):
         found = sweep.true_positive > 0
-        axes[0, 0].plot(sweep.recall[found], sweep.precision[found], style, color=color, label=text)
+        axes[0, 0].plot(sweep.recall[found], sweep.precision[found], linestyle=style, color=color, label=text)
         axes[0, 0].plot(sweep.best.recall, sweep.best.precision, "o", color=color)
     axes[0, 0].set(xlabel="recall", ylabel="precision", xlim=(0, 1.14), ylim=(0, 1.03))
     axes[0, 1].set_axis_off()
@@ -642,8 +642,9 @@ def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mar
         for name, values in row.items():
             i = series.index(name)
             height = place + 0.22 * (i - (len(series) - 1) / 2)
-            label = name if place == 0 else None
-            axes[0, 0].plot(values, [height] * len(values), MARKERS[i], color=colors[i], label=label)
+            label = None if name in axes[0, 0].get_legend_handles_labels()[1] else name
+            marker = MARKERS[i % len(MARKERS)]
+            axes[0, 0].plot(values, [height] * len(values), marker, color=colors[i], label=label)
     axes[0, 0].axvline(mark[1], color=INK, linestyle=":", linewidth=1, label=mark[0])
     axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(named)

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ import numpy as np
 import roadseg
 from roadseg import storage
 from roadseg.errors import OptionError, RunError, explained
-from roadseg.storage import atomic_write, runs_folder
+from roadseg.storage import all_runs_folders, atomic_write, runs_folder
 
 if TYPE_CHECKING:
     import keras
@@ -143,11 +144,11 @@ def key(settings: dict) -> str:
 
 
 def open_run(path: str | Path, *, how: str = "reused") -> Run:
-    """The finished run in a folder.
+    """The finished run in a folder, or of a name in the runs folder.
 
     Raises RunError where there is none, where the training has not finished, or where its files contradict each other.
     """
-    path = Path(path)
+    path = Path(path) if Path(path).is_dir() else runs_folder() / path
     if not (path / "finished.json").is_file():
         if (path / "settings.json").is_file():
             raise RunError(f"the run {path} has not finished: the same training command resumes it.")
@@ -163,18 +164,16 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
 
 
 def find(settings: dict, *, out: str | Path | None = None) -> Run | None:
-    """The newest finished run with these settings, whoever wrote its step, else one that ROADSEG_SHARED_RUNS holds:
-    None where there is none."""
+    """The newest finished run with these settings, whoever wrote its step, own ones first; None where there is none."""
     wanted = {name: settings[name] for name in KEY if name != "step"}
-    for folder in (runs_folder(out), *filter(None, [os.environ.get("ROADSEG_SHARED_RUNS")])):
-        if found := list(find_all(wanted, f"{_readable(settings)}*", out=folder)):
-            return max(found, key=lambda run: run.finished["ended"])
-    return None
+    found, own = find_all(wanted, f"{_readable(settings)}*", out=out), runs_folder(out)
+    return max(found, key=lambda run: (run.path.parent == own, run.finished["ended"]), default=None)
 
 
 def find_all(wanted: dict, pattern: str, *, out: str | Path | None = None) -> Iterator[Run]:
-    """The finished runs in folders of such names whose settings hold what is wanted; damaged ones are left out."""
-    for path in runs_folder(out).glob(pattern):
+    """The finished runs in folders of such names whose settings hold what is wanted, here or in ROADSEG_SHARED_RUNS;
+    damaged ones are left out."""
+    for path in chain.from_iterable(folder.glob(pattern) for folder in all_runs_folders(out)):
         try:
             run = open_run(path)
         except RunError:

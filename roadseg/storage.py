@@ -12,6 +12,7 @@ Environment variables:
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import secrets
@@ -54,12 +55,18 @@ def project_root() -> Path:
 
 def cache_folder() -> Path:
     """ROADSEG_CACHE, else the project's `data/cache`."""
-    return Path(os.environ.get("ROADSEG_CACHE") or project_root() / "data" / "cache")
+    return Path(os.environ.get("ROADSEG_CACHE") or project_root() / "data" / "cache").expanduser()
 
 
 def runs_folder(out: str | Path | None = None) -> Path:
     """`out`, else ROADSEG_RUNS, else the project's `runs`."""
-    return Path(out or os.environ.get("ROADSEG_RUNS") or project_root() / "runs")
+    return Path(out or os.environ.get("ROADSEG_RUNS") or project_root() / "runs").expanduser()
+
+
+def all_runs_folders(out: str | Path | None = None) -> list[Path]:
+    """`runs_folder(out)`, and ROADSEG_SHARED_RUNS where that is set."""
+    shared = os.environ.get("ROADSEG_SHARED_RUNS")
+    return [runs_folder(out), *([Path(shared).expanduser()] if shared else [])]
 
 
 def max_epochs() -> float:
@@ -73,23 +80,33 @@ def max_epochs() -> float:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the name `path` only when all of it is on the disk.
+def part_of(path: Path) -> Iterator[Path]:
+    """A free name beside `path`, with its ending, for a file that is called `path` once it is whole and on the disk.
 
-    A process that is killed on the way leaves the old file, or none, and at most a `.part` file beside it.
+    A process that is killed on the way leaves the old file, or none, and at most a `.part` file beside it. Raises
+    OSError where that is refused, at once where `path` is a folder.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".part.{secrets.token_hex(4)}.{path.name}")
     try:
-        with open(part, "xb") as file:
-            yield file
-            file.flush()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        yield part
+        with open(part, "rb+") as file:
             os.fsync(file.fileno())
         replace(part, path)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # nobody has to know of the other name
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None  # nobody has to know of the other name
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the name `path` only when all of it is on the disk, as in `part_of`."""
+    with part_of(path) as part, open(part, "xb") as file:
+        yield file
 
 
 def replace(source: Path, target: Path) -> None:

@@ -12,12 +12,13 @@ submit    the zip for the benchmark's server
 course    the teacher's steps, from setup to points; left out of the copy for students
 
 Each module has `run(options)` and, unless it takes no options, `add_options(parser)`. `run` returns the exit status: 0,
-or 1 where what was examined is not as it should be. A RoadsegError ends a command with one line on stderr and status 2.
-The modules import what computes inside their functions, so that help is instant and TensorFlow loads only where it is
-needed.
+or 1 where what was examined is not as it should be. A RoadsegError, or what the file system refuses, ends a command
+with one line on stderr and status 2. The modules import what computes inside their functions, so that help is instant
+and TensorFlow loads only where it is needed.
 """
 
 import argparse
+import os
 import sys
 from argparse import ArgumentParser
 from importlib import import_module
@@ -25,7 +26,7 @@ from importlib.util import find_spec
 from io import TextIOWrapper
 
 import roadseg
-from roadseg.errors import RoadsegError
+from roadseg.errors import RoadsegError, one_line, printable
 
 COMMANDS = ("start", "status", "report", "doctor", "data", "train", "evaluate", "predict", "submit", "course")
 EXAMPLES = """examples:
@@ -44,9 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     options = build_parser().parse_args(arguments)
     try:
-        return options.command(options)
-    except RoadsegError as error:
-        print(f"roadseg: error: {error}", file=sys.stderr)
+        status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still writes at its end
+        return 1
+    except (RoadsegError, OSError) as error:
+        print(f"roadseg: error: {printable(one_line(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         message = str(error) or "nothing incomplete is kept; run the command again."

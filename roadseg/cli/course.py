@@ -13,7 +13,7 @@ from pathlib import Path
 import roadseg
 from roadseg.cli.start import open_jupyterlab
 from roadseg.course import workflow
-from roadseg.errors import OptionError, interruptible
+from roadseg.errors import OptionError, interruptible, quoted
 from roadseg.storage import project_root
 from roadseg.workbook import questions
 
@@ -67,7 +67,7 @@ def setup(options: Namespace) -> int:
     if options.due:
         workflow.set_due_date(course, options.due)
     print(f"Hand out {course / workflow.ARCHIVE}. The next steps:")
-    flag = f" --course {options.course}" if options.course else ""
+    flag = f" --course {quoted(options.course)}" if options.course else ""
     for name, step in list(STEPS.items())[1:]:
         usage = f"{name} FOLDER" if name == "collect" else name
         print(f"  python -m roadseg course {usage:15}{flag} {step.__doc__}")

@@ -86,8 +86,8 @@ def _drive(path: Path, seed: int) -> None:
     from roadseg.street import film
 
     drive = scenes.drive(seed=seed, seconds=DRIVE_SECONDS)
-    frames = (scene.image for scene in tqdm(drive, total=DRIVE_SECONDS * scenes.RATE, unit=" scenes", disable=None))
-    film.write_film(path, frames, rate=scenes.RATE)
+    frames = tqdm(drive, total=DRIVE_SECONDS * scenes.RATE, unit=" scenes", disable=None)
+    film.write_film(path, frames, rate=scenes.RATE, draw=lambda scene: scene.image)
     print(f"{path}: {path.stat().st_size:,} bytes.")
 
 

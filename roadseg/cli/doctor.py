@@ -34,7 +34,6 @@ WARM_UP_STEPS, TIMED_STEPS = 2, 4
 GIGABYTE = 2**30
 LEAST_MEMORY = 2.5 * GIGABYTE  # the peak of a training run, with the images
 LEAST_DISK = 1 * GIGABYTE  # scenes, cache and the runs of all notebooks take less than half of that
-VARIABLES = ("ROADSEG_DATA", "ROADSEG_HOME", "ROADSEG_RUNS", "ROADSEG_CACHE", "ROADSEG_EPOCHS")
 INSTALL = "python -m pip install -r requirements.txt"
 
 
@@ -100,9 +99,8 @@ def examine_machine() -> Iterator[Line]:
     scarce = memory.available < LEAST_MEMORY
     remedy = f"a training run needs up to {_gigabytes(LEAST_MEMORY)}: close other programs." if scarce else ""
     yield Line("memory", f"{_gigabytes(memory.total)}, {_gigabytes(memory.available)} free", remedy)
-    for name in VARIABLES:
-        if value := os.environ.get(name):
-            yield Line(name, value)
+    for name in sorted(name for name in os.environ if name.startswith("ROADSEG_")):
+        yield Line(name, os.environ[name])
     max_epochs()  # a wrong value is an error
     from roadseg import backend  # last, as it loads TensorFlow
 

@@ -12,8 +12,6 @@ from argparse import ArgumentParser, Namespace
 from functools import partial
 from pathlib import Path
 
-from roadseg.storage import runs_folder
-
 SCORES = {
     "at threshold 0.5": ("accuracy", "precision", "recall", "f1", "iou"),
     "at the threshold of MaxF": ("max_f", "average_precision", "pre", "rec", "fpr", "fnr", "threshold"),
@@ -41,8 +39,7 @@ def run(options: Namespace) -> int:
     import roadseg
     from roadseg import download, runs
 
-    path = Path(options.run)
-    trained = runs.open_run(path if path.is_dir() else runs_folder() / options.run)
+    trained = runs.open_run(options.run)
     progress = partial(print, file=sys.stderr, flush=True)  # JSON has the standard output to itself
     roads = roadseg.load(options.data, size=tuple(trained.settings["size"]), log=progress)
     if options.view == "bird":

@@ -39,10 +39,11 @@ def run(options: Namespace) -> int:
 
     from roadseg.street import film, photos
 
+    model, failed, taken = photos.open_network(options.run), 0, set()
     with explained(DataError, options.out, "choose another folder with --out"):
         options.out.mkdir(parents=True, exist_ok=True)
-    model, failed, taken = photos.open_network(options.run), 0, set()
     paths = list(list_inputs(options.files, (*photos.SUFFIXES, *film.SUFFIXES)))
+    inputs = {path.resolve().with_suffix("") for path in paths}
     videos = [path for path in paths if path.suffix.lower() in film.SUFFIXES]
     with tqdm(total=None if videos else len(paths), unit=" images", disable=None) as bar:
         started, count = time.perf_counter(), 0
@@ -53,6 +54,8 @@ def run(options: Namespace) -> int:
             taken.add(name.lower())
             predict = predict_video if path in videos else predict_photo
             try:
+                if any((options.out / f"{name}_{kind}").resolve() in inputs for kind in ("road", "probability")):
+                    raise DataError(f"{path}: its result would replace another input; choose another folder with --out")
                 count += predict(model, path, options.out / name, options, bar)
             except RoadsegError as error:
                 failed += 1
@@ -101,12 +104,12 @@ def predict_video(model, path: Path, target: Path, options: Namespace, bar) -> i
     rate, frames = film.read_video(path)
     done = 0
 
-    def draw():
+    def draw(frame):
         nonlocal done
-        for frame in frames:
-            yield photos.draw_road(frame, photos.find_road(model, frame))
-            done += 1
-            bar.update()
+        done += 1
+        bar.update()
+        return photos.draw_road(frame, photos.find_road(model, frame))
 
-    film.write_film(target.with_name(f"{target.name}_road{'.gif' if options.gif else '.mp4'}"), draw(), rate=rate)
+    ending = ".gif" if options.gif else ".mp4"
+    film.write_film(target.with_name(f"{target.name}_road{ending}"), frames, rate=rate, draw=draw)
     return done

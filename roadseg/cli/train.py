@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import roadseg
-from roadseg.errors import OptionError, clock
+from roadseg.errors import OptionError, RunError, clock, explained, quoted
 from roadseg.recipes import RECIPES
 
 COLUMNS = ("loss", "accuracy", "MaxF", "IoU", "seconds")  # of validation, after the last epoch; of training
@@ -56,7 +56,7 @@ def run(options: Namespace) -> int:
     if options.seeds is not None:
         return _compare_seeds(seeds, roads, settings, options)
     trained = roadseg.train(options.model, options.recipe, roads, seed=options.seed, callback=_print_epoch, **settings)
-    print(f"Evaluate it: python -m roadseg evaluate {trained.path}")
+    print(f"Evaluate it: python -m roadseg evaluate {quoted(trained.path)}")
     return 0
 
 
@@ -65,9 +65,10 @@ def parse_seeds(text: str) -> list[int]:
     if re.fullmatch(r"\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*", text, re.ASCII):
         ends = [part.split("-") for part in text.split(",")]
         ranges = [range(int(part[0]), int(part[-1]) + 1) for part in ends]
-        if all(ranges) and sum(map(len, ranges)) <= MOST_SEEDS:
+        if all(ranges) and sum(map(len, ranges)) <= MOST_SEEDS and max(map(max, ranges)) < 2**31:
             return sorted({seed for part in ranges for seed in part})
-    raise OptionError(f"--seeds {text}: expected at most {MOST_SEEDS} whole numbers, such as 0-9 or 0,2,5.")
+    found = f"--seeds {text}: expected at most {MOST_SEEDS} whole numbers below 2 ** 31"
+    raise OptionError(f"{found}, such as 0-9 or 0,2,5.")
 
 
 def train_seed(seed: int, network: tuple, data: str | None, fingerprint: str, settings: dict) -> tuple[str, list]:
@@ -107,8 +108,9 @@ def _compare_seeds(seeds: list[int], roads, settings: dict, options: Namespace) 
             raise outcome
     print(seed_table({seed: found[seed][1] for seed in seeds}))
     curves = [runs.open_run(found[seed][0]).curves for seed in seeds]
-    path = out / f"{options.model}-{options.recipe}-seeds-{options.seeds}.png"
-    with storage.atomic_write(path) as file:
+    named = options.seeds if len(options.seeds) < 60 else f"{len(seeds)}-of-{seeds[0]}-{seeds[-1]}"
+    path = out / f"{options.model}-{options.recipe}-seeds-{named}.png"
+    with explained(RunError, path, runs.NOT_WRITABLE), storage.atomic_write(path) as file:
         file.write(plots.encoded(plots.curves({f"{options.model}, {options.recipe}": curves})))
     print(f"The curves of all: {path}")
     return 0

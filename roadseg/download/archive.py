@@ -151,7 +151,8 @@ def _install(archive: Path, target: Path, *, verified: bool) -> Path:
             raise
         except DAMAGED as error:
             raise DataError(f"{archive}: truncated or damaged ({one_line(error)}); {remedy}") from error
-        candidates = (unpacked, *sorted(unpacked.rglob("*/")))  # anybody may have packed it again, with other folders
+        folders = (folder for folder in sorted(unpacked.rglob("*/")) if "__MACOSX" not in folder.parts)
+        candidates = (unpacked, *folders)  # anybody may have packed it again, with other folders
         folder = next((f for f in candidates if find_path(f, *IMAGES) and find_path(f, *LABELS)), None)
         if folder is None:
             found = a_few(sorted(path.name for path in unpacked.rglob("*") if path.is_file())) or "nothing"

@@ -45,14 +45,19 @@ class Trained:
 
     @property
     def ended(self) -> datetime | None:
-        """When the last of the runs ended."""
-        return max((datetime.fromisoformat(run.finished["ended"]) for run in self.runs.values()), default=None)
+        """When the last of the runs ended, in local time."""
+        return max((_local(run.finished["ended"]) for run in self.runs.values()), default=None)
+
+
+def _local(time: str) -> datetime:
+    """A time in ISO format, in this computer's time zone."""
+    return datetime.fromisoformat(time).astimezone()
 
 
 def trained() -> Trained:
     """The runs of the recipe `reported`, seed 0, on the images that the workbook uses: the newest of the longest."""
-    paths = storage.runs_folder().glob(f"*-{RECIPE}-seed0-*/finished.json")
-    if not any(path.parent.name.startswith(tuple(f"{model}-{RECIPE}" for model in MODELS)) for path in paths):
+    finished = [f"{model}-{RECIPE}-seed0-*/finished.json" for model in MODELS]
+    if not any(any(folder.glob(name)) for folder in storage.all_runs_folders() for name in finished):
         return Trained({}, None)  # so no images are rendered or read in vain
     roads, recipe, newest = road_data.load(), get_recipe(RECIPE), {}
     wanted = {"recipe": recipe.settings() | {"precision": "float32"}, "seed": 0, "split": "course"}
@@ -87,8 +92,8 @@ def _phrases(book: Workbook, entries: Sequence[Entry]) -> list[str]:
 
 
 def _missing_runs(found: Trained) -> list[str]:
-    names = {"simple": "simple model", "unet": "U-Net"}
-    return [f"a finished run of the {names[model]} ({RECIPE}, seed 0)" for model in MODELS if model not in found.runs]
+    missing = [title for model, title in MODELS.items() if model not in found.runs]
+    return [f"a finished run of the {title.replace('Simple', 'simple')} ({RECIPE}, seed 0)" for title in missing]
 
 
 def contents(book: Workbook, found: Trained, *, name: str = "") -> Iterator[dict]:
@@ -226,7 +231,7 @@ def _origin(book: Workbook, found: Trained) -> Iterator[dict]:
     if found.runs:
         facts = {model: fingerprint(run) for model, run in found.runs.items()}
         for row in facts.values():  # for readers: a time without seconds, and the beginning of a long digest
-            row |= {"ended": f"{datetime.fromisoformat(row['ended']):%Y-%m-%d %H:%M}", "weights": row["weights"][:16]}
+            row |= {"ended": f"{_local(row['ended']):%Y-%m-%d %H:%M}", "weights": row["weights"][:16]}
         yield _by_model(facts, align="Left")
         yield part("remark", paragraph(f"Images: {found.roads.source}"))
 

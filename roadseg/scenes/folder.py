@@ -73,15 +73,18 @@ def write(
     if is_written(root, record):
         return root
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent, ignore_cleanup_errors=True) as temporary:
-            made = Path(temporary) / root.name
+        place = Path(os.path.abspath(root))  # "." has no name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent, ignore_cleanup_errors=True) as temporary:
+            made = Path(temporary) / place.name
             write_scenes(made, record, workers, progress)
             (made / RECORD).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
             try:
-                if root.is_dir():
-                    root.rmdir()  # Windows renames onto nothing, not even onto an empty folder
-                made.rename(root)
+                if root.is_dir() and not any(root.iterdir()):  # it stays: a link, a disk, or where somebody works
+                    for part in sorted(made.iterdir(), key=lambda part: part.name == RECORD):  # which comes last
+                        shutil.move(part, root / part.name)
+                else:
+                    made.rename(root)
             except OSError:
                 if not is_written(root, record):  # otherwise another process was first
                     raise

@@ -23,7 +23,7 @@ from roadseg.download.archive import published_digests
 from roadseg.errors import DataError, explained
 from roadseg.plots import draw_image, error_overlay, grid, legend, styled
 from roadseg.runs import Run
-from roadseg.storage import atomic_write
+from roadseg.storage import part_of
 from roadseg.street import bird_view
 from roadseg.street.photos import eight_bits, find_road, open_photo
 
@@ -106,7 +106,7 @@ def write_submission(model: keras.Model, root: Path, path: Path) -> None:
 
     root : KITTI road, with `testing/image_2` and `testing/calib`; path : of the zip. A progress bar goes to the error
     output where that is a terminal. Raises DataError where a test image is missing or damaged, and for a zip that
-    cannot be written.
+    cannot be written or is not what the server expects.
     """
     base = kitti.find_dataset(root)
     images = kitti.find_path(base, "testing", "image_2") or base / "testing" / "image_2"
@@ -115,12 +115,32 @@ def write_submission(model: keras.Model, root: Path, path: Path) -> None:
         found = f"{len(missing)} missing ({kitti.a_few(missing)})"
         raise DataError(f"{images}: expected the {len(names)} test images, found {found}; unpack data_road.zip again")
     remedy = "choose another file with --out, or free space"
-    with explained(DataError, path, remedy), atomic_write(path) as file, zipfile.ZipFile(file, "w") as zipped:
-        for name in tqdm(names, unit=" images", disable=None):
-            probability = eight_bits(find_road(model, open_photo(images / f"{name}.png")))
-            view = bird_view.from_above(probability, find_calibration(root, "testing", name))
-            with zipped.open(name.replace("_", "_road_") + ".png", "w") as result:
-                Image.fromarray(view).save(result, "PNG")
+    with explained(DataError, path, remedy), part_of(path) as part:
+        with zipfile.ZipFile(part, "w") as zipped:
+            for name in tqdm(names, unit=" images", disable=None):
+                probability = eight_bits(find_road(model, open_photo(images / f"{name}.png")))
+                view = bird_view.from_above(probability, find_calibration(base, "testing", name))
+                with zipped.open(_result(name), "w") as result:
+                    Image.fromarray(view).save(result, "PNG")
+        check_submission(part)
+
+
+def check_submission(path: Path) -> None:
+    """Raise DataError for a zip that is not what the server expects: 290 names, each gray, 8 bits, (800, 400)."""
+    expected = [_result(name) for name in test_names()]
+    with zipfile.ZipFile(path) as zipped:
+        if differing := sorted(set(expected) ^ set(zipped.namelist())):
+            raise DataError(f"{path}: expected {len(expected)} results, missing or too many: {kitti.a_few(differing)}")
+        for name in expected:
+            with zipped.open(name) as file, Image.open(file, formats=["PNG"]) as image:
+                image.load()  # reads the whole file, and compares its checksums
+            if (image.mode, image.size) != ("L", bird_view.SIZE[::-1]):
+                raise DataError(f"{path}: expected {name} as 400 x 800 gray pixels, found {image.size}, {image.mode}")
+
+
+def _result(name: str) -> str:
+    """What the result of a test image is called in the zip."""
+    return name.replace("_", "_road_") + ".png"
 
 
 def test_names() -> list[str]:

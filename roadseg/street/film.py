@@ -5,8 +5,9 @@ A frame is uint8 (H, W, 3), RGB; a rate is in frames a second.
 
 from __future__ import annotations
 
+import errno
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from roadseg.errors import DataError, explained
-from roadseg.storage import atomic_write, replace
+from roadseg.storage import atomic_write, part_of
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 QUALITY = 6  # of 10
@@ -59,46 +60,67 @@ def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
     return about["fps"] or USUAL_RATE, frames()
 
 
-def write_film(path: Path, frames: Iterable[np.ndarray], *, rate: float) -> None:
-    """Write a film whole or not at all: as .mp4, or the first ten seconds as a .gif of at most 1 MB.
+def write_film(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    *,
+    rate: float,
+    draw: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
+) -> None:
+    """Write a film whole or not at all: as .mp4, or as a .gif of at most 1 MB.
+
+    A GIF has about five frames a second of the first ten seconds. `draw` makes of a frame what is shown.
 
     Raises DataError for another ending, where imageio-ffmpeg is missing, or where the file cannot be written.
     """
-    writers = {".mp4": write_mp4, ".gif": write_gif}
-    if path.suffix not in writers:
-        raise DataError(f"{path}: expected a name that ends with {' or '.join(writers)}")
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise DataError(f"{path}: expected a name that ends with .mp4 or .gif")
     with explained(DataError, path, REMEDY):
-        writers[path.suffix](path, frames, rate)
+        if path.suffix.lower() == ".mp4":
+            write_mp4(path, map(draw, frames), rate)
+        else:
+            step = max(1, round(rate / GIF_RATE))
+            shown = islice(frames, 0, max(1, round(GIF_SECONDS * rate)), step)
+            write_gif(path, map(draw, shown), rate / step)
 
 
-def write_mp4(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
+def write_mp4(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
     """Write an MP4 file; an odd row or column is cut off, as its coding halves the resolution of colors."""
-    part, frames = path.with_name(f".part.{path.name}"), iter(frames)
-    first = next(frames)
-    height, width = (side - side % 2 for side in first.shape[:2])
-    part.touch()  # raises what ffmpeg would tell in many lines
-    try:
+    failed = OSError(errno.EIO, "ffmpeg could not write all of it", str(path))
+    with part_of(path) as part:
+        part.touch()  # raises what ffmpeg would tell in many lines
+        first = next(frames)
+        height, width = (side - side % 2 for side in first.shape[:2])
         writer = load_ffmpeg().write_frames(str(part), (width, height), fps=rate, quality=QUALITY, macro_block_size=2)
-        with closing(writer):
-            writer.send(None)
-            for frame in chain([first], frames):
-                writer.send(np.ascontiguousarray(frame[:height, :width]))
-        replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        try:
+            with closing(writer):
+                writer.send(None)
+                for frame in chain([first], frames):
+                    writer.send(np.ascontiguousarray(frame[:height, :width]))
+        except OSError as error:
+            raise failed from error
+        try:
+            with closing(read_video(part)[1]) as written:
+                next(written)  # where the disk is full ffmpeg may end without a word
+        except DataError as error:
+            raise failed from error
 
 
-def write_gif(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
+def write_gif(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
     """Write an animated GIF, as wide as its limit of bytes allows."""
-    shown = list(islice(frames, 0, round(GIF_SECONDS * rate), max(1, round(rate / GIF_RATE))))
+    with atomic_write(path) as file:  # before the frames are drawn, which takes a while
+        file.write(_gif(list(frames), rate))
+
+
+def _gif(shown: list[np.ndarray], rate: float) -> bytes:
+    """The content of the file."""
     for width in GIF_WIDTHS:
         size = (width, round(width * shown[0].shape[0] / shown[0].shape[1]))
         small = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in shown]
         palette = Image.fromarray(np.vstack([np.asarray(image) for image in small[::10]])).quantize(GIF_COLORS)
         first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small]
         content = io.BytesIO()
-        first.save(content, "GIF", save_all=True, append_images=rest, duration=round(1000 / GIF_RATE), loop=0)
+        first.save(content, "GIF", save_all=True, append_images=rest, duration=10 * round(100 / rate), loop=0)
         if content.tell() <= LARGEST_GIF:
             break
-    with atomic_write(path) as file:
-        file.write(content.getvalue())
+    return content.getvalue()

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 from matplotlib.colors import to_rgb
 from PIL import Image
@@ -41,11 +42,12 @@ def open_network(place: str | Path) -> keras.Model:
     if str(place) == "scenes" and not path.is_dir() and not (runs_folder() / path).is_dir():
         return models.unet(weights="scenes")
     if not path.name.endswith(".weights.h5"):
-        return runs.open_run(path if path.is_dir() else runs_folder() / path).model()
+        return runs.open_run(path).model()
     if (path.parent / "finished.json").is_file():
         return runs.open_run(path.parent).model(path.name.removesuffix(".weights.h5"))
-    model = models.unet()
     try:
+        with h5py.File(path) as file:
+            model = models.unet(standardize="rescaling" in file["layers"])
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # that parts of the file are missing
             model.load_weights(path)

@@ -28,7 +28,7 @@ def standings(data: RoadData) -> dict[str, dict]:
     An attempt is a finished `training.train("unet", recipe, data, split="blocks")`. `leaderboard.csv` in the folder of
     runs is written anew.
 
-    Returns a row of COLUMNS for each run, by its title; without a value where the target is not reached.
+    Returns a row of COLUMNS for the first run of each title; without a value where the target is not reached.
     Raises RunError where the folder cannot be written.
     """
     wanted = {"model": "unet", "split": "blocks", "data": data.fingerprint}
@@ -39,7 +39,10 @@ def standings(data: RoadData) -> dict[str, dict]:
     writer.writerows(rows)
     with atomic_write(runs.make_folder() / TABLE) as file:
         file.write(text.getvalue().encode())
-    return {f"{row['recipe']}, seed {row['seed']}": row for row in rows}
+    first = {}
+    for row in rows:
+        first.setdefault(f"{row['recipe']}, seed {row['seed']}", row)
+    return first
 
 
 def max_f(run: runs.Run, data: RoadData) -> np.ndarray:

@@ -96,7 +96,7 @@ def test_imports_help_and_start_load_nothing_heavy(tmp_path):
         (["data", "--verify", "nowhere"], "nowhere"),
         (["data", "--render", "x", "--seed", "-1"], "seed"),
         (["train", "simple", "--data", "nowhere"], "nowhere"),
-        *((["train", "simple", "--seeds", text], text) for text in ("x", "9-0", "1,,2", "0-9999", "")),
+        *((["train", "simple", "--seeds", text], text) for text in ("x", "9-0", "1,,2", "0-9999", "2147483648", "")),
         (["train", "simple", "--scheduler", "tcp://127.0.0.1:9"], "--seeds"),
         (["evaluate", "no-run"], "runs/no-run"),
         (["predict", "no-run", "photo.jpg"], "runs/no-run"),
@@ -319,3 +319,21 @@ def test_what_has_no_value_is_a_dash_and_null(trained, road_folder, monkeypatch,
     monkeypatch.setattr(training, "evaluate", lambda *_, **__: scores)
     assert main(["evaluate", str(trained[0].path), "--data", str(road_folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["um"]["precision"] is None
+
+
+# --- what the system refuses ------------------------------------------------------------------------------------------
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(tmp_path):
+    command = f"{sys.executable} -m roadseg data | {sys.executable} -c 'pass'"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_what_the_system_refuses_is_one_line(monkeypatch, capsys):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", "secret")
+
+    monkeypatch.setattr("roadseg.download.locate", lambda: refuse(None))
+    assert main(["data"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["roadseg: error: [Errno 13] Permission denied: 'secret'"]

@@ -69,6 +69,14 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
     assert dict(rcParams) == before
 
 
+def test_any_number_of_curves_and_series_is_in_the_legend():
+    sweep = metrics.threshold_sweep(np.array([0.2, 0.9]), np.array([False, True]))
+    named = {str(i): sweep for i in range(8)}
+    assert len(plots.precision_recall(named).axes[1].get_legend().get_texts()) == 8
+    series = {str(i): {f"series {i}": [0.5]} for i in range(8)}
+    assert len(plots.spread(series, unit="MaxF", mark=("mark", 0.5)).legends[0].get_texts()) == 9
+
+
 def test_error_overlay_has_a_color_for_each_kind_of_error():
     image = np.full((2, 3, 3), 100, np.uint8)
     mask, predicted, valid = np.array([[[1, 1, 0], [0, 1, 0]], [[1, 0, 1], [0, 1, 1]], [[1, 1, 1], [1, 0, 0]]], bool)

@@ -32,6 +32,12 @@ def test_environment_variables_choose_the_folders(tmp_path, monkeypatch):
     monkeypatch.delenv("ROADSEG_CACHE")
     monkeypatch.delenv("ROADSEG_RUNS")
     assert (storage.cache_folder(), storage.runs_folder()) == (tmp_path / "data" / "cache", tmp_path / "runs")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("ROADSEG_CACHE", "~/c")
+    monkeypatch.setenv("ROADSEG_RUNS", "~/r")
+    monkeypatch.setenv("ROADSEG_SHARED_RUNS", "~/s")
+    assert storage.cache_folder() == tmp_path / "c" and storage.all_runs_folders() == [tmp_path / "r", tmp_path / "s"]
     monkeypatch.setenv("ROADSEG_HOME", str(tmp_path / "gone"))
     with pytest.raises(DataError, match=r"ROADSEG_HOME.*gone"):
         storage.project_root()
@@ -51,6 +57,11 @@ def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
         if error:
             raise error
     assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_in_the_way_is_refused_at_once(tmp_path):
+    with pytest.raises(IsADirectoryError, match=tmp_path.name), storage.atomic_write(tmp_path):
+        pytest.fail("it began")
 
 
 def test_a_file_that_another_program_holds_is_replaced_once_it_is_free(tmp_path, monkeypatch):

@@ -39,7 +39,8 @@ def test_unpack_gives_the_same_files_and_leaves_a_folder_that_is_there(root, mem
 def test_archives_zipped_again_on_a_mac_with_any_top_folder(root, members, data, put_archive, top):
     renamed = {name.removeprefix("data_road/"): content for name, content in members.items()}
     renamed = {top + name.replace("/", top[-1:] or "/"): content for name, content in renamed.items()}
-    extra = {f"__MACOSX/{top}training/image_2/._um_000000.png": b"mac", f"{top}.DS_Store": b"mac"}
+    extra = {f"__MACOSX/{top}training/{part}/._um_000000.png": b"mac" for part in ("image_2", "gt_image_2")}
+    extra[f"{top}.DS_Store"] = b"mac"
     folder = unpack(put_archive(extra | renamed), data)
     assert files_below(root).items() <= files_below(folder).items()
     assert verify(folder) == Verification((), (), (), 6)

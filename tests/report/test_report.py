@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import UTC
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -316,7 +317,15 @@ def test_the_newest_of_the_longest_runs_is_taken(tmp_path, roads):
     write_run(out, roads, "simple", epochs=3, split="blocks")
     write_run(out, roads, "simple", epochs=3, recipe={**RECIPE, "learning_rate": 1e-4})
     found = contents.trained()
-    assert list(found.runs) == ["simple"] and found.runs["simple"].path == newest and found.ended.hour == 11
+    assert list(found.runs) == ["simple"] and found.runs["simple"].path == newest
+    assert found.ended.astimezone(UTC).hour == 11
+
+
+def test_shared_runs_count(tmp_path, roads, monkeypatch):
+    shared = write_run(tmp_path / "shared", roads, "unet")
+    assert not contents.trained().runs
+    monkeypatch.setenv("ROADSEG_SHARED_RUNS", str(shared.parent))
+    assert contents.trained().runs["unet"].path == shared
 
 
 @pytest.mark.slow

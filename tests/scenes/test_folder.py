@@ -111,11 +111,16 @@ def test_nothing_else_is_overwritten(tmp_path):
     assert notes.read_text() == "mine"
 
 
-def test_an_empty_folder_is_filled_with_progress(plain, tmp_path):
-    (tmp_path / "scenes").mkdir()
+@pytest.mark.parametrize("root", ["empty", "link", "."])
+def test_an_empty_folder_is_filled_with_progress(plain, tmp_path, monkeypatch, root):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    monkeypatch.chdir(tmp_path if root != "." else tmp_path / "empty")
     calls = []
-    root = scenes.write(tmp_path / "scenes", counts={"uu": 1}, workers=1, progress=lambda *call: calls.append(call))
-    assert len(list((root / "training/image_2").iterdir())) == 1 and calls == [(1, 1)]
+    scenes.write(root, counts={"uu": 1}, workers=1, progress=lambda *call: calls.append(call))
+    assert calls == [(1, 1)] and len(list((tmp_path / "empty/training/image_2").iterdir())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "link"]
+    assert scenes.write(tmp_path / "empty", counts={"uu": 1}, progress=None) == tmp_path / "empty"
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])

@@ -60,7 +60,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def run() -> SimpleNamespace:
-    settings = {"data": "other"}
+    settings = {"data": "other", "size": [94, 311]}
     return SimpleNamespace(model=RedIsRoad, settings=settings, validation_names=(), path=Path("run"))
 
 
@@ -127,6 +127,23 @@ def test_the_command_writes_a_zip_of_views_from_above(testing, monkeypatch, tmp_
             view = np.asarray(image)
     middle, side, unseen = view[600, 200], view[600, 300], view[799, 0]
     assert (middle, side, unseen) == (255, 51, 0)
+
+
+def test_a_zip_that_the_server_would_refuse_is_an_error(testing, tmp_path):
+    path = tmp_path / "results.zip"
+    benchmark.write_submission(RedIsRoad(), testing, path)
+    benchmark.check_submission(path)
+    with zipfile.ZipFile(path) as zipped:
+        members = {name: zipped.read(name) for name in zipped.namelist()}
+    color = io.BytesIO()
+    Image.new("RGB", (400, 800)).save(color, "PNG")
+    first = next(iter(members))
+    for changed in (members | {"more.png": b""}, dict([*members.items()][1:]), members | {first: color.getvalue()}):
+        with zipfile.ZipFile(path, "w") as zipped:
+            for name, content in changed.items():
+                zipped.writestr(name, content)
+        with pytest.raises(DataError, match="expected"):
+            benchmark.check_submission(path)
 
 
 def test_a_missing_test_image_is_named(testing, tmp_path):

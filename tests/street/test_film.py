@@ -68,6 +68,22 @@ def test_a_film_that_fails_half_way_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("frames", [moving(2), [np.zeros((1, 1, 3), np.uint8)]])
+def test_a_film_that_ffmpeg_does_not_finish_is_an_error_and_leaves_the_old_one(tmp_path, monkeypatch, frames):
+    def ends_too_soon(*arguments, **options):
+        yield
+        yield
+
+    if len(frames) > 1:  # as on a full disk; ffmpeg itself refuses the other
+        monkeypatch.setattr("imageio_ffmpeg.write_frames", ends_too_soon)
+        frames = frames[:1]
+    (tmp_path / "a.mp4").write_text("old")
+    with pytest.raises(DataError, match="ffmpeg could not write"):
+        film.write_film(tmp_path / "a.mp4", frames, rate=5)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
 def test_videos_without_ffmpeg_are_one_line(weights, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     (tmp_path / "a.mp4").write_bytes(b"anything")
@@ -87,6 +103,21 @@ def test_a_gif_is_made_smaller_until_it_fits(tmp_path, monkeypatch):
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3 and gif.info["duration"] == 200 and gif.info["loop"] == 0
         assert gif.width in film.GIF_WIDTHS[1:] and gif.height == round(gif.width * 47 / 155)
+
+
+@pytest.mark.parametrize(("rate", "count", "duration"), [(1, 10, 1000), (12, 60, 170), (0.03, 1, 33330)])
+def test_a_gif_plays_as_fast_as_its_film_and_draws_only_what_it_shows(tmp_path, rate, count, duration):
+    drawn = []
+    film.write_film(tmp_path / "a.gif", moving(150, (8, 16)), rate=rate, draw=lambda frame: drawn.append(1) or frame)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.info["duration"] == duration
+    assert len(drawn) == count
+
+
+def test_a_folder_of_that_name_is_told_before_anything_is_drawn(tmp_path):
+    (tmp_path / "a.gif").mkdir()
+    with pytest.raises(DataError, match=r"a\.gif"):
+        film.write_film(tmp_path / "a.gif", moving(), rate=5, draw=lambda frame: pytest.fail("drawn"))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from PIL import Image
 
 from roadseg import models, training
 from roadseg.cli import main
-from roadseg.errors import RunError
+from roadseg.errors import DataError, RunError
 from roadseg.street import photos
 
 
@@ -58,6 +58,13 @@ def test_a_network_comes_from_a_run_its_name_or_its_weights(roads, weights, tmp_
         for one, other in zip(photos.open_network(str(place)).get_weights(), run.model(which).get_weights()):
             np.testing.assert_array_equal(one, other)
     assert photos.open_network(weights).count_params() == 485_817
+    standardized = models.unet(weights="scenes")
+    standardized.save_weights(tmp_path / "mine.weights.h5")
+    image = roads.images[:1].repeat(8, 1).repeat(8, 2)
+    predictions = [
+        training.predict(one, image) for one in (standardized, photos.open_network(tmp_path / "mine.weights.h5"))
+    ]
+    np.testing.assert_array_equal(*predictions)
     models.simple_model((32, 32, 3)).save_weights(tmp_path / "other.weights.h5")
     (tmp_path / "text.weights.h5").write_text("no weights")
     for name in ("other.weights.h5", "text.weights.h5", "missing.weights.h5"):
@@ -128,3 +135,20 @@ def test_a_result_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
         assert main(["predict", str(weights), *files, "--out", str(out)]) == code
         assert capsys.readouterr().err.count("\n") == 1
     assert (tmp_path / "out" / "b_road.jpg").is_file()
+
+
+def test_no_photo_is_overwritten_by_a_result(weights, tmp_path, capsys):
+    for name in ("street.jpg", "street_road.png", "other.jpg"):
+        Image.fromarray(shades()).save(tmp_path / name)
+    before = (tmp_path / "street_road.png").read_bytes()
+    assert main(["predict", str(weights), str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("street.jpg") == 1
+    assert (tmp_path / "street_road.png").read_bytes() == before and not (tmp_path / "street_road.jpg").exists()
+    assert (tmp_path / "other_road.jpg").is_file()
+
+
+def test_a_photo_that_is_too_large_is_told_as_that(tmp_path, monkeypatch):
+    Image.new("L", (300, 300)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with pytest.raises(DataError, match=r"huge\.png.*at most"):
+        photos.open_photo(tmp_path / "huge.png")

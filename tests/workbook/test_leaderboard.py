@@ -11,13 +11,13 @@ from roadseg.storage import runs_folder
 from roadseg.workbook import leaderboard
 
 
-def attempt(roads, name, *, seconds, reaches, split="blocks"):
+def attempt(roads, name, *, seconds, reaches, split="blocks", folder=""):
     """A run of epochs of these seconds that finds all of the road from the epoch `reaches` on, half of it before."""
     right = 255 * roads.masks[-3:].astype(np.uint8)
     half = np.where(np.arange(32) < 16, right, 0).astype(np.uint8)
     found = [right if epoch >= reaches else half for epoch in range(1, len(seconds) + 1)]
     options = {"model": "unet", "split": split, "recipe": {"name": name}, "columns": {"seconds": np.array(seconds)}}
-    return write_run(runs_folder() / f"unet-{name}", roads, found, **options)
+    return write_run(runs_folder() / f"unet-{name}{folder}", roads, found, **options)
 
 
 def test_the_fastest_comes_first_and_who_never_arrives_last(roads):
@@ -40,6 +40,13 @@ def test_the_fastest_comes_first_and_who_never_arrives_last(roads):
         kept = list(csv.DictReader(file))
     assert [line["run"] for line in kept] == ["unet-fast", "unet-slow", "unet-never"]
     assert tuple(kept[0]) == leaderboard.COLUMNS
+
+
+def test_of_runs_with_one_title_the_table_has_the_best(roads):
+    for number, reaches in enumerate([9, 1, 2]):
+        attempt(roads, "fast", seconds=[5, 5], reaches=reaches, folder=f"-{number}")
+    assert leaderboard.standings(roads)["fast, seed 0"]["run"] == "unet-fast-1"
+    assert (runs_folder() / leaderboard.TABLE).read_text().count("\n") == 4
 
 
 def test_no_attempts_make_an_empty_table_where_the_folder_can_be_written(roads, tmp_path, monkeypatch):
