@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import io
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
@@ -465,15 +466,14 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
     def cell(value) -> str:
         if value is None or value != value:
             return "–"
-        form = f".{digits}f" if isinstance(value, float) else "," if isinstance(value, int) else ""
-        return format(value, form)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            return str(value).replace("|", r"\|")
+        return f"{value:,}" if isinstance(value, numbers.Integral) else f"{value:.{digits}f}"
 
     text = [any(isinstance(row.get(column), str) for row in rows.values()) for column in columns]
     head = ["| |" + "|".join(columns) + "|", "|---|" + "".join("---|" if left else "---:|" for left in text)]
-    body = [
-        f"| {name} | " + " | ".join(cell(row.get(column)) for column in columns) + " |" for name, row in rows.items()
-    ]
-    return Markdown("\n".join(head + body))
+    body = [[cell(name), *(cell(row.get(column)) for column in columns)] for name, row in rows.items()]
+    return Markdown("\n".join([*head, *(f"| {' | '.join(cells)} |" for cells in body)]))
 
 
 @styled

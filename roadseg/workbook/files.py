@@ -13,7 +13,7 @@ from pathlib import Path
 
 from roadseg.errors import RoadsegError, explained
 from roadseg.storage import atomic_write, project_root
-from roadseg.workbook.questions import ITEMS
+from roadseg.workbook.questions import EXERCISES, ITEMS
 
 CODE_STUB = "pass  # your code goes here, in place of this line"
 TEXT_STUB = "**Your answer:** write it here, in place of this line."
@@ -128,7 +128,7 @@ def _filled(cell: dict) -> dict:
     own = _table(metadata, "nbgrader")
     identity = str(own.get("grade_id") or cell.get("id") or metadata.get("id") or "")  # the last is Colab's
     name = re.sub(r"[^\w-]|[^\x00-\x7f]", "_", identity)[:64]
-    item = next((item for item in ITEMS if item.id == name), None)
+    item = next((item for item in (*ITEMS, *EXERCISES) if item.id == name), None)
     kind = cell.get("cell_type")
     if item or kind not in ("code", "markdown", "raw"):  # a key turns code into text in JupyterLab
         kind = "code" if (item.kind != "text" if item else "outputs" in cell) else "markdown"

@@ -117,9 +117,9 @@ def test_labels_stay_apart(ends):
 
 
 def test_table_formats_numbers():
-    rows = {"a": {"x": 0.12345, "n": 53761, "t": "text"}, "b": {"x": float("nan"), "n": None}}
+    rows = {"a": {"x": np.float32(0.12345), "n": 53761, "t": "a|b"}, "b": {"x": float("nan"), "n": None, "t": True}}
     lines = plots.table(rows, columns=("x", "n", "t")).data.splitlines()
-    assert lines[1:] == ["|---|---:|---:|---|", "| a | 0.123 | 53,761 | text |", "| b | – | – | – |"]
+    assert lines[1:] == ["|---|---:|---:|---|", r"| a | 0.123 | 53,761 | a\|b |", "| b | – | – | True |"]
 
 
 @pytest.fixture

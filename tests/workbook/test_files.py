@@ -126,6 +126,7 @@ def test_answers_are_found_whatever_has_saved_them(notebook, name):
     names = [role(cell)["grade_id"] for cell in found["cells"] if role(cell)]
     exercises, answers = {each.id for each in EXERCISES}, [i.id for i in workbook.ITEMS if i.notebook == QUESTIONS]
     assert [name for name in names if not name.startswith("check-") and name not in exercises] == answers
+    assert "best_f1" in names  # an exercise
     by_name = {role(cell)["grade_id"]: source_of(cell) for cell in found["cells"] if role(cell)}
     assert by_name["answer-1"] == FIRST and by_name["answer-3"] == "steps_per_epoch = 68\nprint(1)"
     assert "widgets" not in found["metadata"]
