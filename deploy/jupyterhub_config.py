@@ -44,6 +44,7 @@ c.Spawner.args = [
     f"--TerminalManager.cull_inactive_timeout={idle}",
     f"--TerminalManager.cull_interval={max(1, idle // 10)}",
     f"--ServerApp.shutdown_no_activity_timeout={idle}",
+    """--ServerApp.tornado_settings={"websocket_max_message_size": 104857600}""",  # a photo that is uploaded
     """--ServerApp.terminado_settings={"shell_command": ["bash"]}""",  # a login shell would forget PATH
     "--ContentsManager.pre_save_hook=roadseg.workbook.without_widgets",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 
@@ -99,8 +100,12 @@ def _show_name_error(shell, kind: type, error: NameError, trace: TracebackType, 
     last = trace
     while last.tb_next:
         last = last.tb_next
-    if last.tb_frame.f_code.co_name == "<module>" and last.tb_frame.f_globals.get("__name__") == "__main__":
-        lines = [f"{kind.__name__}: {error}. Run the cells above first: menu Run, Run All Above Selected Cell."]
+    name, comprehensions = last.tb_frame.f_code.co_name, ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+    if name in ("<module>", *comprehensions) and last.tb_frame.f_globals.get("__name__") == "__main__":
+        close = get_close_matches(str(error.name), shell.user_ns, 1)
+        start = f"Did you mean '{close[0]}'? Else run" if close else "Run"
+        above = "the cells above first (menu Run, Run All Above Selected Cell); a word needs quotes."
+        lines = [f"{kind.__name__}: {error}. {start} {above}"]
     else:
         lines = shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset=tb_offset)
     shell._showtraceback(kind, error, lines)

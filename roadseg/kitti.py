@@ -171,5 +171,5 @@ def read_image(path: Path, *, formats: Sequence[str] = ("PNG",), gray: bool = Tr
         raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {REPLACE}") from error
     raise DataError(
         f"{path}: expected a still image of at most {LARGEST_IMAGE:,} pixels in one of the modes {', '.join(modes)}, "
-        f"found {image.width} x {image.height} pixels, {frames} frames, mode {image.mode}; convert it to RGB"
+        f"found {image.width} x {image.height} pixels, {frames} frames, mode {image.mode}; save it as such a one"
     )

@@ -101,12 +101,15 @@ def _display(
     """Show a figure and its words, and return the handles of both, or put them in the place of those.
 
     plain : the text form, which does not change when a figure grows; otherwise it is the caption."""
-    from IPython.display import display
+    from IPython import display, get_ipython
 
+    if get_ipython() is None:  # a script, which has no place for figures
+        print(caption)
+        return []
     image = {**(alive or {}), "image/png": png, "text/plain": plain or caption}
     shown = (image, {"image/png": {"alt": figure.get_label()}}), (_words(caption, figure, plain), {})
     if not handles:
-        return [display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown]
+        return [display.display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown]
     for handle, (bundle, about) in zip(handles, shown):
         handle.update(bundle, raw=True, metadata=about)
     return handles
@@ -408,9 +411,10 @@ def live(data: RoadData) -> Callable[[Progress], None]:
     def callback(progress: Progress) -> None:
         nonlocal handles, drawn
         plain, ended = f"Training of {progress.title}.", progress.epoch == progress.epochs
-        if progress.fraction and handles:
+        if progress.fraction:
             now = f"Epoch {progress.epoch + 1} of {progress.epochs}: {progress.fraction:.0%}{_time_left(progress)}"
-            handles[1].update(_words(f"{now} ({progress.title}).", drawn, plain), raw=True, metadata={})
+            for handle in handles[1:]:
+                handle.update(_words(f"{now} ({progress.title}).", drawn, plain), raw=True, metadata={})
             return
         if ended and not handles:
             return  # a reused run: there is nothing to watch
@@ -464,10 +468,10 @@ def table(rows: Mapping[str, Mapping[str, float]], *, columns: Sequence[str], di
     from IPython.display import Markdown
 
     def cell(value) -> str:
+        if isinstance(value, bool | str) or not isinstance(value, numbers.Real | None):
+            return str(value).replace("|", r"\|")
         if value is None or value != value:
             return "–"
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return str(value).replace("|", r"\|")
         return f"{value:,}" if isinstance(value, numbers.Integral) else f"{value:.{digits}f}"
 
     text = [any(isinstance(row.get(column), str) for row in rows.values()) for column in columns]

@@ -212,7 +212,7 @@ def _check_classes(value: Any) -> Said:
         return _wrong(10, "no_channels", "" if number is None else "channels_below_one", found=_told(pair[1]))
     if name == "sigmoid" and number == 1:
         return _wrong(10, "left_as_it_was")
-    if not name.startswith("softmax"):
+    if not name.startswith("softmax") or _activation_cause(name) == "loss_given":
         return dict(_table(10)).get(name) or _wrong(10, _activation_cause(name), found=name)
     if number != CLASSES:
         return dict(_table(10)).get(number, _wrong(10, "channels", found=_shown(number)))
@@ -222,7 +222,7 @@ def _check_classes(value: Any) -> Said:
 def _activation_cause(name: str) -> str:
     """What is wrong with an activation that is not the softmax, or with what is no activation."""
     known, losses = (set(map(_letters, dir(module))) for module in (keras.activations, keras.losses))
-    if name in losses or name.endswith(("entropy", "loss")):
+    if name in losses or "entropy" in name or name.endswith("loss"):
         return "loss_given"
     if name in known:
         return "other_activation"

@@ -100,7 +100,7 @@ def _boxes(parts: Sequence[Level]) -> list[_Box]:
     columns = list(accumulate((a.level.row == b.level.row for a, b in pairwise(boxes)), initial=0))
     step = (plots.WIDTH - 2 * MARGIN) / max(1, columns[-1])
     roots = [[math.sqrt(channels) for channels, _ in box.parts] for box in boxes]
-    closest = max((sum(a) + sum(b)) / 2 for a, b in pairwise(roots))
+    closest = max(((sum(a) + sum(b)) / 2 for a, b in pairwise(roots)), default=1)
     scale = min(WIDEST / max(map(max, roots)), (step - ARROW) / closest)  # neighbors leave room for an arrow
     sides = sorted({math.sqrt(math.prod(level.shape[:2])) for level in parts}, reverse=True)
     heights = [TALLEST * math.sqrt(side / sides[0]) for side in sides]

@@ -48,7 +48,7 @@ def feature_maps(model: keras.Model, image: np.ndarray) -> dict[Level, np.ndarra
             f"image: expected uint8 {model.input_shape[1:]}, found {image.dtype} {image.shape}; "
             "pass an image of the size that the network takes, such as roads.images[0]."
         )
-    several = keras.Model(model.input, [level.layers[-1].output for level in parts])
+    several = keras.Model(model.inputs[0], [level.layers[-1].output for level in parts])
     return {level: np.asarray(output[0]) for level, output in zip(parts, several(image[None] / np.float32(255)))}
 
 

@@ -57,7 +57,9 @@ def levels(model: keras.Model) -> list[Level]:
 
 
 def _maps_images(model: keras.Model) -> bool:
-    """Whether every operation is a layer whose output has a fixed (height, width, channels)."""
+    """Whether every operation, from one input on, is a layer whose output has a fixed (height, width, channels)."""
+    if len(getattr(model, "inputs", None) or ()) != 1 or any(isinstance(layer, keras.Model) for layer in model.layers):
+        return False
     shapes = [layer.output.shape[1:] for layer in model.layers if hasattr(layer, "output")]
     fixed = all(len(shape) == 3 and None not in shape for shape in shapes)
     return bool(shapes) and fixed and len(shapes) == len(model.layers) == len(getattr(model, "operations", shapes))

@@ -5,6 +5,7 @@ Masks are bool (n, H, W), where True is road, unless a function says otherwise.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ def compare_guess(guess: Any, measured: float | str | list, *, digits: int = 3) 
     if guess is None:
         print(f"measured: {shown} (no guess)")
         return
-    if isinstance(guess, int | float) and not isinstance(measured, str | list):
+    if isinstance(guess, Real) and guess == guess and not isinstance(measured, str | list):
         off = f"{abs(guess - measured):.{digits}f}"
         verdict = f" ({off} too {'high' if guess > measured else 'low'})" if float(off) else " (right)"
     else:
-        verdict = " (right)" if guess == measured else ""
+        verdict = " (right)" if np.array_equal(guess, measured) else ""
     print(f"your guess: {guess}, measured: {shown}{verdict}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import unicodedata
 import warnings
@@ -48,6 +49,18 @@ def worked_notebooks() -> list[Path]:
     if not paths:
         raise NotebookError(f"there are no notebooks in {worked_folder()}: get a whole copy of the workbook.")
     return paths
+
+
+def own_folder() -> Path | None:
+    """The folder of the notebook that runs this: Jupyter tells its file, otherwise it is where the kernel started.
+
+    None where no notebooks of the workbook are there, and where they are the worked ones, executed without Jupyter.
+    """
+    session = os.environ.get("JPY_SESSION_NAME")
+    places = [Path(session).parent] if session else []
+    places += [Path.cwd()] if Path.cwd() != worked_folder() else []
+    names = [path.name for path in worked_notebooks()]
+    return next((place for place in places if any((place / name).is_file() for name in names)), None)
 
 
 def read_notebook(path: Path) -> dict:
@@ -307,7 +320,7 @@ def shown_data(notebook: dict, kind: str, name: str) -> dict | None:
     """What the package's outputs of a media type hold for an answer; None where none has that name."""
     outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", ()))
     found = (output.get("data", {}).get(kind) for output in outputs)
-    return next((data for data in found if isinstance(data, dict) and data.get("name") == name), None)
+    return next((data for data in reversed([*found]) if isinstance(data, dict) and data.get("name") == name), None)
 
 
 def is_blank(cell: dict, original: dict[str, str]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from roadseg import checks
 from roadseg.backend import keras, tf
-from roadseg.workbook.files import NotebookError, cell_digest, handed_out, read_notebook, role, source_of
+from roadseg.workbook.files import NotebookError, cell_digest, handed_out, own_folder, read_notebook, role, source_of
 from roadseg.workbook.needs import as_python, needed_cells
 
 NOTEBOOK = "01_simple_model.ipynb"
@@ -21,8 +21,9 @@ def own_steps() -> dict[str, Callable]:
     """The two steps from the saved notebook 01 beside this notebook, checked, as `training.train` takes them: the
     student's own where they are right, otherwise the reference. Says which."""
     try:
-        notebook = read_notebook(Path(NOTEBOOK))
-    except NotebookError:  # not there, or damaged: the checks find no function
+        notebook = read_notebook((own_folder() or Path.cwd()) / NOTEBOOK)
+    except NotebookError as error:  # the checks find no function
+        print(error)
         notebook = {"cells": [], "metadata": {}}
     train_step, val_step = (_defined(name, notebook) for name in ("train_step", "val_step"))
     return checks.carry_on(checks.train_step(train_step), checks.val_step(val_step))

@@ -75,7 +75,9 @@ def read_workbook(folder: Path | None = None) -> Workbook:
     found = sorted(path for path in folder.glob("*.*") if NEARLY.search(path.name) and path.is_file())
     paths = tuple(path for path in found if path.name in names)
     if not paths:
-        raise NotebookError(f"there are no notebooks in {folder}: python -m roadseg start makes your copies.")
+        others = f", which holds {', '.join(path.name for path in found)}" if found else ""
+        remedy = "python -m roadseg start makes your copies, whose names have to stay"
+        raise NotebookError(f"there are no notebooks of the workbook in {folder}{others}: {remedy}.")
     cells, changed, counts, damaged = {}, {}, {}, {}
     for path in paths:
         try:
@@ -177,6 +179,13 @@ def _is_empty(node: ast.stmt) -> bool:
     )
 
 
+def _says(node: ast.stmt) -> bool:
+    """Whether a statement gives nothing, or nothing but a text: a string that is kept or printed."""
+    value = getattr(node, "value", None)
+    parts = value.args if isinstance(value, ast.Call) and ast.unparse(value.func) == "print" else [value]
+    return _is_empty(node) or all(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in parts)
+
+
 def _elsewhere(item: Item, notebook: dict, own: int) -> str:
     """Where an answer seems to be instead of in its own cell, in words; empty where nowhere.
 
@@ -185,7 +194,8 @@ def _elsewhere(item: Item, notebook: dict, own: int) -> str:
     cells, as_handed_out = notebook["cells"], files.handed_out(notebook)
     first, last = 0, len(cells)
     if item.kind == "text":
-        heads = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and HEADING.search(files.source_of(c))]
+        given = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and c["id"] in as_handed_out]
+        heads = [i for i in given if HEADING.search(files.source_of(cells[i]))]
         first, last = max((i for i in heads if i < own), default=0), min((i for i in heads if i > own), default=last)
     for number, cell in enumerate(cells[first:last], start=first + 1):
         source = files.source_of(cell)
@@ -194,7 +204,7 @@ def _elsewhere(item: Item, notebook: dict, own: int) -> str:
             continue
         tree = parsed(source) if cell["cell_type"] == "code" else None
         if item.kind == "text":  # which may be a comment, or a string
-            is_text = not files.role(cell) and (tree is None or all(map(_is_empty, tree.body)))
+            is_text = not files.role(cell) and (tree is None or all(map(_says, tree.body)))
             holds_answer = is_text and len(words(source)) >= min(item.words, 10)
         else:
             holds_answer = tree is not None and _defines(item, source)

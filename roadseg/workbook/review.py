@@ -6,7 +6,6 @@ they stay in the notebook's file, and are found there again.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from IPython.display import Markdown, display
@@ -14,16 +13,19 @@ from IPython.display import Markdown, display
 from roadseg import plots
 from roadseg.errors import OptionError
 from roadseg.workbook.copies import TEXT_STUB
-from roadseg.workbook.files import read_notebook, shown_data, source_of, worked_folder
+from roadseg.workbook.files import own_folder, read_notebook, shown_data, source_of, worked_folder
 from roadseg.workbook.progress import read_workbook
 from roadseg.workbook.questions import ITEMS, item, rubrics
 
 MIME = "application/vnd.roadseg.ideas+json"
+# An idea that is longer than its line goes on in the next one: ipywidgets would cut it off.
+WRAPPED = """<style>.roadseg-ideas .widget-checkbox { height: auto }
+.roadseg-ideas .widget-label-basic { white-space: normal; line-height: 1.4; align-items: flex-start }</style>"""
 
 
 def overview() -> None:
     """Show all tasks and questions as they stand in the saved notebooks: points, and whether each is done."""
-    folder = _own_folder()
+    folder = own_folder()
     if folder is None:
         display(Markdown("*In your own copy, this cell lists what is done and what is open, as last saved.*"))
         return
@@ -42,14 +44,16 @@ def compare(question: int) -> None:
     OptionError : a question that is not answered in text.
     """
     name = f"answer-{question}"
-    if not any(item.id == name and item.kind == "text" for item in ITEMS):
+    if name not in {each.id for each in ITEMS if each.kind == "text"}:
         raise OptionError(f"question {question!r} has no text to compare: choose one that is answered in Markdown.")
-    folder, rubric = _own_folder(), rubrics().get(name)
+    folder, rubric, file = own_folder(), rubrics().get(name), f"{item(name).notebook}.ipynb"
     if rubric is None:
         display(Markdown("*The reference answer comes with the feedback.*"))
     elif folder is None:
         ideas = f"{len(rubric.ideas)} ideas to tick"
         display(Markdown(f"*In your own copy, this cell offers the reference answer and {ideas}.*"))
+    elif not (folder / file).is_file():
+        display(Markdown(f"*This cell reads your answer from `{file}`: that name has to stay.*"))
     else:
         _offer(name, folder, rubric.ideas)
 
@@ -60,17 +64,6 @@ def reference_answer(name: str) -> str:
         if cell["id"] == name and TEXT_STUB not in source_of(cell):
             return source_of(cell)
     return "The reference answer comes with the feedback."
-
-
-def _own_folder() -> Path | None:
-    """The folder of the notebook that runs this: Jupyter tells its file, otherwise it is where the kernel started.
-
-    None where no notebooks are there, and for a kernel that executes the worked notebooks without Jupyter.
-    """
-    session = os.environ.get("JPY_SESSION_NAME")
-    places = [Path(session).parent] if session else []
-    places += [Path.cwd()] if Path.cwd() != worked_folder() else []
-    return next((place for place in places if any(place.glob("[0-9][0-9]_*.ipynb"))), None)
 
 
 def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
@@ -85,7 +78,7 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
     ]
     message = ipywidgets.Label()
     button = ipywidgets.Button(description="Compare with the reference answer", layout={"width": "max-content"})
-    panel = ipywidgets.VBox([button, message])
+    panel = ipywidgets.VBox([button, message]).add_class("roadseg-ideas")
 
     def open_reference(_=None) -> None:
         entry = next(entry for entry in read_workbook(folder).entries if entry.item.id == name)
@@ -93,7 +86,7 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
             answer = reference_answer(name).removeprefix("**Answer.** ")
             reference.update(Markdown(f"**Reference.** {answer}"))
             message.value = "Which of these ideas does your answer hold?"
-            panel.children = [message, *boxes]
+            panel.children = [message, *boxes, ipywidgets.HTML(WRAPPED)]
         else:
             state = entry.remark or entry.state
             message.value = f"First write your answer and save the notebook; as last saved: {state}."

@@ -91,7 +91,11 @@ WRONG = {  # besides the numbers in the table
         "no_activation": [("linear", 4)],
         "other_activation": [("ReLU", 4)],
         "sparsemax": [("sparsemax", 4), (keras.activations.sparsemax, 4)],
-        "loss_given": [("categorical_crossentropy", 4), (keras.losses.SparseCategoricalCrossentropy(), 4)],
+        "loss_given": [
+            ("categorical_crossentropy", 4),
+            (keras.losses.SparseCategoricalCrossentropy(), 4),
+            (tf.nn.softmax_cross_entropy_with_logits, 4),
+        ],
         "misspelt": [("sotfmax", 4)],
         "unknown_activation": [("argmax", 4)],
         "one_channel": [("softmax", 1)],

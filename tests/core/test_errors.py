@@ -29,6 +29,7 @@ CELLS = {  # code, and how its one line begins
     "kitti.list_frames(Path('nowhere'))": "DataError: nowhere",
     "with errors.interruptible('what is kept'):\n    raise KeyboardInterrupt": "Interrupted: what is kept",
     "answer = roads.images": "NameError: name 'roads'",
+    "split = 1\n[splt for _ in range(1)]": "NameError: name 'splt' is not defined. Did you mean 'split'?",
     "def f():\n    return roadz\nf()": "a traceback",
     "1 / 0": "a traceback",
 }

@@ -133,6 +133,7 @@ def shown(monkeypatch) -> list:
         return SimpleNamespace(update=lambda bundle, *, raw, metadata: calls.append((place, bundle, metadata)))
 
     monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("IPython.get_ipython", object)
     return calls
 
 
@@ -173,6 +174,13 @@ def test_ink_and_lines_can_be_seen_in_both_themes(ground):
     for color in (plots.INK, plots.UNET, plots.SIMPLE, plots.WITHOUT_SKIPS, *plots.COLORS, *scores):
         pair = sorted((luminance(color), luminance(ground)))
         assert pair[1] / pair[0] >= 3, color
+
+
+def test_in_a_script_figures_are_their_words(roads, capsys):
+    callback, prediction = plots.live(roads), np.zeros((3, 32, 32), np.uint8)
+    for fraction in (0.0, 0.5):
+        callback(Progress("simple, small, seed 0", 1, 2, curves(1), prediction, roads.names[2:5], 1.5, 1.5, fraction))
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_a_film_has_all_figures_and_keeps_rare_colors(shown, roads):

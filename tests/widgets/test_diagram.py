@@ -160,6 +160,8 @@ OTHERS = {
     "of any size": lambda: network_of(layers.Conv2D(1, 1), size=None),
     "smaller twice": lambda: network_of(*(kind(2) for kind in [layers.MaxPooling2D, layers.UpSampling2D] * 2)),
     "with a function": lambda: network_of(layers.Conv2D(1, 1), keras.ops.relu),
+    "with a network in it": lambda: network_of(network_of(layers.Conv2D(1, 1)), layers.Conv2D(1, 1)),
+    "of two images": lambda: keras.Model(two := [keras.Input((8, 8, 3)) for _ in "ab"], layers.Add()(two)),
     "none": lambda: None,
 }
 

@@ -271,6 +271,7 @@ def test_panels_have_labelled_sliders_and_text_of_no_run(tmp_path, run, roads, n
         about.append(metadata)
 
     monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr("IPython.get_ipython", object)
     monkeypatch.setattr(plots, "encoded", lambda figure: b"")
     monkeypatch.setattr(plots, "DOTS", 40)
     widgets.transposed_convolution()

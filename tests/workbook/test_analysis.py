@@ -48,3 +48,11 @@ def test_a_word_is_right_or_not(capsys):
     analysis.compare_guess("Dice", "flip")
     right, wrong = capsys.readouterr().out.splitlines()
     assert right != wrong.replace("Dice", "flip")
+
+
+@pytest.mark.parametrize("guess", [np.array([3, 6]), (3, 6), [3, 6], np.array([3, 6, 1]), float("nan"), np.float32(3)])
+def test_guesses_of_any_kind_are_compared(guess, capsys):
+    analysis.compare_guess(guess, [3, 6])
+    assert ("(right)" in capsys.readouterr().out) == (np.size(guess) == 2)
+    analysis.compare_guess(guess, 0.5)
+    assert ("too high" in capsys.readouterr().out) == isinstance(guess, np.float32)

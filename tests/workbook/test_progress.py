@@ -72,7 +72,9 @@ def test_a_text_is_done_or_too_short_in_any_script(folder, text, state):
     "name, kind, source, after",
     [
         ("answer-1", "markdown", ANSWER, "compare-1"),
+        ("answer-1", "markdown", f"## My answer\n\n{ANSWER}", "answer-1"),
         ("answer-1", "code", ANSWER, "compare-1"),
+        ("answer-1", "code", f"answer = '{ANSWER}'\nprint('{ANSWER}')", "compare-1"),
         ("answer-1", "code", f'"""{ANSWER}"""', "compare-1"),
         ("answer-3", "code", "%matplotlib inline\nsteps_per_epoch = 68", "imports"),
     ],
@@ -85,6 +87,22 @@ def test_an_answer_in_the_wrong_cell_is_found(folder, name, kind, source, after)
     found = entry(folder, name)
     assert found.state == "wrong cell" and f"cell {place + 2} " in found.remark
     assert {e.item.id for e in workbook.read_workbook(folder).entries if e.state != "open"} == {name}
+
+
+def test_the_last_card_counts(folder):
+    """Not one of a cell above in which something was tried."""
+    answer(folder, "answer-3", "steps_per_epoch = 68", PASSED)
+    with edit(folder) as notebook:
+        tried = displayed(**{MIME: {"name": "answer-3", "passed": False, "cause": "all_pictures"}})
+        cell = {
+            "cell_type": "code",
+            "id": "added",
+            "metadata": {},
+            "source": "checks.answer(3, 70)",
+            "outputs": [tried],
+        }
+        notebook["cells"].insert(0, cell)
+    assert entry(folder, "answer-3").state == "done"
 
 
 def test_swapped_answers_are_found(folder):

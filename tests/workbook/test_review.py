@@ -75,7 +75,7 @@ def test_ticks_become_an_output_and_are_found_again_in_the_file(shown, notebook)
     panel.children[0].click()
     reference = workbook.reference_answer("answer-1").removeprefix("**Answer.** ")
     assert shown[0].data.endswith(reference) and "**Answer.**" not in shown[0].data
-    ideas = [box.description for box in panel.children[1:]]
+    ideas = [box.description for box in panel.children[1:-1]]
     assert tuple(ideas) == workbook.rubrics()["answer-1"].ideas
     panel.children[2].value = True
     bundle = shown[2]
@@ -84,9 +84,19 @@ def test_ticks_become_an_output_and_are_found_again_in_the_file(shown, notebook)
     shown.clear()
     workbook.compare(1)
     panel = panel_of(shown[1])
-    assert [box.value for box in panel.children[1:]] == [False, True, False]
+    assert [box.value for box in panel.children[1:-1]] == [False, True, False]
     panel.children[2].value = False
     assert shown[2][review.MIME]["ticked"] == []
+
+
+def test_a_notebook_of_another_name_is_told_and_stops_nothing(shown, notebook):
+    notebook.rename(notebook.with_name(f"{QUESTIONS}_Ada.ipynb"))
+    workbook.compare(1)
+    assert notebook.name in shown[0].data
+    for path in notebook.parent.glob("*.ipynb"):
+        path.rename(path.with_name(f"my {path.name}"))
+    with pytest.raises(workbook.NotebookError, match="Ada"):
+        workbook.read_workbook(notebook.parent)
 
 
 def test_a_copy_without_rubrics_or_worked_notebooks_says_so(shown, notebook, monkeypatch):
