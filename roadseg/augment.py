@@ -16,6 +16,24 @@ def random_flip(image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor, *, draw: t
     return tuple(tf.where(flip, tf.reverse(part, [2]), part) for part in (image, mask, weight))
 
 
+def random_zoom(
+    image: tf.Tensor, mask: tf.Tensor, weight: tf.Tensor, *, strength: float, draw: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """Zoom into or out of each sample (height and width by up to 1.65, their ratio by up to 1.35), and move it: image,
+    mask and weight share one random draw. What comes in from outside is black background of weight 0.
+
+    strength : in [0, 1], multiplies the logarithms of these limits."""
+    count = tf.shape(image)[0]
+    zoom, stretch = 0.35 * strength, 0.15 * strength
+    size = tf.exp(_uniform(draw, 13, [count, 1], -zoom, zoom) + _uniform(draw, 14, [count, 2], -stretch, stretch))
+    center = 0.5 + tf.abs(1 - size) / 2 * _uniform(draw, 15, [count, 2], -1.0, 1.0)
+    boxes = tf.concat([center - size / 2, center + size / 2], 1)
+    parts = tf.concat([image, mask, weight], -1)
+    parts = tf.image.crop_and_resize(parts, boxes, tf.range(count), tf.shape(image)[1:3])
+    image, mask, weight = tf.split(parts, [3, 1, 1], -1)
+    return image, tf.round(mask), tf.floor(weight + 1e-3)
+
+
 def color_jitter(image: tf.Tensor, *, strength: float, draw: tf.Tensor) -> tf.Tensor:
     """Change brightness and contrast (each by up to 40 %) and white balance (up to 10 %) of each image.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import time
 import warnings
@@ -117,7 +118,11 @@ def load(
         cannot be written.
     OptionError : a size or number of workers below 1.
     """
-    if len(size) != 2 or min(size) < 1:
+    try:
+        height, width = size = tuple(map(operator.index, size))  # NumPy's numbers are none that JSON can write
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
         raise OptionError(f"size is {size!r}: expected (height, width), both at least 1, such as (256, 256).")
     if workers is not None and workers < 1:
         raise OptionError(f"workers is {workers}: expected at least 1, or None for one a core.")
@@ -231,7 +236,7 @@ def _read_cache(path: Path, names: tuple[str, ...], size: tuple[int, int], sourc
         if _fingerprint(names, images, masks, valid) != fingerprint:
             raise ValueError("it has another digest")
         return RoadData(images, masks, valid, names, source, fingerprint)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except DAMAGED as error:
         warnings.warn(f"The cache is damaged ({error}): it is made again from the images.", stacklevel=3)
@@ -314,6 +319,7 @@ def dataset(
     batch_size: int = 4,
     shuffle: bool = False,
     random_flip: bool = False,
+    random_zoom: float = 0.0,
     color_jitter: float = 0.0,
     camera_jitter: float = 0.0,
     half_resolution: bool = False,
@@ -326,6 +332,7 @@ def dataset(
     ----------
     shuffle : another order every epoch.
     random_flip : mirror each image left to right with probability one half, with its mask and weight.
+    random_zoom : strength in [0, 1] of random zoom, stretch and shift; what comes in from outside has weight 0.
     color_jitter : strength in [0, 1] of random changes of brightness, contrast and white balance.
     camera_jitter : strength in [0, 1] of random changes of gamma, saturation, sharpness, local brightness and noise.
     half_resolution : samples of half the height and width, which must be even: a quarter of the work.
@@ -336,8 +343,9 @@ def dataset(
     from roadseg import augment
     from roadseg.backend import tf
 
-    if batch_size < 1 or not 0 <= color_jitter <= 1 or not 0 <= camera_jitter <= 1:
-        found = f"batch_size {batch_size}, color_jitter {color_jitter}, camera_jitter {camera_jitter}"
+    strengths = {"random_zoom": random_zoom, "color_jitter": color_jitter, "camera_jitter": camera_jitter}
+    if batch_size < 1 or not all(0 <= strength <= 1 for strength in strengths.values()):
+        found = ", ".join(f"{name} {value}" for name, value in {"batch_size": batch_size, **strengths}.items())
         raise OptionError(f"{found}: expected a batch size of at least 1 and strengths in [0, 1].")
     indices = np.asarray(indices, np.int32)
     order = np.random.default_rng((seed, epoch)).permutation(indices) if shuffle else indices
@@ -351,6 +359,8 @@ def dataset(
         draw = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), tf.cast(index[0], tf.int64)])
         if random_flip:
             image, mask, weight = augment.random_flip(image, mask, weight, draw=draw)
+        if random_zoom:
+            image, mask, weight = augment.random_zoom(image, mask, weight, strength=random_zoom, draw=draw)
         if color_jitter:
             image = augment.color_jitter(image, strength=color_jitter, draw=draw)
         if camera_jitter:

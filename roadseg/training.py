@@ -7,6 +7,7 @@ Tensors in a step: image float32 (batch, H, W, 3) in [0, 1]; mask, weight and pr
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ from roadseg.data import RoadData, Split
 from roadseg.errors import OptionError, RunError, clock, explained, interruptible
 from roadseg.optimization import RoadLoss, build_optimizer, scale_gradient
 from roadseg.recipes import Recipe, get_recipe
-from roadseg.storage import atomic_write, max_epochs, runs_folder
+from roadseg.storage import max_epochs, part_of, runs_folder
 
 VALIDATION_BATCH = 8  # the course's
 HDF5_OVERHEAD = 2**20  # bytes; more than a file of weights holds beside them
@@ -145,7 +146,7 @@ def train(
         recipe = replace(recipe, name=f"{recipe.name}-{precision}")
     epochs = recipe.epochs if epochs is None else epochs
     if type(epochs) is not int or epochs < 1 or type(seed) is not int or not 0 <= seed < 2**31:  # True is an int, too
-        raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 and from 0 on.")
+        raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 on, and below 2 ** 31.")
     try:
         keras.initializers.get(recipe.initializer)
     except (ValueError, TypeError):
@@ -344,6 +345,7 @@ class _Training:
             batch_size=self.recipe.batch_size,
             shuffle=True,
             random_flip=self.recipe.random_flip,
+            random_zoom=self.recipe.random_zoom,
             color_jitter=self.recipe.color_jitter,
             camera_jitter=self.recipe.camera_jitter,
             half_resolution=small,
@@ -475,17 +477,12 @@ def _write_weights(model: keras.Model, path: Path) -> None:
 
     Raises OSError where they do not fit: on a full disk HDF5 may end the whole process, so the space is tried first.
     """
-    part = path.with_name(f".part.{path.name}")
     with tempfile.TemporaryFile(dir=path.parent) as file:
         file.write(os.urandom(2 * sum(array.nbytes for array in model.get_weights()) + HDF5_OVERHEAD))
         file.flush()
         os.fsync(file.fileno())
-    try:
+    with part_of(path) as part:
         model.save_weights(part)
-        with atomic_write(path) as file:
-            file.write(part.read_bytes())
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # --- progress of other loops -----------------------------------------------------------------------------------------
@@ -499,12 +496,13 @@ class TimeLeft(keras.callbacks.Callback):
     """
 
     def __init__(self, title: str, *, fits: int = 1, steps: int = 0):
-        from IPython.display import display
+        from IPython import display, get_ipython
 
         super().__init__()
         self.title, self.fits, self.steps = title, fits, steps
         self.done, self.started, self.last = 0.0, time.perf_counter(), 0.0  # done: the fraction of all steps
-        self.line = display({"text/plain": f"{title}: the first step is under way"}, raw=True, display_id=True)
+        first = {"text/plain": f"{title}: the first step is under way"}
+        self.line = display.display(first, raw=True, display_id=True) if get_ipython() else None  # not in a script
 
     def around(self, step: Callable) -> Callable:
         """The same step, which is counted."""
@@ -520,8 +518,8 @@ class TimeLeft(keras.callbacks.Callback):
         """Count a step, and renew the line where a second has passed."""
         self.done += 1 / (self.fits * (self.steps or self.params["epochs"] * self.params["steps"]))
         now, over = time.perf_counter(), self.done > 1 - 1e-6
-        if now - self.last > TICK or over:
-            self.last, passed = now, now - self.started
+        if self.line and (now - self.last > TICK or (over and self.last < math.inf)):
+            self.last, passed = math.inf if over else now, now - self.started
             left = f"{self.done:.0%}, about {clock(passed * (1 / self.done - 1))} minutes left"
             told = f"done in {clock(passed)} minutes" if over else left
             self.line.update({"text/plain": f"{self.title}: {told}"}, raw=True)
@@ -565,5 +563,7 @@ def choose_images(run: runs.Run, data: RoadData, images: str) -> np.ndarray:
             f"{run.path.name} was trained on other images than these, so its validation images are not among them: "
             "score all of them (--images all)."
         )
+    if list(data.size) != run.settings["size"]:
+        raise OptionError(f"{run.path.name} takes images of {run.settings['size']} pixels: load these with that size.")
     names = run.validation_names if images == "validation" else data.names
     return np.array([data.names.index(name) for name in names])

@@ -32,16 +32,38 @@ def test_flips_mirror_image_mask_and_weight_together(batch):
     "change",
     [
         lambda batch, draw: augment.random_flip(*batch, draw=draw)[0],
+        lambda batch, draw: augment.random_zoom(*batch, strength=1.0, draw=draw)[0],
         lambda batch, draw: augment.color_jitter(batch[0], strength=1.0, draw=draw),
         lambda batch, draw: augment.camera_jitter(batch[0], strength=1.0, draw=draw),
     ],
-    ids=["random_flip", "color_jitter", "camera_jitter"],
+    ids=["random_flip", "random_zoom", "color_jitter", "camera_jitter"],
 )
 def test_the_same_draw_makes_the_same_change_also_in_a_graph(batch, change):
     first, again, other = (change(batch, draw(number)).numpy() for number in (2, 2, 3))
     np.testing.assert_array_equal(again, first)
     assert (np.abs(other - first).max((1, 2, 3)) > 0.01).mean() > 0.3
     np.testing.assert_allclose(tf.function(change)(batch, draw(2)).numpy(), first, atol=1e-6)
+
+
+def test_zoom_moves_image_mask_and_weight_together_and_counts_only_what_is_known():
+    """The image holds each pixel's row and column, and the mask what lies right of the middle."""
+    row, column = np.meshgrid(np.linspace(0, 1, 48), np.linspace(0, 1, 64), indexing="ij")
+    image = np.stack([row, column, np.ones_like(row)], -1)[None].repeat(COUNT, 0)
+    parts = image, image[..., 1:2] > 0.5, np.ones((COUNT, 48, 64, 1))
+    image, mask, weight = augment.random_zoom(
+        *(tf.constant(part, tf.float32) for part in parts), strength=1.0, draw=draw(1)
+    )
+    image, mask, known = image.numpy(), mask.numpy()[..., 0], weight.numpy()[..., 0] == 1
+    assert set(np.unique(mask)) == {0, 1} and set(np.unique(weight)) == {0, 1}
+    np.testing.assert_array_equal(mask[known], image[known][:, 1] > 0.5)
+    assert not image[~known].any(-1).all() and not mask[np.isclose(image[..., 2], 0)].any()
+    shares = known.mean((1, 2))
+    assert 0.1 < (shares == 1).mean() < 0.9 and shares.min() > 1 / 1.65**2 - 0.05
+    steps = np.stack(
+        [np.diff(image[..., 0], axis=1)[:, 24, 32] * 47, np.diff(image[..., 1], axis=2)[:, 24, 32] * 63], 1
+    )
+    assert 1 / 1.65 - 1e-3 < steps.min() < 0.7 and 1.4 < steps.max() < 1.65 + 1e-3
+    assert 1.2 < (steps[:, 0] / steps[:, 1]).max() < 1.35 + 1e-3
 
 
 def test_color_jitter_keeps_to_its_limits(batch):

@@ -64,7 +64,7 @@ def test_images_are_resized_bilinear_and_labels_to_the_nearest_pixel(folder):
 
 
 def test_options_out_of_range(folder, random_roads):
-    for options in ({"size": (256,)}, {"workers": 0}):
+    for options in ({"size": (256,)}, {"size": 256}, {"size": (256.0, 256.0)}, {"workers": 0}):
         with pytest.raises(OptionError, match=next(iter(options))):
             data.load(folder, **options)
     for options in ({"batch_size": 0}, {"color_jitter": float("nan")}):
@@ -245,7 +245,7 @@ def test_shuffling_depends_on_seed_and_epoch_alone(random_roads):
 
 def test_changes_are_drawn_anew_in_every_epoch_and_leave_the_arrays_alone(random_roads):
     before = random_roads.images.copy()
-    options = {"random_flip": True, "color_jitter": 1.0, "half_resolution": True}
+    options = {"random_flip": True, "random_zoom": 0.5, "color_jitter": 1.0, "half_resolution": True}
     first, again, other = (epoch_of(random_roads, epoch=epoch, **options) for epoch in (1, 1, 2))
     assert first[0].shape == (COURSE, 3, 4, 3) and first[1].shape == first[2].shape == (COURSE, 3, 4, 1)
     np.testing.assert_array_equal(again[0], first[0])

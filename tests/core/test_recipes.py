@@ -17,6 +17,8 @@ from roadseg.errors import OptionError
         ("epochs", 1.5),
         ("batch_size", True),
         ("color_jitter", 2),
+        ("random_zoom", -0.1),
+        ("random_flip", "no"),
         ("name", "../x"),
         ("learning_rte", 1e-3),  # no field at all
     ],
@@ -45,7 +47,7 @@ def test_a_recipe_is_plain_data():
 
 def test_fields_that_came_later_rename_no_run_that_does_without_them():
     without = recipes.FAST.settings()
-    assert len(without) == 13 and not {"camera_jitter", "start"} & without.keys()
+    assert len(without) == 13 and not {"camera_jitter", "random_zoom", "start"} & without.keys()
     assert recipes.get_recipe("fast", name="own", start="scenes").settings() == without | {
         "name": "own",
         "start": "scenes",

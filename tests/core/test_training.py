@@ -363,6 +363,7 @@ def test_time_left_counts_the_steps_of_fits_and_of_a_loop_of_ones_own(monkeypatc
     lines = []
     line = SimpleNamespace(update=lambda bundle, raw: lines.append(bundle["text/plain"]))
     monkeypatch.setattr("IPython.display.display", lambda *bundle, **options: line)
+    monkeypatch.setattr("IPython.get_ipython", object)
     monkeypatch.setattr(training, "TICK", 0)
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile("sgd", "mse")
@@ -374,6 +375,12 @@ def test_time_left_counts_the_steps_of_fits_and_of_a_loop_of_ones_own(monkeypatc
     told = [text.partition(" in ")[0].partition(",")[0] for text in lines]
     assert told == ["a: 25%", "a: 50%", "a: 75%", "a: done", "b: 50%", "b: done"]
     assert ["left" in text for text in lines] == [True, True, True, False, True, False]
+    step(1, twice=False)  # one more than announced
+    assert len(lines) == 6
+
+
+def test_in_a_script_there_is_no_line():
+    assert training.TimeLeft("a", steps=1).around(lambda: 3)() == 3
 
 
 def test_predict_by_batches_and_with_mirror_images(roads, trained):
