@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from datetime import UTC
 from pathlib import Path
 
 import roadseg
@@ -28,7 +29,8 @@ def add_options(parser: ArgumentParser) -> None:
         if name != "setup":
             added[name].add_argument("--course", type=Path, metavar="COURSE", help="its folder (default: course)")
     added["setup"].add_argument("course", nargs="?", type=Path, metavar="COURSE", help="folder (default: course)")
-    text = 'when submissions are due, such as "2027-03-01 23:59 CET"; see LateDays in nbgrader_config.py'
+    text = 'when submissions are due: "2027-03-01 23:59" here, or with a zone such as Europe/Berlin; see '
+    text += "LateDays in nbgrader_config.py"
     added["setup"].add_argument("--due", metavar="TIME", help=text)
     added["collect"].add_argument("folder", type=Path, metavar="FOLDER", help="folder with the zips, at any depth")
     for name in ("open", "review"):
@@ -65,7 +67,8 @@ def setup(options: Namespace) -> int:
     for line in workflow.set_up_course(course):
         print(line)
     if options.due:
-        workflow.set_due_date(course, options.due)
+        due = workflow.set_due_date(course, options.due)
+        print(f"Due {due:%Y-%m-%d %H:%M %Z}, which is {due.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
     print(f"Hand out {course / workflow.ARCHIVE}. The next steps:")
     flag = f" --course {quoted(options.course)}" if options.course else ""
     for name, step in list(STEPS.items())[1:]:
@@ -105,18 +108,21 @@ def grade(options: Namespace) -> int:
     only = frozenset(questions.item(name).id for name in options.item)
     course = _folder(options)
     students = workflow.students_to_grade(course, options.students, everybody=options.all or bool(only))
+    failed = []
     if students:
         kept = "what was recorded stays; the same command grades the rest."
         with interruptible(kept), workflow.one_grader(course):
-            _grade(students, course, options, only)
+            failed = _grade(students, course, options, only)
     _print_left_out(course)
     ungraded = workflow.students_to_grade(course, [])
     print(f"Not graded yet: {', '.join(ungraded)}." if ungraded else "All submissions are graded.")
-    return int(not set(students).isdisjoint(ungraded))
+    if stale := [student for student in failed if student not in ungraded]:
+        print(f"Not graded again, and as before: {', '.join(stale)}.")
+    return int(bool(failed) or not set(students).isdisjoint(ungraded))
 
 
-def _grade(students: list[str], course: Path, options: Namespace, only: frozenset[str]) -> None:
-    """Let workers grade these students, and print a line for each."""
+def _grade(students: list[str], course: Path, options: Namespace, only: frozenset[str]) -> list[str]:
+    """Let workers grade these students, and print a line for each; return those whose grading failed."""
     from tqdm import tqdm
 
     from roadseg.course import collect, sandbox, workers
@@ -130,11 +136,14 @@ def _grade(students: list[str], course: Path, options: Namespace, only: frozense
         seconds = options.seconds or workflow.seconds_for_an_answer(course, client)
         print(f"An answer may take {seconds:.0f} s.", flush=True)
         done = workflow.grade_submissions(students, course, client, seconds=seconds, only=only)
+        failed = []
         for student, remarks in tqdm(done, "Graded", len(students), disable=None, smoothing=0, unit=""):
+            failed += [student] * any(remark.startswith(workflow.FAILED) for remark in remarks)
             points = _summary(workflow.read_points(course, student).get(student, {}))
             lines = [f"{student}: {points}", *collect.remarks(course, student), *remarks]
             tqdm.write("\n  ".join(lines), file=sys.stdout)
             sys.stdout.flush()
+        return failed
 
 
 def _summary(points: dict) -> str:

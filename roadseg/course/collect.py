@@ -182,7 +182,8 @@ def _is_older(new: Copy, before: dict, order: list) -> bool:
     """Whether a copy counts less than the one that was collected before. Where nothing tells, it is newer."""
     if _is_answered(before) != new.answered:
         return not new.answered
-    both = [(now, then) for now, then in zip(new.order, order) if now and then and now != then]
+    ranks = zip([*new.order, new.order[0] or new.file.date], order)
+    both = [(now, then) for now, then in ranks if now and then and now != then]
     return bool(both) and both[0][0] < both[0][1]
 
 

@@ -26,8 +26,8 @@ DEEPEST = 3  # zips in zips: of a class, of a student, of a report
 UNKNOWN = 1980  # the year of a zip's entry without a date
 IGNORED_FOLDERS = {"__MACOSX", ".ipynb_checkpoints"}
 NOTEBOOK = re.compile(r"(?i)\.(ipynb|json)")  # a browser may put .txt behind it
-OF_NO_STUDENT = r"(my_?)?(work|note)books?.*|report.*|release|.*(old|backup|cop(y|ie)|draft|final|new|version).*|v?\d"
-OF_NO_STUDENT += r"|hand_?in|submission|road_segmentation"
+OF_NO_STUDENT = r"(my_?)?(work|note)books?.*|report.*|release|v?\d|hand_?in|submission|road_segmentation"
+OF_NO_STUDENT += r"|(.*[\W_])?(old|backup|cop(y|ies?)|draft|final|new|version)([\W\d_].*)?"
 DOWNLOADED_AGAIN = re.compile(r"(?P<name>.+?) ?\((?P<number>\d{1,2})\)")  # as browsers name it
 
 # What zipfile and the three kinds of compression raise about damaged or encrypted archives.
@@ -51,7 +51,8 @@ class File:
     @property
     def parts(self) -> tuple[str, ...]:
         """In the zip on the disk, the names of all folders and zips that hold it, and its own."""
-        return tuple(part for member in self.members for part in PurePosixPath(member.replace("\\", "/")).parts)
+        names = (_as_meant(member).replace("\\", "/") for member in self.members)
+        return tuple(part for name in names for part in PurePosixPath(name).parts)
 
     @property
     def name(self) -> str:
@@ -76,6 +77,14 @@ class File:
             if i < len(self.members):  # a zip, in which reading goes back and forth
                 opened = io.BytesIO(opened.read())
         return opened
+
+
+def _as_meant(member: str) -> str:
+    """The name of a zip's member: a Mac writes UTF-8 without saying so, which is then read as an old code page."""
+    try:
+        return member.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member
 
 
 def list_files(file: File) -> Iterator[File]:

@@ -9,6 +9,7 @@ LateDays       : takes points off for late days.
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 
 import nbformat
@@ -46,7 +47,7 @@ class RestoreCells(NbGraderPreprocessor):
 class RecordPoints(NbGraderPreprocessor):
     """Give each test the points that it earned as its output, from which nbgrader takes them."""
 
-    outcome = Unicode(help="file of what `judging.grade` found, as JSON").tag(config=True)
+    outcome = Unicode(help="file of what `judging.grade_submission` found, as JSON").tag(config=True)
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Write what was found into the outputs of tests and of cells that failed."""
@@ -125,12 +126,20 @@ class LateDays(LateSubmissionPlugin):
         return round(score * min(max(days, 0) * self.percent / 100, 1), 2)
 
 
-def renew_late_penalties(settings: Path, gradebook: Path, assignment: str) -> None:
-    """Let nbgrader reckon penalties for late days anew. settings : a course's `nbgrader_config.py`."""
+def renew_late_penalties(settings: Path, gradebook: Path, assignment: str, untimed: Collection[str] = ()) -> None:
+    """Let nbgrader reckon penalties for late days anew.
+
+    settings : a course's `nbgrader_config.py`; untimed : the students of whom nothing tells when they handed in."""
     assigner = AssignLatePenalties(config=PyFileConfigLoader(settings.name, str(settings.parent)).load_config())
     place = {"assignment": assignment, "db_url": f"sqlite:///{gradebook}"}
     with Gradebook(place["db_url"]) as grades:
-        late = [one for one in grades.assignment_submissions(assignment) if one.total_seconds_late > 0]
+        submissions = grades.assignment_submissions(assignment)
+        for one in submissions:  # a due date may have been moved, a time of handing in have gone
+            one.timestamp = None if one.student.id in untimed else one.timestamp
+            for notebook in one.notebooks:
+                notebook.late_submission_penalty = None
+        grades.db.commit()
+        late = [one for one in submissions if one.total_seconds_late > 0]
         names = [(one.student.id, notebook.name) for one in late for notebook in one.notebooks]
     for student, notebook in names:
         assigner.preprocess(new_notebook(), {"nbgrader": {**place, "student": student, "notebook": notebook}})

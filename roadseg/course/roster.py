@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 from roadseg.course.workflow import ASSIGNMENT, CourseError
@@ -88,7 +89,7 @@ def _time(written: str) -> str:
         try:
             time = datetime.strptime(re.sub(r" (\d{3} [AP]M)", r" 0\1", written).replace("UTC", "+0000"), form)
             return (time.astimezone().replace(tzinfo=None) if time.tzinfo else time).isoformat()
-        except ValueError:
+        except (ValueError, OverflowError):  # such as a year 1
             continue
     return ""
 
@@ -110,7 +111,9 @@ def read_roster(course: Path) -> dict[str, str]:
     """
     ids: dict[str, set[str]] = {}
     for row in _rows(course):
-        for value in filter(None, row.values()):
+        values = list(filter(None, row.values()))
+        pairs = [f"{one} {two}" for one, two in pairwise(values)]  # first and last names may have columns of their own
+        for value in (*values, *pairs):
             words = re.findall(r"[^\s,]+", value)
             orders = [" ".join(words[i:] + words[:i]) for i in range(len(words))]  # last names come first, too
             for name in (*orders, value.partition("@")[0]):
@@ -128,13 +131,16 @@ def _rows(course: Path) -> list[dict[str, str]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", "replace")  # as Excel saves it
-    head = text.partition("\n")[0]
-    table = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count), restkey="", restval="")
+    lines = text.splitlines()
+    lines = lines[1:] if re.fullmatch(r"sep=.", lines[0] if lines else "") else lines  # as Excel may begin
+    head = lines[0] if lines else ""
+    table = csv.DictReader(lines, delimiter=max(",;\t", key=head.count), restkey="", restval="")
     rows = [{(key or "").strip().lower(): str(value).strip() for key, value in row.items()} for row in table]
-    if not all(row.get("id") and row["id"] == ascii_name(row["id"]) for row in rows):
-        raise CourseError(
-            f"{path}: expected a column id, in ASCII and without spaces, in each row; its head is {head}."
-        )
+    rows = [row for row in rows if any(row.values())]
+    for number, row in enumerate(rows, start=1):
+        if not row.get("id") or row["id"] != ascii_name(row["id"]):
+            found = f"student {number} has {row.get('id')!r}, and the head is {head}"
+            raise CourseError(f"{path}: expected a column id, in ASCII and without spaces, in each row; {found}.")
     return rows
 
 

@@ -22,6 +22,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -33,9 +34,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from filelock import FileLock, Timeout
 
@@ -43,7 +45,7 @@ import roadseg
 from roadseg import workbook
 from roadseg.course import archive, workers
 from roadseg.errors import OptionError, RoadsegError, explained, one_line, printable
-from roadseg.storage import atomic_write, project_root, replace
+from roadseg.storage import atomic_write, part_of, project_root, replace
 from roadseg.workbook import questions
 from roadseg.workbook.files import role, source_of
 
@@ -57,6 +59,7 @@ NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those 
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
 ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
+FAILED = "not graded:"  # how the remark about a submission begins whose grading failed
 NOT_GRADED = "nothing has been graded: run python -m roadseg course grade first."
 PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
 
@@ -82,6 +85,8 @@ def set_up_course(course: Path) -> list[str]:
         answers have been added or removed since the first submission.
     """
     _require_nbgrader()
+    if odd := sorted(set("[]?*") & set(str(course))):
+        raise CourseError(f"{course}: nbgrader fails where a folder's name has {' '.join(odd)}; name another folder.")
     worked = workbook.worked_folder()
     source, record = course / "source" / ASSIGNMENT, course / "source" / ".as_set_up.json"
     try:
@@ -143,7 +148,16 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
     if missing or not collected:
         whom = ", ".join(missing) or "anybody"
         raise CourseError(f"nothing has been collected from {whom}: run python -m roadseg course collect FOLDER first.")
-    return named or [student for student in collected if everybody or not _is_graded(course, student)]
+    known = set() if everybody else _in_gradebook(course)
+    return named or [student for student in collected if student not in known or not _is_graded(course, student)]
+
+
+def _in_gradebook(course: Path) -> set[str]:
+    """The students whose submissions the gradebook holds, which may be an older one that was put back."""
+    if not (course / "gradebook.db").is_file():
+        return set()
+    with open_gradebook(course) as gradebook:
+        return {submission.student.id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
 
 
 def _is_graded(course: Path, student: str) -> bool:
@@ -166,7 +180,7 @@ def one_grader(course: Path) -> Iterator[None]:
 
 
 def judge_in_worker(notebooks: dict, handed_out: dict, seconds: float, only: frozenset[str]) -> dict:
-    """What `judging.grade` finds, as JSON has it. Only workers call this: TensorFlow is loaded there alone."""
+    """What `judging.grade_submission` finds, as JSON has it. Only workers call this, as TensorFlow is loaded there."""
     from roadseg.course import judging
 
     found = judging.grade_submission(notebooks, handed_out, seed=secrets.randbits(64), seconds=seconds, only=only)
@@ -216,7 +230,7 @@ def grade_submissions(
                     found = error
             if isinstance(found, Exception):  # one submission stops no other
                 kind = "" if isinstance(found, RoadsegError) else f"{type(found).__name__}: "
-                remarks = [f"not graded: {kind}{one_line(found)}"]
+                remarks = [f"{FAILED} {kind}{one_line(found)}"]
             yield student, remarks
 
 
@@ -291,7 +305,7 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
     found["graded_before"] = _graded_sources(course, student) if graded.is_dir() else {}
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
-        file.write(json.dumps(found, indent=1).encode())
+        file.write(json.dumps(found, indent=1, ensure_ascii=False).encode(errors="replace"))
     options = [ASSIGNMENT, "--force", f"--student={student}"]
     options += [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
     with tempfile.TemporaryDirectory(prefix=".autograded.part.", dir=course) as part:
@@ -340,12 +354,12 @@ def _new_gradebook(course: Path) -> Iterator[Path]:
     path = course / "gradebook.db"
     with gradebook_lock(course):
         before, copied = _digest(path), course / ".gradebook.part.db"
-        _copy_gradebook(path, copied)
         try:
+            copy_gradebook(path, copied)
             yield copied
             if _digest(path) != before:
                 raise CourseError("somebody gave marks just now: run this again.")
-            replace(copied, path)
+            copy_gradebook(copied, path)  # not the file, which an open formgrader would go on writing to
         finally:
             copied.unlink(missing_ok=True)
 
@@ -354,10 +368,15 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def _copy_gradebook(path: Path, copied: Path) -> None:
-    """Copy a whole state of the gradebook, whoever writes to it."""
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copied)) as target:
-        source.backup(target)
+def copy_gradebook(path: Path, copied: Path) -> None:
+    """Copy a whole state of the gradebook, whoever writes to it, in one step for whoever has the copy open.
+
+    Raises OSError where that is refused, such as on a full disk."""
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copied)) as target:
+            source.backup(target)
+    except sqlite3.Error as error:
+        raise OSError(errno.EIO, f"the gradebook cannot be copied here ({error})", str(copied)) from error
 
 
 def back_up_gradebook(course: Path) -> None:
@@ -365,7 +384,8 @@ def back_up_gradebook(course: Path) -> None:
     folder = course / "backups"
     folder.mkdir(exist_ok=True)
     if (course / "gradebook.db").is_file():
-        _copy_gradebook(course / "gradebook.db", folder / f"gradebook-{datetime.now():%Y%m%d-%H%M%S-%f}.db")
+        with part_of(folder / f"gradebook-{datetime.now():%Y%m%d-%H%M%S-%f}.db") as part:
+            copy_gradebook(course / "gradebook.db", part)
     for path in sorted(folder.glob("gradebook-*.db"))[:-BACKUPS]:
         path.unlink()
 
@@ -404,11 +424,12 @@ def make_feedback(course: Path) -> list[Path]:
     from roadseg.course import feedback
 
     _renew_late_penalties(course)
-    pages = []
+    pages, known = [], _in_gradebook(course)
     for folder in sorted(course.glob(f"autograded/*/{ASSIGNMENT}")):
         student, notebooks = folder.parent.name, sorted(folder.glob("*.ipynb"))
         page = course / "feedback" / student / ASSIGNMENT / f"{ASSIGNMENT}.html"
-        pages += [page] if feedback.write_page(student, notebooks, course / "gradebook.db", page) else []
+        if student in known and feedback.write_page(student, notebooks, course / "gradebook.db", page):
+            pages.append(page)
     if not list(course.glob(f"feedback/*/{ASSIGNMENT}")):
         raise CourseError(NOT_GRADED)
     return pages
@@ -455,28 +476,45 @@ def write_points(course: Path) -> Path:
             late = sum(notebook.late_submission_penalty or 0 for notebook in submission.notebooks)
             total = "" if None in given.values() else f"{sum(given.values()) - late:g}"
             values = ["" if value is None else f"{value:g}" for value in given.values()]
-            person = (name, known.lms_user_id or canvas_id(course, student), student, student, "", mail or known.email)
+            name, address = (_plain(text) for text in (name, mail or known.email or ""))
+            person = (name, known.lms_user_id or canvas_id(course, student), student, student, "", address)
             table.writerow((*person, *values, handed_in(course, student), f"{late:g}", total))
     with atomic_write(course / "points.csv") as file:
         file.write(text.getvalue().encode("utf-8"))
     return course / "points.csv"
 
 
+def _plain(text: str) -> str:
+    """A text that no table program takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
 def _renew_late_penalties(course: Path) -> None:
     """Take off for late days what they cost of the marks that were given since grading, too."""
     from roadseg.course import grading
 
+    folders = [path for path in course.glob(f"submitted/*/{ASSIGNMENT}") if (path / "digest.txt").is_file()]
+    untimed = {path.parent.name for path in folders if not (path / "timestamp.txt").is_file()}
     with _new_gradebook(course) as gradebook:
-        grading.renew_late_penalties(course / "nbgrader_config.py", gradebook, ASSIGNMENT)
+        grading.renew_late_penalties(course / "nbgrader_config.py", gradebook, ASSIGNMENT, untimed)
 
 
-def set_due_date(course: Path, due: str) -> None:
-    """Note when submissions are due, such as "2027-03-01 23:59 CET"; OptionError where that is no time."""
+def set_due_date(course: Path, due: str) -> datetime:
+    """Note when submissions are due, and return it: a time such as "2027-03-01 23:59", in this computer's time zone
+    unless one follows, such as Europe/Berlin, CET, UTC or +01:00.
+
+    Raises OptionError where that is no time."""
+    try:
+        written, zone = re.fullmatch(r"(\S+[ T]\d\d:\d\d) ?(\S*)", due.strip()).groups()
+        offset = zone if zone.startswith(("+", "-")) else ""
+        time = datetime.fromisoformat(written + offset)
+        time = time.replace(tzinfo=ZoneInfo(zone)) if zone and not offset else time.astimezone(time.tzinfo)
+    except (AttributeError, ValueError, OverflowError, ZoneInfoNotFoundError) as error:
+        expected = "a day, a time and perhaps a zone, such as 2027-03-01 23:59, or 2027-03-01 23:59 Europe/Berlin"
+        raise OptionError(f"--due {due}: expected {expected}.") from error
     with _new_gradebook(course) as path, open_gradebook(course, path) as gradebook:
-        try:
-            gradebook.update_or_create_assignment(ASSIGNMENT, duedate=due)
-        except (ValueError, OverflowError) as error:
-            raise OptionError(f"--due {due}: expected a day and a time, such as 2027-03-01 23:59 CET.") from error
+        gradebook.update_or_create_assignment(ASSIGNMENT, duedate=time.astimezone(UTC).replace(tzinfo=None))
+    return time
 
 
 def _require_nbgrader() -> None:

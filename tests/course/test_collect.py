@@ -237,6 +237,14 @@ def test_a_class_in_one_zip_or_in_a_folder(course, tmp_path, full, platform):
     assert "eva" in collected(course, tmp_path / "late") and collect.remarks(course, "eva")
 
 
+def test_names_that_hold_a_word_such_as_old_are_names_and_a_macs_umlauts_are_read(course, tmp_path, full):
+    names = ("Arnold", "Newman", "Ada Müller".encode().decode("cp437"))  # as zipfile reads UTF-8 without its mark
+    books = {f"class/{name}/{THIRD}.ipynb": answer(full, 70 + i)[THIRD] for i, name in enumerate(names)}
+    write_zip(tmp_path / "in" / "class.zip", {name: json.dumps(book).encode() for name, book in books.items()})
+    assert collected(course, tmp_path / "in") == ["Ada_Muller", "Arnold", "Newman"]
+    assert [answered(course, name)[-2:] for name in ("Arnold", "Newman", "Ada_Muller")] == ["70", "71", "72"]
+
+
 BLACKBOARDS = ("A1_a_l_attempt_2026-11-29-20-15-33_x.zip", "A1_b_l_attempt_2026-11-29-20-15-33_x.zip")
 
 
@@ -300,6 +308,15 @@ def test_a_second_hand_in_is_of_the_same_student_and_the_newest_counts(course, t
     assert collected(course, tmp_path / "one") == ["student7"]
     if together or "67990" in first:  # nothing else tells which is older
         assert (course / "submitted" / "student7" / ASSIGNMENT / "digest.txt").read_text() == before
+
+
+def test_of_zips_collected_one_after_the_other_the_newest_by_its_dates_counts(course, tmp_path, full):
+    for day in (20, 10, 25):
+        files = {f"{name}.ipynb": book for name, book in answer(full, day).items()}
+        (tmp_path / str(day)).mkdir()
+        (tmp_path / str(day) / "ada.zip").write_bytes(zipped(files, **{"0": (2026, 11, day, 8, 0, 0)}))
+        collected(course, tmp_path / str(day))
+        assert answered(course, "ada").endswith(str(max(day, 20)))
 
 
 def test_the_time_of_handing_in_is_nbgraders_time_stamp(course, tmp_path, full, monkeypatch):
@@ -367,6 +384,12 @@ def test_what_belongs_to_nobody_is_named(course, tmp_path, capsys, full):
     told = capsys.readouterr().out
     assert all(name in told for name in ("late.rar", "bob/x.tar.gz", "notes.pdf", f"{SECOND}.ipynb"))
     assert collect.remarks(course)[0] in told
+
+
+def test_a_roster_as_excel_may_write_it(course, tmp_path, full):
+    hand_in(tmp_path / "in" / "Ada Lovelace_4711_assignsubmission_file_" / "x.zip", full)
+    (course / "roster.csv").write_text("sep=;\nid;Vorname;Nachname;E-Mail\ns1;Ada;Lovelace;a@b.org\n;;;\n", "utf-8")
+    assert collected(course, tmp_path / "in") == ["s1"] and not_collected(course) == []
 
 
 def test_a_roster_that_is_none_is_named(course, tmp_path, full):

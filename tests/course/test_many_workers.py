@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,18 +69,18 @@ def grade(course: Path, client, judge=lambda *_: NOTHING_RIGHT, students=tuple(S
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",  # before the second student's gradebook takes its place, and after that
-    [3, pytest.param(4, marks=pytest.mark.long)],
+    [6, pytest.param(7, marks=pytest.mark.long)],
 )
 def test_interrupted_or_with_a_killed_worker_none_is_lost_or_recorded_twice(
     moment, course, client, recorded, monkeypatch, tmp_path
 ):
-    moments, replace, mark = [], workflow.replace, str(tmp_path / "killed")
+    moments, mark = [], str(tmp_path / "killed")
 
-    def interrupted(source, target) -> None:
+    def interrupted(write, source, target) -> None:
         moments.append(target)
         if len(moments) == moment:
             signal.raise_signal(signal.SIGINT)
-        replace(source, target)
+        write(source, target)
 
     def killed_once(*_) -> dict:
         if not os.path.exists(mark):
@@ -87,7 +88,8 @@ def test_interrupted_or_with_a_killed_worker_none_is_lost_or_recorded_twice(
             os.kill(os.getpid(), signal.SIGKILL)
         return NOTHING_RIGHT
 
-    monkeypatch.setattr(workflow, "replace", interrupted)
+    for name in ("copy_gradebook", "replace"):
+        monkeypatch.setattr(workflow, name, partial(interrupted, getattr(workflow, name)))
     with pytest.raises(KeyboardInterrupt):
         grade(course, client)
     assert len(recorded) == 1 and not list(course.glob(".*.part*"))

@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import sys
+from datetime import UTC
 from pathlib import Path
 
 import nbformat
@@ -303,6 +304,63 @@ def test_one_item_is_graded_again_and_marks_stay_where_the_text_is_unchanged(gra
     command("points", "--course", course)  # the mark is of the text before
     assert points_of(course)["perfect"] == {**POINTS, **changed}
     assert len(list((course / "backups").glob("*.db"))) == 3
+
+
+@pytest.mark.slow
+def test_what_late_days_cost_follows_the_due_date_and_an_open_formgrader_goes_on(graded, tmp_path):
+    course = Path(shutil.copytree(graded["course"], tmp_path / "course"))
+    with open(course / "nbgrader_config.py", "a") as settings:
+        settings.write("\nc.LateDays.percent = 10\n")
+    stamp = course / "submitted/perfect" / ASSIGNMENT / "timestamp.txt"
+    late = lambda: next(csv.DictReader(io.StringIO(workflow.write_points(course).read_text())))["late"]  # noqa: E731
+    with sqlite3.connect(course / "gradebook.db") as formgrader:
+        formgrader.execute("update submitted_assignment set timestamp = '2026-11-20 12:00:00'")
+        formgrader.execute("select * from assignment").fetchall()
+        formgrader.commit()
+        stamp.write_text("2026-11-20 12:00:00 UTC")
+        (course / "submitted/8103" / ASSIGNMENT / "timestamp.txt").write_text("2026-11-20 12:00:00 UTC")
+        costs = []
+        for due in ("2026-11-19 12:00 UTC", "2026-12-01 12:00 UTC", "2026-11-18 12:00 UTC"):
+            workflow.set_due_date(course, due)
+            costs.append(float(late()))
+        assert costs[1] == 0 < costs[0] < costs[2]
+        stamp.unlink()
+        (course / "submitted/8103" / ASSIGNMENT / "timestamp.txt").unlink()
+        assert float(late()) == 0
+        formgrader.execute("update comment set manual_comment = 'Mine.'")
+    with sqlite3.connect(course / "gradebook.db") as gradebook:
+        assert gradebook.execute("select distinct manual_comment from comment").fetchall() == [("Mine.",)]
+
+
+@pytest.mark.slow
+def test_who_is_in_no_gradebook_is_to_be_graded_again(graded, tmp_path):
+    course = Path(shutil.copytree(graded["course"], tmp_path / "course"))
+    with workflow.open_gradebook(course) as gradebook:
+        gradebook.remove_submission(ASSIGNMENT, "perfect")
+    assert workflow.students_to_grade(course, []) == ["perfect"]
+    assert all(page.parts[-3] != "perfect" for page in workflow.make_feedback(course))
+
+
+@pytest.mark.slow
+def test_a_due_date_is_in_the_zone_that_it_names(set_up, tmp_path):
+    course = Path(shutil.copytree(set_up, tmp_path / "course"))
+    zones = {"2027-03-01 23:59 CET": 1, "2027-07-01 23:59 Europe/Berlin": 2, "2027-03-01 23:59 -0800": -8}
+    for due, hours in (zones | {"2027-03-01T23:59+01:00": 1, "2027-03-01 23:59 UTC": 0}).items():
+        time = workflow.set_due_date(course, due)
+        with workflow.open_gradebook(course) as gradebook:
+            stored = gradebook.find_assignment(ASSIGNMENT).duedate
+        assert stored.replace(tzinfo=UTC) == time and time.utcoffset().total_seconds() == 3600 * hours
+
+
+@pytest.mark.parametrize("due", ["2027-03-01 23:59 PST", "01.03.2027 23:59", "March", "2027-02-30 23:59"])
+def test_what_is_no_due_date_is_refused(course, due):
+    with pytest.raises(OptionError, match=re.escape(due)):
+        workflow.set_due_date(course, due)
+
+
+def test_a_folder_that_nbgrader_cannot_take_is_refused(tmp_path):
+    with pytest.raises(CourseError, match=r"\[ \]"):
+        workflow.set_up_course(tmp_path / "road [WS26]")
 
 
 @pytest.mark.slow
