@@ -26,7 +26,7 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
     """Write a student's page, from the graded notebooks and the gradebook; False where it would be as it is. The score
     is of what has been graded.
 
-    Raises LookupError where the gradebook does not know the submission.
+    Raises nbgrader's MissingEntry where the gradebook does not know the submission.
     """
     place = {"assignment": page.parent.name, "student": student, "db_url": f"sqlite:///{gradebook}", "late_penalty": 0}
     cells, score, most, penalty, unmarked = [], 0.0, 0.0, 0.0, 0
