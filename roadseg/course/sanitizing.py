@@ -27,6 +27,7 @@ PICTURE = re.compile(rf"data:({'|'.join(PICTURES)});base64,[A-Za-z0-9+/=\s]*")
 CLASSES = re.compile(r"((highlight|hl-\w+|alert|alert-info|alert-warning|dataframe|[a-z]{1,2}\d?)( |$))+")
 NO_STYLE = re.compile(r"url|expression|\\", re.IGNORECASE)  # a backslash may write any letter
 MOST_TAGS = 5_000  # of a text or an output; ten times as many, one in the other, would take minutes
+LONGEST = 100_000  # characters of a text without its images, or of an output: ten times as many may take minutes, too
 LINK = re.compile(r"(https?:|mailto:|#)", re.IGNORECASE)
 
 
@@ -55,8 +56,10 @@ def markdown2html(context: jinja2.runtime.Context, source: str) -> str:
     cell = context.get("cell") or {}
     renderer = IPythonRenderer(escape=False, attachments=cell.get("attachments", {}))
     try:
+        if len(PICTURE.sub("", source)) > LONGEST:
+            raise InvalidNotebook("it is too long")
         return clean(MarkdownWithMath(renderer=renderer).render(source))
-    except (InvalidNotebook, RecursionError):  # an image that is not there; brackets in brackets: the text as it is
+    except (InvalidNotebook, RecursionError):  # also an image that is not there; brackets in brackets: as it is
         return f"<pre>{html.escape(source)}</pre>"
 
 
@@ -76,13 +79,17 @@ def sanitize(nb: NotebookNode, original: NotebookNode) -> None:
 
 def _shown(output: NotebookNode) -> NotebookNode | None:
     """An output without what runs; None where nothing is left."""
-    if output.output_type in ("stream", "error"):
+    if output.output_type == "stream":
+        output.text = _cut(_text(output.text))
+        return output
+    if output.output_type == "error":
+        output.traceback = _cut("\n".join(map(str, output.traceback))).split("\n")
         return output
     data = _images(output.data)
     if not data and "text/html" in output.data:
         data["text/html"] = clean(_text(output.data["text/html"]))
     if "text/plain" in output.data:
-        data["text/plain"] = _text(output.data["text/plain"])
+        data["text/plain"] = _cut(_text(output.data["text/plain"]))
     output.data, output.metadata = data, NotebookNode()
     if "execution_count" in output:
         output.execution_count = None
@@ -100,6 +107,11 @@ def _images(data: dict) -> NotebookNode:
         if content:
             found[kind] = base64.b64encode(content).decode()
     return found
+
+
+def _cut(text: str) -> str:
+    """The beginning of an output, and how much more there was."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[{len(text) - LONGEST:,} more characters]"
 
 
 def _text(value: object) -> str:

@@ -201,6 +201,20 @@ def test_what_is_harmless_stays():
     assert page.count(f"data:image/png;base64,{PIXEL}") == 2 and "$a &lt; b$" in page
 
 
+def test_what_is_very_long_is_cut_in_outputs_and_shown_as_it_is_in_texts():
+    long = "\x1b[31m" * 200_000
+    outputs = [new_output("stream", text=long), new_output("error", ename="E", evalue="", traceback=[long])]
+    outputs.append(new_output("display_data", {"text/plain": long}))
+    image = f"![x](data:image/png;base64,{'A' * 400_000})"
+    notebook = new_notebook(
+        cells=[new_markdown_cell(r"\begin{a}" * 60_000), new_markdown_cell(image), new_code_cell("1", outputs=outputs)]
+    )
+    sanitizing.sanitize(notebook, new_notebook())
+    page = exported(notebook)
+    assert page.count("900,000 more characters") == 3
+    assert page.count("<img") == 1 and r"<pre>\begin{a}" in page
+
+
 @pytest.fixture(scope="module")
 def browser():
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[e2e]")
