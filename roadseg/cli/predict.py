@@ -62,7 +62,8 @@ def run(options: Namespace) -> int:
                 bar.update()
                 tqdm.write(f"roadseg: error: {error}", file=sys.stderr)
         rate = count / (time.perf_counter() - started)
-    print(f"{count} image{'s' * (count != 1)}, {rate:.1f} a second; the results are in {options.out}.")
+    if count:
+        print(f"{count} image{'s' * (count > 1)}, {rate:.1f} a second; the results are in {options.out}.")
     return int(failed > 0)
 
 
