@@ -148,8 +148,21 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
     if missing or not collected:
         whom = ", ".join(missing) or "anybody"
         raise CourseError(f"nothing has been collected from {whom}: run python -m roadseg course collect FOLDER first.")
-    known = set() if everybody else _in_gradebook(course)
-    return named or [student for student in collected if student not in known or not _is_graded(course, student)]
+    graded = set() if named or everybody else _graded(course)
+    return named or [student for student in collected if student not in graded]
+
+
+def _graded(course: Path) -> set[str]:
+    """The students in the gradebook of whom nbgrader has graded what was collected last: it copies its digest."""
+
+    def is_last(student: str) -> bool:
+        stamps = [course / stage / student / ASSIGNMENT / "digest.txt" for stage in ("submitted", "autograded")]
+        try:
+            return stamps[0].read_bytes() == stamps[1].read_bytes()
+        except OSError:
+            return False
+
+    return set(filter(is_last, _in_gradebook(course)))
 
 
 def _in_gradebook(course: Path) -> set[str]:
@@ -158,15 +171,6 @@ def _in_gradebook(course: Path) -> set[str]:
         return set()
     with open_gradebook(course) as gradebook:
         return {submission.student.id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
-
-
-def _is_graded(course: Path, student: str) -> bool:
-    """Whether nbgrader has graded what was collected last: it copies the submission's digest."""
-    stamps = [course / stage / student / ASSIGNMENT / "digest.txt" for stage in ("submitted", "autograded")]
-    try:
-        return stamps[0].read_bytes() == stamps[1].read_bytes()
-    except OSError:
-        return False
 
 
 @contextmanager
@@ -213,9 +217,10 @@ def grade_submissions(
     with _recordable(course):
         back_up_gradebook(course)
     handed_out = _notebooks(course / "release" / ASSIGNMENT)
+    graded_before = _graded(course) if only else set()
 
     def task(student: str) -> tuple:
-        again = only if _is_graded(course, student) else frozenset()
+        again = only if student in graded_before else frozenset()
         return _notebooks(course / "submitted" / student / ASSIGNMENT), handed_out, seconds, again
 
     with _nbgrader_process() as run:
@@ -224,8 +229,7 @@ def grade_submissions(
             if isinstance(found, dict):
                 try:
                     with _recordable(course):
-                        again = bool(only) and _is_graded(course, student)
-                        remarks = record(course, student, found, again=again, run=run)
+                        remarks = record(course, student, found, again=student in graded_before, run=run)
                 except CourseError as error:
                     found = error
             if isinstance(found, Exception):  # one submission stops no other

@@ -137,6 +137,22 @@ def test_a_bug_stops_one_submission_and_a_full_disk_all_and_what_was_recorded_st
 
 
 @pytest.mark.slow
+def test_one_item_alone_is_graded_again_only_of_whom_the_gradebook_knows(course, client):
+    def judge(books, handed_out, seconds, only) -> dict:
+        return {**NOTHING_RIGHT, "remarks": {"only": sorted(only)}}
+
+    def of_one_item() -> dict[str, list[str]]:
+        options = {"seconds": 1, "only": frozenset({"answer-3"}), "judge": judge}
+        return dict(workflow.grade_submissions(["ada", "bob"], course, client, **options))
+
+    grade(course, client, judge, ["ada"])
+    assert of_one_item() == {"ada": ["only: answer-3"], "bob": []}
+    with workflow.open_gradebook(course) as gradebook:  # as after an older one was put back
+        gradebook.remove_submission(ASSIGNMENT, "ada")
+    assert of_one_item() == {"ada": [], "bob": ["only: answer-3"]}
+
+
+@pytest.mark.slow
 def test_where_space_is_short_nothing_is_written(course, monkeypatch):
     before = (course / "gradebook.db").read_bytes()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
