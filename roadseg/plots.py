@@ -86,27 +86,36 @@ def show(figure: Figure, caption: str, *, alive: Mapping | None = None) -> None:
     The figure's text form is the caption alone, so that two runs of a notebook compare equal.
     alive : the MIME bundle of a widget, which is shown in the figure's place while its kernel runs.
     """
-    _display(figure, encoded(figure), caption, alive=alive)
+    _display([figure], caption, alive=alive)
 
 
 def play(figures: Sequence[Figure], caption: str, *, pause: float) -> None:
     """Show figures of one size in turn, `pause` seconds each, as a film that plays without a kernel, too: an animated
     PNG, which more viewers of notebooks play than a GIF. Its words are those of the last figure."""
-    _display(figures[-1], encoded(*figures, dots=FILM_DOTS, pause=pause), caption)
+    _display(figures, caption, dots=FILM_DOTS, pause=pause)
 
 
 def _display(
-    figure: Figure, png: bytes, caption: str, *, plain: str = "", handles: Sequence = (), alive: Mapping | None = None
+    figures: Sequence[Figure],
+    caption: str,
+    *,
+    plain: str = "",
+    handles: Sequence = (),
+    alive: Mapping | None = None,
+    **encoding: float,
 ) -> Sequence:
-    """Show a figure and its words, and return the handles of both, or put them in the place of those.
+    """Show a figure, or a film of several, and the words of the last; return the handles of both, or put them in the
+    place of those.
 
-    plain : the text form, which does not change when a figure grows; otherwise it is the caption."""
+    plain : the text form, which does not change when a figure grows; otherwise it is the caption. encoding : options of
+    `encoded`."""
     from IPython import display, get_ipython
 
     if get_ipython() is None:  # a script, which has no place for figures
         print(caption)
         return []
-    image = {**(alive or {}), "image/png": png, "text/plain": plain or caption}
+    figure, image = figures[-1], {**(alive or {}), "image/png": encoded(*figures, **encoding)}
+    image["text/plain"] = plain or caption
     shown = (image, {"image/png": {"alt": figure.get_label()}}), (_words(caption, figure, plain), {})
     if not handles:
         return [display.display(bundle, raw=True, metadata=about, display_id=True) for bundle, about in shown]
@@ -426,7 +435,7 @@ def live(data: RoadData) -> Callable[[Progress], None]:
             drawn = comparison(data, progress.validation_names[:1], progress.prediction[:1])
         else:
             drawn = _training(progress, data)
-        handles = _display(drawn, encoded(drawn), f"{reached} ({progress.title}).", plain=plain, handles=handles)
+        handles = _display([drawn], f"{reached} ({progress.title}).", plain=plain, handles=handles)
 
     return callback
 

@@ -38,15 +38,16 @@ class Recipe:
         if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+-]*", self.name):  # it names a folder
             raise OptionError(f"the recipe's name is {self.name!r}: expected letters, digits and hyphens.")
         whole, finite = numbers.Integral, numbers.Real
+        strength = finite, lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"
         for name, kind, fits, expected in (
             ("learning_rate", finite, lambda rate: 0 < rate < math.inf, "a number above 0, such as 1e-3"),
             ("epochs", whole, lambda count: count >= 1, "a whole number of at least 1"),
             ("batch_size", whole, lambda count: count >= 1, "a whole number of at least 1"),
-            ("color_jitter", finite, lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"),
+            ("color_jitter", *strength),
+            ("camera_jitter", *strength),
+            ("random_zoom", *strength),
             ("dice", finite, lambda weight: 0 <= weight < math.inf, "a weight of at least 0"),
             ("progressive_resizing", finite, lambda part: 0 <= part <= 1, "a fraction of the epochs, from 0 to 1"),
-            ("camera_jitter", finite, lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"),
-            ("random_zoom", finite, lambda strength: 0 <= strength <= 1, "a strength from 0 to 1"),
         ):
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):

@@ -212,8 +212,9 @@ def _check_classes(value: Any) -> Said:
         return _wrong(10, "no_channels", "" if number is None else "channels_below_one", found=_told(pair[1]))
     if name == "sigmoid" and number == 1:
         return _wrong(10, "left_as_it_was")
-    if not name.startswith("softmax") or _activation_cause(name) == "loss_given":
-        return dict(_table(10)).get(name) or _wrong(10, _activation_cause(name), found=name)
+    otherwise = _activation_cause(name)
+    if not name.startswith("softmax") or otherwise == "loss_given":
+        return dict(_table(10)).get(name) or _wrong(10, otherwise, found=name)
     if number != CLASSES:
         return dict(_table(10)).get(number, _wrong(10, "channels", found=_shown(number)))
     return _right(10)

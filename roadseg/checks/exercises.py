@@ -802,10 +802,15 @@ def _run_schedule(function: Callable) -> list:
     if rates[0] is None:
         return [None]
     if None in rates:
-        raise Unfit(f"It returns nothing at step {rates.index(None)} of `peak={PEAK}, warmup={WARMUP}, total={TOTAL}`.")
+        raise Unfit(f"It returns nothing{_at_step(0, [rates.index(None)])}.")
     if any(np.shape(rate) != () for rate in rates):
         raise Unfit("It should return one number for each step.")
     return [rates]
+
+
+def _at_step(case: int, index: list[int]) -> str:
+    """A step, and the arguments that it was called with."""
+    return f" at step {index[0]} of `peak={PEAK}, warmup={WARMUP}, total={TOTAL}`"
 
 
 def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
@@ -851,6 +856,6 @@ SCHEDULES = Exercise(
         ("warmup_only", "After the warm-up the rate stays at its peak; it should fall. (`//` leaves whole "
          "numbers only.)", (WAVE, "1.0")),
     ))],
-    place=lambda case, index: f" at step {index[0]} of `peak={PEAK}, warmup={WARMUP}, total={TOTAL}`",
+    place=_at_step,
     tolerance=PEAK / 500,
 )  # fmt: skip

@@ -73,10 +73,11 @@ def write_film(
 
     Raises DataError for another ending, where imageio-ffmpeg is missing, or where the file cannot be written.
     """
-    if path.suffix.lower() not in (".mp4", ".gif"):
+    ending = path.suffix.lower()
+    if ending not in (".mp4", ".gif"):
         raise DataError(f"{path}: expected a name that ends with .mp4 or .gif")
     with explained(DataError, path, REMEDY):
-        if path.suffix.lower() == ".mp4":
+        if ending == ".mp4":
             write_mp4(path, map(draw, frames), rate)
         else:
             step = max(1, round(rate / GIF_RATE))

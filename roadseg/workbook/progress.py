@@ -194,8 +194,8 @@ def _elsewhere(item: Item, notebook: dict, own: int) -> str:
     cells, as_handed_out = notebook["cells"], files.handed_out(notebook)
     first, last = 0, len(cells)
     if item.kind == "text":
-        given = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and c["id"] in as_handed_out]
-        heads = [i for i in given if HEADING.search(files.source_of(cells[i]))]
+        texts = [i for i, c in enumerate(cells) if c["cell_type"] == "markdown" and c["id"] in as_handed_out]
+        heads = [i for i in texts if HEADING.search(files.source_of(cells[i]))]
         first, last = max((i for i in heads if i < own), default=0), min((i for i in heads if i > own), default=last)
     for number, cell in enumerate(cells[first:last], start=first + 1):
         source = files.source_of(cell)

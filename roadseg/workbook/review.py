@@ -46,16 +46,17 @@ def compare(question: int) -> None:
     name = f"answer-{question}"
     if name not in {each.id for each in ITEMS if each.kind == "text"}:
         raise OptionError(f"question {question!r} has no text to compare: choose one that is answered in Markdown.")
-    folder, rubric, file = own_folder(), rubrics().get(name), f"{item(name).notebook}.ipynb"
+    folder, rubric = own_folder(), rubrics().get(name)
+    path = (folder or Path()) / f"{item(name).notebook}.ipynb"
     if rubric is None:
         display(Markdown("*The reference answer comes with the feedback.*"))
     elif folder is None:
         ideas = f"{len(rubric.ideas)} ideas to tick"
         display(Markdown(f"*In your own copy, this cell offers the reference answer and {ideas}.*"))
-    elif not (folder / file).is_file():
-        display(Markdown(f"*This cell reads your answer from `{file}`: that name has to stay.*"))
+    elif not path.is_file():
+        display(Markdown(f"*This cell reads your answer from `{path.name}`: that name has to stay.*"))
     else:
-        _offer(name, folder, rubric.ideas)
+        _offer(name, path, rubric.ideas)
 
 
 def reference_answer(name: str) -> str:
@@ -66,11 +67,11 @@ def reference_answer(name: str) -> str:
     return "The reference answer comes with the feedback."
 
 
-def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
+def _offer(name: str, path: Path, ideas: tuple[str, ...]) -> None:
     """Show a button, which opens the reference answer and a box for each idea; what is ticked is an output below."""
     import ipywidgets
 
-    saved = shown_data(read_notebook(folder / f"{item(name).notebook}.ipynb"), MIME, name) or {}
+    saved = shown_data(read_notebook(path), MIME, name) or {}
     kept = saved.get("ticked", ())
     boxes = [
         ipywidgets.Checkbox(i in kept, description=idea, indent=False, layout={"width": "auto"})
@@ -81,7 +82,7 @@ def _offer(name: str, folder: Path, ideas: tuple[str, ...]) -> None:
     panel = ipywidgets.VBox([button, message]).add_class("roadseg-ideas")
 
     def open_reference(_=None) -> None:
-        entry = next(entry for entry in read_workbook(folder).entries if entry.item.id == name)
+        entry = next(entry for entry in read_workbook(path.parent).entries if entry.item.id == name)
         if entry.done:
             answer = reference_answer(name).removeprefix("**Answer.** ")
             reference.update(Markdown(f"**Reference.** {answer}"))
