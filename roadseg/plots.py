@@ -227,14 +227,14 @@ def comparison(
         described.append(", ".join([title, *(text for key, text in words.items() if key not in title)]))
     alt = f"Image, truth, probability and errors (blue: TP, orange: FN, vermilion: FP). {'; '.join(described)}."
     figure.set_label(alt)
-    scale = [(colormaps["cividis"](value), text) for value, text in ((0.0, "probability 0"), (0.5, "½"), (1.0, "1"))]
-    legend(figure, *scale)
+    legend(figure, probability=True)
     return figure
 
 
-def legend(figure: Figure, *others: tuple) -> None:
-    """The colors of `error_overlay` in words, below everything; before them others, (color, text)."""
-    colors = (*others, (FOUND, "found road (TP)"), (MISSED, "missed road (FN)"), (FALSE, "false road (FP)"))
+def legend(figure: Figure, *, probability: bool = False) -> None:
+    """The colors of `error_overlay` in words, below everything; before them those of probabilities, if wanted."""
+    scale = zip(colormaps["cividis"]([0.0, 0.5, 1.0]), ("probability 0", "½", "1")) if probability else ()
+    colors = (*scale, (FOUND, "found road (TP)"), (MISSED, "missed road (FN)"), (FALSE, "false road (FP)"))
     handles = [Patch(facecolor=color, edgecolor=INK, linewidth=0.5, label=text) for color, text in colors]
     figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
 

@@ -23,7 +23,7 @@ from roadseg.checks.result import read_words
 from roadseg.checks.trace import IMAGE, POOLED, SIDE, UNKNOWN, Row, Term
 from roadseg.checks.unet_mistakes import catalog, right_rows
 
-HALVES = DOWN, BOTTOM, UP = "on the way down", "at the bottleneck", "on the way up"
+HALVES = DOWN, BOTTOM, UP = "in the encoder", "at the bottleneck", "in the decoder"
 LEVELS = 4
 NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
 
@@ -389,7 +389,7 @@ def _shown(value: Any, rows: tuple[Row, ...]) -> str:
 
 
 def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
-    """The places of differences in few words, such as "at 32 x 32 and 64 x 64 on the way up"."""
+    """The places of differences in few words, such as "at 32 x 32 and 64 x 64 in the decoder"."""
     if not wrong[0].row.size:
         return "to one number a channel"
     layers = _alike(rows, wrong[0].row.kind)

@@ -55,13 +55,13 @@ MISTAKES: list[tuple] = [
     ("filters_not_divided", (FILTERS, "(64, 128, 256, 512, 1024)")),
     ("filters_backwards", (LEVELS, "zip(filters[:-1], reversed(skips))")),
     ("filters_backwards", (FILTERS, "(128, 64, 32, 16, 8)")),
-    # the way down
+    # the encoder
     ("pooled_first", (DOWN + POOL, POOL + DOWN)),
     ("pooling_extra", (BOTTLENECK, BOTTLENECK + POOL[4:])),
     ("pooled_again", (LAST, TWO + POOL + "    outputs")),
     ("pooled_again", (LAST, TWO + POOL[4:] + "    outputs")),
     ("no_way_up", (POOL, POOL + "        return keras.Model(inputs, x)\n")),
-    # the way up
+    # the decoder
     ("not_doubled", (f"        x = {UP}\n", f"        {UP}\n")),
     ("transposed_skip", (UP, UP.replace("(x)", "(skip)"))),
     # skips

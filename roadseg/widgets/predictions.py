@@ -148,7 +148,7 @@ def _epoch_figure(data: RoadData, predictions: Mapping[int, np.ndarray], curves:
         f1 = metrics.confusion_counts(prediction, data.masks[0], data.valid[0]).f1
         plots.draw_image(left, prediction / 255, f"after epoch {epoch}", cmap="cividis", vmin=0, vmax=1)
         plots.draw_image(right, _errors(data, 0, prediction >= 128), f"F1 {f1:.2f}", outline=data.masks[0])
-    plots.legend(figure)
+    plots.legend(figure, probability=True)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Blank copies of the worked notebooks, which are the one source.
 
 A blank copy has no solutions (between the markers that nbgrader uses), answers, hidden tests and outputs; the figures
-that a task aims at stand above it. Cells that only hold the prose to its numbers are left out: what they
+that a task aims at are folded below it. Cells that only hold the prose to its numbers are left out: what they
 say is true of the worked notebook's runs. It remembers in its metadata how each cell was when it was handed out.
 """
 
@@ -19,7 +19,7 @@ SOLUTION = re.compile(r"(?ms)^([ \t]*)[^\n]*### BEGIN SOLUTION.*?(?:### END SOLU
 HIDDEN = re.compile(r"(?ms)\n?^[^\n]*### BEGIN HIDDEN TESTS.*?(?:### END HIDDEN TESTS[^\n]*$|\Z)")
 EXPECTED = "expected-figure"  # tag of the cell whose figure a blank copy keeps, to aim at
 PROSE_CHECK = "prose-check"  # tag of the cells that are left out
-AIM = "**To aim at:** this figure of the worked notebook."
+AIM = "To aim at: the figure of the worked notebook (open it after your own run)"
 
 
 def start(folder: Path | None = None) -> list[str]:
@@ -65,7 +65,7 @@ def without_prose_checks(worked: dict) -> dict:
 def blank(worked: dict) -> dict:
     """A blank copy of a worked notebook; of a blank one, the same again."""
     made = copy.deepcopy(without_prose_checks(worked))
-    made["cells"] = [each for cell in made["cells"] for each in (*_figures_to_aim_at(cell), cell)]
+    made["cells"] = [each for cell in made["cells"] for each in (cell, *_figures_to_aim_at(cell))]
     for cell in made["cells"]:
         is_text = files.role(cell).get("solution") and cell["cell_type"] == "markdown"
         source = TEXT_STUB if is_text else HIDDEN.sub("", SOLUTION.sub(rf"\1{CODE_STUB}", files.source_of(cell)))
@@ -86,7 +86,7 @@ def _figures_to_aim_at(cell: dict) -> list[dict]:
     caption = "".join(data["text/plain"]).split("\n")[0].translate(str.maketrans("[]", "()"))
     image = "".join(data["image/png"]).replace("\n", "")
     # not as an attachment: JupyterLab asks the browser for its address before it has the image
-    source = f"{AIM}\n\n![{caption}](data:image/png;base64,{image})"
+    source = f"<details><summary>{AIM}</summary>\n\n![{caption}](data:image/png;base64,{image})\n\n</details>"
     return [{"cell_type": "markdown", "id": f"{cell['id']}-aim", "metadata": {"editable": False}, "source": source}]
 
 
