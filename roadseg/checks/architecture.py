@@ -246,6 +246,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
     follows = transposed and (row.merged == "join" or rows[row.terms[-1].source].kind == "transposed")
     causes = {
         "channels_first": row.channels_first,
+        "pooled_first": not number and [term.change for term in row.terms] == [POOLED],
         "joined_axis": row.merged == "join other axis",
         "shared_layer": seen_before,
         "separable_convolution": row.kind == "separable",
@@ -267,9 +268,9 @@ def named(found: list[Difference], rows: tuple[Row, ...]) -> str:
     """The id of the wrong network in the catalog that differs from the right one in things of the same kind; where
     there is none, that of the first thing that differs, sizes before all else."""
     kinds = {each.kind for each in found}
-    for name, other in catalog():
-        if kinds == {each.kind for each in differences(other)}:
-            return name
+    alike = [pair for pair in catalog() if kinds == {each.kind for each in differences(pair[1])}]
+    if alike:
+        return next((name for name, other in alike if _wiring(other) == _wiring(rows)), alike[0][0])
     if any(each.cause == "residual" for each in found):
         return "residual"
     levels = [each for each in found if each.kind[0] in ("extra", "missing") and each.aspect == "levels"]
@@ -277,6 +278,11 @@ def named(found: list[Difference], rows: tuple[Row, ...]) -> str:
     filters = first.kind[0] in ("convolution", "transposed") and first.kind[1] == "channels"
     otherwise = _wrong_levels(rows) if levels else _wrong_filters(found, rows) if filters else None
     return otherwise or first.cause
+
+
+def _wiring(rows: tuple[Row, ...]) -> list[tuple]:
+    """What each row is, and which rows it takes."""
+    return [(row.kind, [term.source for term in row.terms]) for row in rows]
 
 
 def _wrong_levels(rows: tuple[Row, ...]) -> str | None:

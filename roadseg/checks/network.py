@@ -26,7 +26,6 @@ from roadseg.checks.architecture import advice, differences, facts, named, numbe
 from roadseg.checks.probe import SEED, Failure, aside, caught, failure
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of
 from roadseg.checks.trace import Recorder, Row, noise, randomized
-from roadseg.errors import OptionError
 from roadseg.runs import code_of
 
 NAME, TITLE = "build_unet", "Task 4, the U-Net"
@@ -36,7 +35,7 @@ SHARES = {"shape": 2, "levels": 3, "filters": 2, "activations": 2, "skips": 3, "
 WHOLE = {  # the aspect of what is wrong with a network as a whole, where it is not its shape
     **dict.fromkeys(("batch_normalization", "normalization", "dropout", "random_layer"), "levels"),
     **dict.fromkeys(("frozen_weights", "constant_weights"), "filters"),
-    **{"convolution_activation": "activations", "resized": "head"},
+    **{"convolution_activation": "activations", "resized": "head", "second_call": "levels", "weights_kept": "filters"},
 }
 HEAVY = 2_500_000  # numbers in its kernels, from which on a network takes seconds for a whole image
 LIGHT = 600_000  # up to so many, more than the right one has, its gradients take less than a second
@@ -69,7 +68,8 @@ class Traced:
     names : of its layers; recorder : what these took and gave; shapes : of its trainable weights, in their order;
     outputs : what it gave; wrapped : whether in a list or a dict; weightless : whether it has neither weights nor a
     known beginning; frozen : how many weights are not trained; constant, trained : how its weights were before;
-    training : what goes wrong in training mode; unused : the classes of layers that were called in vain.
+    training : what goes wrong in training mode; unused : the classes of layers that were called in vain; again : the id
+    of what is wrong with the network that a second call builds.
     """
 
     names: tuple[str, ...]
@@ -83,6 +83,7 @@ class Traced:
     trained: bool
     training: str
     unused: tuple[str, ...] = ()
+    again: str = ""
 
 
 def unet(function_or_model: Callable | keras.Model) -> Result:
@@ -111,10 +112,9 @@ def own_network(task: Result) -> dict[str, Callable | None]:
     notebooks do with its weights would not fit."""
     own, why = task.passed, task.verdict
     if own:
-        try:
-            training.package_weights(task.function(), models.unet())
-        except OptionError as error:
-            own, why = False, str(error)
+        with aside():
+            _, error = caught(lambda: training.package_weights(task.function(), models.unet()))
+        own, why = error is None, str(error)
     print(f"{task.name}: {'your own' if own else f'the reference solution ({why})'}")
     return {"network": task.function if own else None}
 
@@ -195,13 +195,26 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         functional = type(built).__name__ == "Functional"  # others call their layers later
         used = {id(layer) for layer in built.layers}
         unused = [type(layer).__name__ for layer in called if id(layer) not in used] if functional else []
-        return replace(_traced(built, seed), unused=tuple(unused))
+        traced = _traced(built, seed)
+        again = _again(candidate, built) if isinstance(traced, Traced) else ""
+        return replace(traced, unused=tuple(unused), **{"again": again} if again else {})
     if built is ... or (built is None and _is_stub(candidate)):
         return Seen(NOT_WRITTEN)
     if built is None:
         return Seen("nothing_returned")
     tensor = isinstance(built, keras.KerasTensor) or keras.ops.is_tensor(built)
     return Seen("tensor_returned" if tensor else "not_a_model", found=f"something of type `{type(built).__name__}`")
+
+
+def _again(function: Callable, first: keras.Model) -> str:
+    """The id of what is wrong with the network of a second call, as of lists or layers that outlive the first one."""
+    second, error = caught(function)
+    if error or not isinstance(second, keras.Model):
+        return "second_call"
+    one, two = first.weights, second.weights  # a subclass may make its weights later
+    if {id(weight) for weight in one} & {id(weight) for weight in two}:
+        return "weights_kept"
+    return "second_call" if two and [w.shape for w in one] != [w.shape for w in two] else ""
 
 
 @contextmanager
@@ -351,6 +364,7 @@ def describe_network(traced: Traced | Seen) -> Seen:
         "frozen_weights": traced.frozen > 0,
         "constant_weights": traced.constant,
         "convolution_activation": right and traced.training == "convolution_activation" and count == right_count(),
+        traced.again: right and traced.again,
     }
     cause = next((cause for cause, holds in causes.items() if holds), None)
     found = {"several_outputs": number(len(outputs)), "frozen_weights": f"{traced.frozen:,}"}.get(cause, "")
@@ -375,7 +389,8 @@ def _failed(
     said = f"{told} in {told.line}"
     by_words = (reason["cause"] for reason in advice()["reasons"] if re.search(reason["error"], said))
     if cause := _misused(error) or next(by_words, None):
-        return Seen(cause, failure=told)
+        further_up = cause == "list_needed" and "Only input tensors" in told.text
+        return Seen(cause, failure=replace(told, line="") if further_up else told)
     before = caught(lambda: _before(error, recorder, seed))[0] or Seen()  # feature maps may be of another function
     told = replace(told, line="") if before.cause else told  # the mistake is further up than where it stops
     return replace(before, cause=before.cause or otherwise, failure=told)

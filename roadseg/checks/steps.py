@@ -106,6 +106,8 @@ def _find(name: str, function: Any, seen: list[list[Step]]) -> Finding:
         return Finding(NOT_WRITTEN)
     if isinstance(first.returned, str) and re.search("generator|coroutine", first.returned):
         return Finding("runs_later")
+    if isinstance(first.returned, str) and "unction" in first.returned and not first.events:
+        return Finding("returns_function")
     if uses_package(seen):
         return Finding("package_step")
     judged = list(judged_steps(name, seen))

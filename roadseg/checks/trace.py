@@ -125,6 +125,8 @@ def other_of(layer: Any) -> Other:
     if "Pooling" in name and hasattr(layer, "pool_size"):
         sides = [" x ".join(map(str, pair)) for pair in (layer.pool_size, layer.strides)]
         change += f" of {sides[0]} in steps of {sides[1]}"
+    if getattr(layer, "data_format", "") == "channels_first":
+        change = f"Permute {change}"
     change = POOLED if change == "MaxPooling2D of 2 x 2 in steps of 2 x 2" else change
     return Other(name, change, isinstance(layer, ACTIVATIONS))
 

@@ -72,6 +72,7 @@ MISTAKES: list[tuple] = [
     ("joined_with_decoder", (BOTH, "[convolution(x, count), x]")),
     ("joined_late", (JOIN + TWO, ONE + JOIN + ONE)),
     ("joined_late", (JOIN + TWO, TWO + JOIN)),
+    ("joined_late", (JOIN, ONE + JOIN)),
     ("skip_before_convolutions", (DOWN, KEEP + TWO)),
     # the output
     ("head_missing", (HEAD, "x")),

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from roadseg import workbook
 from roadseg.course.delivery import DAMAGED, LARGEST_ZIP, NOTEBOOK, File, find_owners, notebook_named
 from roadseg.course.roster import Owner, name_students, read_roster
-from roadseg.course.workflow import ASSIGNMENT, NOTEBOOKS, CourseError, require_course
+from roadseg.course.workflow import ASSIGNMENT, NOTEBOOKS, SECRET, CourseError, require_course
 from roadseg.errors import RoadsegError, printable
 from roadseg.storage import atomic_write
 from roadseg.workbook.copies import SOLUTION
@@ -32,7 +32,7 @@ from roadseg.workbook.files import (
     source_of,
 )
 
-LARGEST_NOTEBOOK = 30 * 2**20  # bytes unpacked
+LARGEST_NOTEBOOK = 100 * 2**20  # bytes unpacked; an endless loop may have printed many of them
 RECORD = "collected.json"
 ARCHIVES = (".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 SILENT = {".txt", ".html", ".csv", ""}  # of files that platforms add; all others that are not taken over are named
@@ -99,7 +99,7 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
         except SubmissionError as error:
             outcomes[student], kept["remarks"] = error, [str(error)]
     record["others"][str(folder)] = [
-        printable("/".join((file.path.relative_to(folder).as_posix(), *file.parts)))
+        printable(file.problem or "/".join((file.path.relative_to(folder).as_posix(), *file.parts)))
         for file, owner in owners.items()
         if not owner and PurePosixPath(file.name).suffix.lower() not in SILENT
     ]
@@ -146,6 +146,8 @@ def _read_record(course: Path) -> dict:
         return json.loads((course / RECORD).read_bytes())
     except FileNotFoundError:
         return {"students": {}, "others": {}}
+    except ValueError as error:
+        raise CourseError(f"{course / RECORD} is damaged: delete it, and collect everything again.") from error
 
 
 def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict) -> tuple[str, list[str]]:
@@ -160,7 +162,9 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
     for name in NOTEBOOKS:
         before = folder / f"{name}.ipynb"
         new = max(copies[name], key=lambda copy: copy.rank(name), default=None)
-        if before.is_file() and name in orders and (new is None or _is_older(new, read_notebook(before), orders[name])):
+        old = read_notebook(before) if before.is_file() else None
+        order = orders.get(name, ["", 0, ""] if old and _is_answered(old) else None)  # the record may be lost
+        if order and (new is None or _is_older(new, old, order)):
             remarks.append(f"{name} is {'older than' if new else 'missing:'} what was collected before, which counts")
             stored[name] = before.read_bytes()
         elif new is None:
@@ -175,7 +179,12 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
                 remarks.append(f"{name} is taken from {new.file.place}")
             stored[name], orders[name] = notebook_bytes(new.notebook), [*new.order, new.order[0] or new.file.date]
     time = max((order[-1] for order in orders.values()), default="")
-    return _store(stored, folder, course / "earlier" / student, time), remarks
+    state = _store(stored, folder, course / "earlier" / student, time)
+    whole = {file: owner.time for file, owner in own.items() if not file.problem}
+    newest = (file.path for file, time in whole.items() if file.name == SECRET and time == max(whole.values()))
+    if secret := next(newest, None):
+        shutil.copyfile(secret, folder / SECRET)
+    return state, remarks
 
 
 def _is_older(new: Copy, before: dict, order: list) -> bool:

@@ -115,7 +115,8 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     """All files below a folder, and whose each is: None where nothing tells.
 
     A file belongs to whom the platform, or the roster, has named one of its folders or zips after; else to the student
-    after whom a zip of a class has named a folder; else to the student after whom the zip is named.
+    after whom a zip of a class has named a folder; else to the student after whom the zip is named. What the roster's
+    names of several students hold, such as a tutor's folder, is nobody's, with that problem.
 
     Raises CourseError where the folder cannot be read.
     """
@@ -131,14 +132,22 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     above = {part for path in zips for part in path.relative_to(folder).parts[:-1]}
     of_ilias = {part: owner for part in above if (owner := recognized(part, of_folder=True))}
     owners: dict[File, Owner | None] = {
-        File(path, problem=problem): _named((path.name,), roster) or _owner(path.name)
+        File(path, problem=problem): next(iter(_named((path.name,), roster)), _owner(path.name))
         for path, problem in refused.items()
     }
     for path, files in [(None, loose), *zips.items()]:
         places = {file: file.parts or file.path.relative_to(folder).parts for file in files}
         depth = _depth_of_students(list(places.values()))
         for file, parts in places.items():
-            owner = _named((*file.path.relative_to(folder).parts, *file.parts[:1]), roster)
+            on_disk = file.path.relative_to(folder).parts
+            named = _named((*on_disk, *file.parts[:1]), roster)
+            owner = named[0] if named else None
+            names = {letters(name) for one in named for name in (one.name, *one.names)}
+            ids = sorted({roster[name] for name in names if name in roster})
+            if owner and not owner.key and len(ids) > 1:
+                problem = f"{'/'.join((*on_disk, *file.parts))} is named after several students: {', '.join(ids)}"
+                owners[replace(file, problem=problem)] = None
+                continue
             if owner is None and depth is not None and len(parts) > depth + 1:
                 owner = recognized(_stem(parts[depth]), of_folder=True) or _owner(parts[depth])
             elif owner is None and path and depth is None:
@@ -166,13 +175,14 @@ def _refusal(path: Path) -> str:
     return ""
 
 
-def _named(parts: tuple[str, ...], roster: dict[str, str]) -> Owner | None:
-    """Whose a file is by the names of what holds it, outermost first."""
+def _named(parts: tuple[str, ...], roster: dict[str, str]) -> list[Owner]:
+    """Whose a file is by the names of what holds it, outermost first, as a platform or the roster knows them."""
+    owners = []
     for part in parts:
         listed = (owner for owner in (Owner(_stem(part)), _owner(part)) if letters(owner.name) in roster)
         if owner := recognized(part) or next(listed, None):
-            return owner
-    return None
+            owners.append(owner)
+    return owners
 
 
 def _owner(part: str) -> Owner:

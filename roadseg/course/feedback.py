@@ -35,9 +35,11 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
         book, resources = GetGrades().preprocess(nbformat.read(path, as_version=4), resources)
         with Gradebook(place["db_url"]) as grades:
             for role in (cell.metadata.nbgrader for cell in book.cells if utils.is_grade(cell)):
-                if grades.find_grade(role.grade_id, path.stem, place["assignment"], student).needs_manual_grade:
-                    role.score = OPEN
+                grade = grades.find_grade(role.grade_id, path.stem, place["assignment"], student)
+                if grade.needs_manual_grade:  # what it had is of another answer
+                    role.score, role.comment = OPEN, ""
                     unmarked += 1
+                    score -= grade.score
                     most -= role.points
         cells += [new_markdown_cell(f"# {path.stem}"), *book.cells]
         score += resources["nbgrader"]["score"]

@@ -57,7 +57,7 @@ class Owner:
     @property
     def id(self) -> str:
         """The student's id where nothing else is known: the name in ASCII."""
-        return ascii_name(self.name) or "unnamed"
+        return ascii_name(self.name) or f"unnamed_{self.name.encode(errors='replace').hex()[:16]}"
 
 
 def recognized(name: str, *, of_folder: bool = False) -> Owner | None:
@@ -141,6 +141,8 @@ def _rows(course: Path) -> list[dict[str, str]]:
         if not row.get("id") or row["id"] != ascii_name(row["id"]):
             found = f"student {number} has {row.get('id')!r}, and the head is {head}"
             raise CourseError(f"{path}: expected a column id, in ASCII and without spaces, in each row; {found}.")
+    if twice := {one["id"] for one, two in pairwise(sorted(rows, key=lambda row: row["id"])) if one["id"] == two["id"]}:
+        raise CourseError(f"{path}: expected one row for each id; found several for {', '.join(sorted(twice))}.")
     return rows
 
 
@@ -162,6 +164,10 @@ def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[s
     ----------
     roster : ids by plain names.
     known : ids by person, of whoever has handed in before.
+
+    Raises
+    ------
+    CourseError : the roster has another id for somebody than the one of before.
     """
     people = {owner.person: owner for owner in sorted(owners, key=lambda owner: (owner.name, owner.number))}
     students = {}
@@ -171,6 +177,11 @@ def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[s
         listed = {roster[name] for name in map(letters, (owner.name, *owner.names)) if name in roster}
         if len(listed) == 1:
             students[person] = listed.pop()
+            if (before := known.get(person, students[person])) != students[person]:
+                raise CourseError(
+                    f"{owner.name} has been collected as {before}, and the roster says {students[person]}: give the "
+                    "roster the ids that were collected, or collect everything into a new course folder."
+                )
         elif person in known:
             students[person] = known[person]
         elif owner.key and same - {person}:  # another person of that name

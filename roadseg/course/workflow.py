@@ -59,6 +59,9 @@ NOTEBOOKS = tuple(sorted({item.notebook for item in questions.ITEMS}))  # those 
 SECONDS = 15  # for an answer; reference answers take one to three on two cores, and a slow machine gets more
 BACKUPS = 30
 ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
+SECRET = "submission_secret.txt"  # by which nbgrader's exchange gives feedback to whom handed in, and to nobody else
+LAST = ("answers", "time")  # of an outcome: what was graded the last time, until the next grading is recorded
+EXCHANGED = f"{NOTEBOOKS[0]}.html"  # nbgrader asks for pages of feedback by notebook
 FAILED = "not graded:"  # how the remark about a submission begins whose grading failed
 NOT_GRADED = "nothing has been graded: run python -m roadseg course grade first."
 PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
@@ -166,11 +169,20 @@ def _graded(course: Path) -> set[str]:
 
 
 def _in_gradebook(course: Path) -> set[str]:
-    """The students whose submissions the gradebook holds, which may be an older one that was put back."""
+    """The students whose submissions the gradebook holds as they were graded last; it may be an older one that was put
+    back, of which the time of handing in tells."""
     if not (course / "gradebook.db").is_file():
         return set()
     with open_gradebook(course) as gradebook:
-        return {submission.student.id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
+        times = {one.student.id: one.timestamp for one in gradebook.assignment_submissions(ASSIGNMENT)}
+    return {who for who, time in times.items() if _outcome(course, who).get("time", time) in (time, str(time))}
+
+
+def _outcome(course: Path, student: str) -> dict:
+    """What grading found for a student the last time, as JSON has it, with the answers that were graded, by their ids,
+    and the time of handing in; empty before."""
+    path = course / "outcomes" / f"{student}.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 @contextmanager
@@ -300,16 +312,14 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
     """Let nbgrader record what was found for a student, all of it or nothing; return the remarks.
 
     again : only for some items; the others stay as they were found before. run : that of `_nbgrader_process`."""
-    path = course / "outcomes" / f"{student}.json"
+    path, before = course / "outcomes" / f"{student}.json", _outcome(course, student)
     if again:
-        before = json.loads(path.read_text("utf-8"))
         found["items"] = {**before["items"], **found["items"]}
         found["errors"] = {name: {**before["errors"].get(name, {}), **new} for name, new in found["errors"].items()}
-    graded = course / "autograded" / student / ASSIGNMENT
-    found["graded_before"] = _graded_sources(course, student) if graded.is_dir() else {}
-    path.parent.mkdir(exist_ok=True)
-    with atomic_write(path) as file:
-        file.write(json.dumps(found, indent=1, ensure_ascii=False).encode(errors="replace"))
+    graded, last = course / "autograded" / student / ASSIGNMENT, {name: before[name] for name in LAST if name in before}
+    marked = _marked(course, student) if student in _in_gradebook(course) else ()
+    found["graded_before"] = {name: text for name, text in before.get("answers", {}).items() if name in marked}
+    _write_outcome(path, {**found, **last})
     options = [ASSIGNMENT, "--force", f"--student={student}"]
     options += [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
     with tempfile.TemporaryDirectory(prefix=".autograded.part.", dir=course) as part:
@@ -319,18 +329,27 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
             options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
             options += [f"--CourseDirectory.autograded_directory={Path(part).name}"]
             run(course, "AutogradeApp", options, log=student)
+        new = Path(part) / student / ASSIGNMENT
+        cells = [cell for path in new.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"] if role(cell)]
+        found["answers"] = {role(cell)["grade_id"]: source_of(cell) for cell in cells}
+        stamp = new / "timestamp.txt"
+        found["time"] = stamp.read_text().removesuffix(" UTC") if stamp.is_file() else None
+        _write_outcome(path, found)
         shutil.rmtree(graded, ignore_errors=True)
         graded.parent.mkdir(parents=True, exist_ok=True)
-        replace(Path(part) / student / ASSIGNMENT, graded)  # last of all: its digest says that it is graded
+        replace(new, graded)  # last of all: its digest says that it is graded
     return [printable(f"{name}: {line}") for name, lines in found["remarks"].items() for line in lines]
 
 
-def _graded_sources(course: Path, student: str) -> dict[str, str]:
-    """The answers that marks and comments are of, by nbgrader's names for their cells: none that waits for a mark."""
-    paths = (course / "autograded" / student / ASSIGNMENT).glob("*.ipynb")
-    cells = [cell for path in paths for cell in workbook.read_notebook(path)["cells"] if role(cell)]
-    graded = {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
-    return {name: source_of(cell) for cell in cells if (name := role(cell)["grade_id"]) in graded}
+def _write_outcome(path: Path, found: dict) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(json.dumps(found, indent=1, ensure_ascii=False).encode(errors="replace"))
+
+
+def _marked(course: Path, student: str) -> set[str]:
+    """The ids of the answers that have points, by hand or not: none that waits for a mark."""
+    return {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
 
 
 @contextmanager
@@ -422,6 +441,8 @@ def seconds_for_an_answer(course: Path, client: Client) -> float:
 def make_feedback(course: Path) -> list[Path]:
     """Write a page for each student whose submission, points or comments are new; return these pages.
 
+    What came from nbgrader's exchange goes back there by `nbgrader release_feedback`, named after the first notebook.
+
     Raises CourseError where nothing has been graded.
     """
     require_gradebook(course)
@@ -434,6 +455,10 @@ def make_feedback(course: Path) -> list[Path]:
         page = course / "feedback" / student / ASSIGNMENT / f"{ASSIGNMENT}.html"
         if student in known and feedback.write_page(student, notebooks, course / "gradebook.db", page):
             pages.append(page)
+        secret = course / "submitted" / student / ASSIGNMENT / SECRET
+        if page.is_file() and secret.is_file():
+            for source, name in ((secret, SECRET), (folder / "timestamp.txt", "timestamp.txt"), (page, EXCHANGED)):
+                shutil.copyfile(source, page.parent / name)
     if not list(course.glob(f"feedback/*/{ASSIGNMENT}")):
         raise CourseError(NOT_GRADED)
     return pages

@@ -73,12 +73,21 @@ WRONG_TRAINING = [
     ("wrong_signature", ("*, loss_fn", "*, loss")),
     ("not_written", only(TRAIN, "    ...\n")),
     ("runs_later", (RETURN, "    yield probability\n")),
+    (
+        "returns_function",
+        only(TRAIN, "    def step():\n        return model(image, training=True)\n\n    return step\n"),
+    ),
     ("stub_left", (RETURN, "    raise NotImplementedError\n")),
     ("calls_keras_loop", after(PREDICT, "        model.fit(image, mask, verbose=0)\n")),
     ("mask_as_image", ("model(image", "model(mask")),
     ("accuracy_needs_both", (COMPARED, "update_state(tf.reduce_mean(tf.abs(mask - probability)))")),
     ("raises_error", (CALL, "los_fn(mask, probability)")),
     ("model_not_used", ("model(image", "another(image"), ANOTHER_MODEL),
+    (
+        "model_not_used",
+        ("model(image", "another(image"),
+        (ANOTHER_MODEL[0], ANOTHER_MODEL[1].replace("(16, 16, 3)", "(256, 256, 3)")),
+    ),
     ("part_of_batch", ("model(image", "model(image[:1]")),
     (
         "image_by_image",
@@ -248,6 +257,7 @@ RIGHT_VALIDATION = {
     "as it stands": [],
     "mode by default": [(", training=False", "")],
     "predicts for each": [(CALL, "loss_fn(mask, model(image))")],
+    "image by image": [("model(image, training=False)", "tf.map_fn(lambda one: model(one[None])[0], image)")],
     "below a tape": [(f"    loss = {CALL}\n", TAPE + LOSS_LINE)],
     "mean over images, one by one": [
         ("running_loss.update_state(loss)", "for one in tf.range(len(mask)):"),

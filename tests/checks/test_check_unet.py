@@ -32,7 +32,7 @@ RETURN = "return keras.Model(inputs, outputs)"
 
 def written(*changes: tuple[str, str]):
     """The function of the source, with texts in it replaced."""
-    names = {"layers": layers, "keras": keras, "tf": tf, "OF_AN_EXAMPLE": OF_AN_EXAMPLE}
+    names = {"layers": layers, "keras": keras, "tf": tf, "OF_AN_EXAMPLE": OF_AN_EXAMPLE, "KEPT": []}
     exec(probe.rewritten(unet_mistakes.RIGHT, *changes), names)
     return names["build_unet"]
 
@@ -138,7 +138,7 @@ class CompiledUNet(UNet):
 
 
 def in_two_models():
-    """The way down is a model of its own, with five outputs."""
+    """The encoder is a model of its own, with five outputs."""
     whole = models.unet()
     names = [*(f"encoder{level}_conv2" for level in range(1, 5)), "bottleneck_conv2"]
     down = keras.Model(whole.input, [whole.get_layer(name).output for name in names])
@@ -226,6 +226,14 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "filters_not_whole": [("(count, 3", "(count / 2, 3")],
     "begins_twice": [(JOINED, "layers.Concatenate()([OF_AN_EXAMPLE, x])")],
     "activation_class": [('"same", activation="relu"', '"same", activation=layers.ReLU')],
+    "second_call": [
+        ("skips = []", "skips = KEPT"),
+        (
+            "skip in zip(reversed(filters[:-1]), reversed(skips))",
+            "skip in zip(reversed(filters[:-1]), reversed(skips[:4]))",
+        ),
+    ],
+    "weights_kept": [("def build_unet", "import functools\n\n@functools.lru_cache\ndef build_unet")],
     # the model as a whole
     "several_inputs": [(RETURN, "return keras.Model([inputs, layers.Input(input_shape)], outputs)")],
     "gray_input": [("(256, 256, 3)", "(256, 256, 1)")],
@@ -268,7 +276,7 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "filters_constant": [(str(FILTERS), "(8, 8, 8, 8, 8)")],
     "bottleneck_filters": [(str(FILTERS), "(8, 16, 32, 64, 64)")],
     "filters": [(str(FILTERS), "(8, 16, 23, 64, 128)")],
-    # the way down
+    # the encoder
     "shrunk_otherwise": [(BOTTLENECK, BOTTLENECK + "    x = layers.GlobalAveragePooling2D(keepdims=True)(x)\n")],
     "average_pooling": [("MaxPooling2D", "AveragePooling2D")],
     "strided_convolution": [(POOL, STRIDED)],
@@ -279,7 +287,7 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "levels_too_few": [(str(FILTERS), "(8, 16, 32, 64)")],
     "levels_too_many": [(str(FILTERS), "(8, 16, 32, 64, 128, 256)")],
     "levels_uneven": [(LEVELS, "zip((64, 32, 16), reversed(skips))")],
-    # the way up
+    # the decoder
     "upsampling": [(UP, "layers.UpSampling2D()(x)")],
     "resized": [(HEAD, f"layers.Resizing(256, 256)({HEAD})")],
     "level_skipped": [(LEVELS, "zip(filters[-3::-1], skips[-2::-1])")],
@@ -318,6 +326,10 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
 
 SECOND = {  # another way to the same mistake
     **{f"{name}: {i}": changes for i, (name, *changes) in enumerate(unet_mistakes.MISTAKES) if WRONG[name] != changes},
+    "axes_swapped: while pooling": [("MaxPooling2D(2)", 'MaxPooling2D(2, data_format="channels_first")')],
+    "layer_reused: blocks of layers": [
+        (POOL, f"{POOL}\n    block = keras.Sequential([layers.Conv2D(8, 3, padding='same')])\n    x = block(block(x))")
+    ],
     "build_raises: before any convolution": [("x = inputs", "x = layers.Conv1D(8, 3)(inputs)")],
     "build_raises: one thing is refused": [(POOL, "layers.MaxPooling1D(2)(x)")],
     "name_missing: of a layer": [(POOL, "layers.MaxPool(2)(x)")],
@@ -564,12 +576,12 @@ def test_a_slip_costs_its_own_aspect_alone():
     [
         ("no_skips", "436,857 trainable parameters, too few"),
         ("head_channels", r"shape \(None, 256, 256, 2\), not \(None, 256, 256, 1\)"),
-        ("skip_missing", "missing at 256 x 256 on the way up"),
-        ("skip_wrong_level", "at 32 x 32 on the way up was 256 x 256"),
-        ("convolutions_missing", "everywhere on the way down: one instead of two"),
+        ("skip_missing", "missing at 256 x 256 in the decoder"),
+        ("skip_wrong_level", "at 32 x 32 in the decoder was 256 x 256"),
+        ("convolutions_missing", "everywhere in the encoder: one instead of two"),
         ("convolution_kernel", "5 x 5 everywhere; they should be 3 x 3"),
         ("convolution_activation", "gelu everywhere"),
-        ("filters", "at 64 x 64 on the way down and at 64 x 64 on the way up, such as 23 instead of 32"),
+        ("filters", "at 64 x 64 in the encoder and at 64 x 64 in the decoder, such as 23 instead of 32"),
         ("pooling_missing", "halved three times"),
         ("convolutions_missing: not kept", "four `Conv2D`"),
         ("convolution_without_relu: the second", "second convolution is missing at every level"),

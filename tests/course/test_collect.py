@@ -35,7 +35,7 @@ from nbgrader.utils import parse_utc
 from roadseg import workbook
 from roadseg.course import collect, delivery
 from roadseg.course.roster import not_collected
-from roadseg.course.workflow import ASSIGNMENT, CourseError, students_to_grade
+from roadseg.course.workflow import ASSIGNMENT, SECRET, CourseError, students_to_grade
 
 FIRST, SECOND, THIRD = GRADED
 
@@ -254,7 +254,9 @@ def test_names_become_ids_in_ascii(course, tmp_path, full):
         hand_in(tmp_path / "in" / f"{name}.zip", full)
     students = collected(course, tmp_path / "in")
     assert len(students) == len(names) + 2 and all(name.isascii() and "/" not in name for name in students)
-    assert {"s1.2", "s12", "Emile_Zola", "a_b", "unnamed", "Odegard", "4711", "x-report", "y-report"} <= set(students)
+    assert {"s1.2", "s12", "Emile_Zola", "a_b", "unnamed_2e", "Odegard", "4711", "x-report", "y-report"} <= set(
+        students
+    )
 
 
 def test_two_people_of_one_name_stay_two(course, tmp_path, full):
@@ -350,6 +352,7 @@ def test_nbgraders_exchange_can_be_collected_from(course, tmp_path, capsys, full
     folder, outside = tmp_path / "inbound", loose(tmp_path / "worked" / f"{THIRD}.ipynb", answer(full, 1)[THIRD])
     for day, value in (("2026-11-30 08:00:02.5 UTC", 71), ("2026-11-29 09:00:00.0 UTC", 70)):
         loose(folder / f"ada-1+{ASSIGNMENT}+{day}+Zm9v" / f"{THIRD}.ipynb", answer(full, value)[THIRD])
+        (folder / f"ada-1+{ASSIGNMENT}+{day}+Zm9v" / SECRET).write_text(f"secret {value}")
     place = loose(folder / f"bob+{ASSIGNMENT}+{day}+YmFy" / f"{SECOND}.ipynb", full[SECOND]).parent
     (place / f"{THIRD}.ipynb").symlink_to(outside)
     forged = folder / f"ada-1+{ASSIGNMENT}+2026-12-01 08:00:02.5 UTC+Zm9v"
@@ -361,6 +364,7 @@ def test_nbgraders_exchange_can_be_collected_from(course, tmp_path, capsys, full
     stamp = (course / "submitted" / "ada-1" / ASSIGNMENT / "timestamp.txt").read_text()
     assert parse_utc(stamp) == datetime(2026, 11, 30, 8, 0, 2)
     assert (forged.name in outcomes(capsys)["ada-1"]) == forged.exists()
+    assert (course / "submitted" / "ada-1" / ASSIGNMENT / SECRET).read_text() == "secret 71"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="rights as Linux has them")
@@ -394,10 +398,46 @@ def test_a_roster_as_excel_may_write_it(course, tmp_path, full):
 
 def test_a_roster_that_is_none_is_named(course, tmp_path, full):
     hand_in(tmp_path / "in" / "ada.zip", full)
-    for content in ("name\nAda\n", "id\nÄ b\n"):
+    for content in ("name\nAda\n", "id\nÄ b\n", "id,name\ns1,Ada\ns2,Eve\ns1,Bob\n"):
         (course / "roster.csv").write_text(content, "latin-1")
         with pytest.raises(CourseError, match=r"roster\.csv"):
             command("collect", tmp_path / "in", "--course", course)
+
+
+def test_a_folder_named_after_another_student_takes_nobodys_work(course, tmp_path, full):
+    (course / "roster.csv").write_text("id,login\nm1,ada\nm2,bob\nm3,schmidt\n")
+    for value, name in enumerate(("schmidt/ada", "schmidt/Ada_4711_assignsubmission_file_", "schmidt/schmidt", "bob")):
+        hand_in(tmp_path / "in" / f"{name}.zip", answer(full, value))
+    hand_in(tmp_path / "in" / "ada_4711_assignsubmission_file_" / "bob.zip", answer(full, 9))  # Ada has named it
+    assert collected(course, tmp_path / "in") == ["m1", "m2", "m3"]
+    assert [answered(course, f"m{number}")[-1] for number in (1, 2, 3)] == list("932")
+    assert collect.remarks(course)[0].count("m1, m3") == 2 * 3
+
+
+def test_a_roster_that_gives_other_ids_than_before_is_refused(course, tmp_path, full):
+    hand_in(tmp_path / "in" / "ada.zip", full)
+    collected(course, tmp_path / "in")
+    (course / "roster.csv").write_text("id,login\nm1,ada\n")
+    with pytest.raises(CourseError, match="m1"):
+        command("collect", tmp_path / "in", "--course", course)
+
+
+def test_a_lost_record_loses_no_notebook_and_a_damaged_one_is_named(course, tmp_path, full):
+    hand_in(tmp_path / "one" / "ada.zip", answer(full, 70))
+    write_zip(tmp_path / "two" / "ada.zip", {f"{SECOND}.ipynb": full[SECOND]})
+    collected(course, tmp_path / "one")
+    (course / collect.RECORD).unlink()
+    collected(course, tmp_path / "two")
+    assert answered(course, "ada").endswith("70")
+    (course / collect.RECORD).write_text("{")
+    with pytest.raises(CourseError, match=collect.RECORD):
+        command("collect", tmp_path / "two", "--course", course)
+
+
+def test_names_without_letters_are_of_different_students(course, tmp_path, full):
+    for name in ("...", "\U0001f600"):
+        hand_in(tmp_path / "in" / f"{name}.zip", full)
+    assert len(collected(course, tmp_path / "in")) == 2
 
 
 # --- zips that anybody may have made ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 from datetime import UTC
 from pathlib import Path
@@ -339,6 +340,57 @@ def test_who_is_in_no_gradebook_is_to_be_graded_again(graded, tmp_path):
         gradebook.remove_submission(ASSIGNMENT, "perfect")
     assert workflow.students_to_grade(course, []) == ["perfect"]
     assert all(page.parts[-3] != "perfect" for page in workflow.make_feedback(course))
+
+
+@pytest.mark.slow
+def test_marks_of_another_submission_do_not_count_for_this_one(graded, tmp_path):
+    course = Path(shutil.copytree(graded["course"], tmp_path / "course"))
+    outcome, older = course / "outcomes/perfect.json", course / "older.db"
+    stamp = course / "submitted/perfect" / ASSIGNMENT / "timestamp.txt"
+
+    def grade_as_before() -> None:
+        found = json.loads(outcome.read_text("utf-8"))
+        with workers.connect() as client:
+            list(workflow.grade_submissions(["perfect"], course, client, seconds=1, judge=lambda *_: found))
+
+    give_marks(course, "perfect")
+    marks = workflow.read_points(course)["perfect"]
+    grade_as_before()
+    shutil.rmtree(course / "autograded/perfect")  # as nbgrader's own button does
+    grade_as_before()
+    assert workflow.read_points(course)["perfect"] == marks and None not in marks.values()
+    workflow.copy_gradebook(course / "gradebook.db", older)
+    stamp.write_text("2026-11-20 12:00:00 UTC")
+    grade_as_before()
+    workflow.copy_gradebook(older, course / "gradebook.db")
+    assert workflow.students_to_grade(course, []) == ["perfect"]
+    grade_as_before()
+    assert None in workflow.read_points(course)["perfect"].values()
+    assert workflow.students_to_grade(course, []) == []
+
+
+@pytest.mark.slow
+def test_feedback_leaves_out_marks_of_replaced_answers_and_goes_back_through_the_exchange(graded, tmp_path):
+    course = Path(shutil.copytree(graded["course"], tmp_path / "course"))
+    give_marks(course, "perfect")
+    with workflow.open_gradebook(course) as gradebook:
+        grade = gradebook.find_grade("answer-1", QUESTIONS, ASSIGNMENT, "perfect")
+        grade.needs_manual_grade = True
+        gradebook.db.commit()
+    folder = course / "submitted/perfect" / ASSIGNMENT
+    (folder / workflow.SECRET).write_text("secret")
+    (course / "autograded/perfect" / ASSIGNMENT / "timestamp.txt").write_text("2026-11-20 12:00:00 UTC")
+    workflow.make_feedback(course)
+    page = (course / "feedback/perfect" / ASSIGNMENT / f"{ASSIGNMENT}.html").read_text("utf-8")
+    given = sum(points for points in workflow.read_points(course)["perfect"].values() if points)
+    assert f"Score: {given:.1f} / {100 - POINTS['answer-1']:.1f}" in " ".join(page.split())
+    options = ["--course", "roads", f"--Exchange.root={tmp_path / 'exchange'}"]
+    (tmp_path / "exchange").mkdir(mode=0o777)
+    (tmp_path / "exchange").chmod(0o777)
+    released = [sys.executable, "-m", "nbgrader", "release_feedback", ASSIGNMENT, "--student", "perfect", *options]
+    subprocess.run(released, cwd=course, check=True, capture_output=True)
+    name = nbgrader_utils.notebook_hash(secret="secret", notebook_id=GRADED[0])
+    assert (tmp_path / "exchange/roads/feedback" / f"{name}.html").read_text("utf-8") == page
 
 
 @pytest.mark.slow
