@@ -50,16 +50,17 @@ def test_texts_ask_for_an_answer_and_what_is_locked_cannot_be_edited():
 
 
 @pytest.mark.parametrize("name", ["01_simple_model", "02_unet"])
-def test_the_expected_figure_stands_above_its_cell(name):
+def test_the_expected_figure_is_folded_below_its_cell(name):
     original, made = worked(name), workbook.blank(worked(name))
     tagged = [c["id"] for c in original["cells"] if copies.EXPECTED in c["metadata"].get("tags", ())]
     assert tagged
     for cell_id in tagged:
         (shown,) = (o["data"] for o in cell_of(original, cell_id)["outputs"] if "alt" in str(o.get("metadata")))
-        above = made["cells"][[c["id"] for c in made["cells"]].index(cell_id) - 1]
+        below = made["cells"][[c["id"] for c in made["cells"]].index(cell_id) + 1]
         image = "".join(shown["image/png"]).replace("\n", "")
-        assert above["cell_type"] == "markdown" and f"(data:image/png;base64,{image})" in "".join(above["source"])
-        assert above["metadata"]["editable"] is False  # so that nobody meets its source
+        assert below["cell_type"] == "markdown" and f"(data:image/png;base64,{image})" in "".join(below["source"])
+        assert "".join(below["source"]).startswith("<details>")
+        assert below["metadata"]["editable"] is False  # so that nobody meets its source
 
 
 def test_a_second_start_makes_only_what_is_missing_and_writes_to_nothing_that_is_there(tmp_path):
