@@ -212,15 +212,16 @@ def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int)
 # --- naming ----------------------------------------------------------------------------------------------------------
 
 
-def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, Difference] | None:
-    """The id of what would be wrong at any place, in the order of the layers; other sizes follow from most of it."""
-    keys, halves = set(), _halves(rows)
-    for number, row in enumerate(rows):
+def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, list[Difference]] | None:
+    """The id of what would be wrong at any place, the first in the order of the layers, and all its places; other sizes
+    follow from most of it."""
+    keys, found = set(), {}
+    for number, (row, half) in enumerate(zip(rows, _halves(rows))):
         cause, change = _wrong_row(rows, number, seen_before=row.key in keys)
         if cause:
-            return cause, Difference("", (row.kind, ""), change, None, row, halves[number], number)
+            found.setdefault(cause, []).append(Difference("", (row.kind, ""), change, None, row, half, number))
         keys.add(row.key)
-    return None
+    return next(iter(found.items()), None)
 
 
 def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tuple[str | None, str]:

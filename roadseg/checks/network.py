@@ -151,7 +151,7 @@ def _cause(seen: Seen) -> tuple[str, dict[str, str]]:
     if {each.kind[1] for each in found} <= {"output"} and len(seen.output) != 3:
         return "output_shape", {}
     if anywhere := wrong_anywhere(seen.rows):
-        return anywhere[0], facts(anywhere[0], [anywhere[1]], seen.rows)
+        return anywhere[0], facts(*anywhere, seen.rows)
     if raises and [each.kind[:2] for each in found] == [("refused", 1)]:
         return seen.cause, {}  # a layer that refuses one thing has not been given a wrong skip
     cause = named(found, seen.rows)
