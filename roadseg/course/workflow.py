@@ -174,8 +174,9 @@ def _in_gradebook(course: Path) -> set[str]:
     if not (course / "gradebook.db").is_file():
         return set()
     with open_gradebook(course) as gradebook:
-        times = {one.student.id: one.timestamp for one in gradebook.assignment_submissions(ASSIGNMENT)}
-    return {who for who, time in times.items() if _outcome(course, who).get("time", time) in (time, str(time))}
+        submissions = gradebook.assignment_submissions(ASSIGNMENT)
+        times = {one.student.id: one.timestamp and str(one.timestamp) for one in submissions}
+    return {student for student, time in times.items() if _outcome(course, student).get("time", time) == time}
 
 
 def _outcome(course: Path, student: str) -> dict:
