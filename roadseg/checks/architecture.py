@@ -352,7 +352,8 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
     if cause in ("convolutions_missing", "convolutions_extra"):
         level = [other for other, half in _alike(rows, "convolution") if (other.size, half) == (row.size, main.half)]
         amount = number(len(level))
-    like = [each for each in found if each.kind[:2] == main.kind[:2]]
+    same = lambda each: (each.kind[:2], each.row.window, each.row.stride)  # noqa: E731
+    like = [each for each in found if same(each) == same(main)]
     return {
         "found": amount,
         "wanted": _shown(main.wanted, right_rows()),

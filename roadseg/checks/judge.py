@@ -107,8 +107,8 @@ def judged_steps(name: str, seen: list[list[Step]], seed: int = SEED) -> Iterato
 def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[str, bool]:
     """Which aspects of one step are right. measured : whether the running loss counts in this trial."""
     right, own = {}, [values[0] for values in step.noted("prediction")]
-    if name == "val_step" and len(own) > 1 and sum(map(size, own)) == wanted.returned.size:  # image by image, as good
-        own.append(np.concatenate(own))
+    if name == "val_step" and len(own) > 1 and len({np.shape(each)[1:] for each in own}) == 1:
+        own.append(np.concatenate(own))  # image by image, which is as good
     predicted = any(same(prediction, wanted.returned) for prediction in own)
     right["prediction"] = predicted and (name == "val_step" or averages_alike(step, wanted))
     updated, loss_is_measured = leaves_alike(step, wanted), measures(step, wanted, LOSS)

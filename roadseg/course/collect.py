@@ -77,11 +77,13 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
     roster, record = read_roster(course), _read_record(course)
     owners = find_owners(folder, roster)
     if not any(owners.values()):
-        found = ", ".join(sorted({file.name for file in owners})[:5]) or "nothing"
+        found = ", ".join(sorted({file.problem or file.name for file in owners})[:5]) or "nothing"
         raise CourseError(
             f"{folder} holds {found}, nothing with a name: expected zips or folders named after students."
         )
-    known = {person: student for student, kept in record["students"].items() for person in kept["persons"]}
+    stored = {path.name for path in course.glob("submitted/*")}
+    kept = {student: kept for student, kept in record["students"].items() if student in stored}
+    known = {person: student for student, own in kept.items() for person in own["persons"]}
     students = name_students(filter(None, owners.values()), roster, known)
     files: dict[str, dict[File, Owner]] = {student: {} for student in sorted(set(students.values()))}
     for file, owner in owners.items():
@@ -164,7 +166,7 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
         new = max(copies[name], key=lambda copy: copy.rank(name), default=None)
         old = read_notebook(before) if before.is_file() else None
         order = orders.get(name, ["", 0, ""] if old and _is_answered(old) else None)  # the record may be lost
-        if order and (new is None or _is_older(new, old, order)):
+        if old and order and (new is None or _is_older(new, old, order)):
             remarks.append(f"{name} is {'older than' if new else 'missing:'} what was collected before, which counts")
             stored[name] = before.read_bytes()
         elif new is None:
@@ -181,9 +183,10 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
     time = max((order[-1] for order in orders.values()), default="")
     state = _store(stored, folder, course / "earlier" / student, time)
     whole = {file: owner.time for file, owner in own.items() if not file.problem}
-    newest = (file.path for file, time in whole.items() if file.name == SECRET and time == max(whole.values()))
-    if secret := next(newest, None):
-        shutil.copyfile(secret, folder / SECRET)
+    secrets = {time: file.path for file, time in whole.items() if file.name == SECRET and not file.members}
+    (folder / SECRET).unlink(missing_ok=True)
+    if secrets and max(secrets) == max(whole.values()):
+        shutil.copyfile(secrets[max(secrets)], folder / SECRET)
     return state, remarks
 
 

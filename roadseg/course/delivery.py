@@ -140,7 +140,7 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
         depth = _depth_of_students(list(places.values()))
         for file, parts in places.items():
             on_disk = file.path.relative_to(folder).parts
-            named = _named((*on_disk, *file.parts[:1]), roster)
+            named = _named(on_disk, roster) or _named(file.parts[:1], roster)
             owner = named[0] if named else None
             names = {letters(name) for one in named for name in (one.name, *one.names)}
             ids = sorted({roster[name] for name in names if name in roster})

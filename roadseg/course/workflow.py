@@ -60,7 +60,6 @@ SECONDS = 15  # for an answer; reference answers take one to three on two cores,
 BACKUPS = 30
 ROOM = 2**26  # bytes that have to be free to record a submission, beside a copy of the gradebook
 SECRET = "submission_secret.txt"  # by which nbgrader's exchange gives feedback to whom handed in, and to nobody else
-LAST = ("answers", "time")  # of an outcome: what was graded the last time, until the next grading is recorded
 EXCHANGED = f"{NOTEBOOKS[0]}.html"  # nbgrader asks for pages of feedback by notebook
 FAILED = "not graded:"  # how the remark about a submission begins whose grading failed
 NOT_GRADED = "nothing has been graded: run python -m roadseg course grade first."
@@ -156,34 +155,43 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
 
 
 def _graded(course: Path) -> set[str]:
-    """The students in the gradebook of whom nbgrader has graded what was collected last: it copies its digest."""
-
-    def is_last(student: str) -> bool:
-        stamps = [course / stage / student / ASSIGNMENT / "digest.txt" for stage in ("submitted", "autograded")]
-        try:
-            return stamps[0].read_bytes() == stamps[1].read_bytes()
-        except OSError:
-            return False
-
-    return set(filter(is_last, _in_gradebook(course)))
+    """The students of whom what was collected last has been graded, and stands in the gradebook."""
+    return {
+        who for who in _in_gradebook(course) if _stamp(course, "submitted", who) == _stamp(course, "autograded", who)
+    }
 
 
 def _in_gradebook(course: Path) -> set[str]:
-    """The students whose submissions the gradebook holds as they were graded last; it may be an older one that was put
-    back, of which the time of handing in tells."""
+    """The students of whom the gradebook holds what was graded last; it may be an older one that was put back."""
     if not (course / "gradebook.db").is_file():
         return set()
     with open_gradebook(course) as gradebook:
-        submissions = gradebook.assignment_submissions(ASSIGNMENT)
-        times = {one.student.id: one.timestamp and str(one.timestamp) for one in submissions}
-    return {student for student, time in times.items() if _outcome(course, student).get("time", time) == time}
+        students = {submission.student.id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
+    held = _answers_in_gradebook(course)
+    return {who for who in students if held.get(who, ("", {}))[0] == _stamp(course, "autograded", who)}
 
 
-def _outcome(course: Path, student: str) -> dict:
-    """What grading found for a student the last time, as JSON has it, with the answers that were graded, by their ids,
-    and the time of handing in; empty before."""
-    path = course / "outcomes" / f"{student}.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+def _stamp(course: Path, stage: str, student: str) -> str:
+    """The digest of a submission, which nbgrader copies from stage to stage; empty where there is none."""
+    path = course / stage / student / ASSIGNMENT / "digest.txt"
+    return path.read_text() if path.is_file() else ""
+
+
+def _answers_in_gradebook(course: Path) -> dict[str, tuple[str, dict[str, str]]]:
+    """The digest of the submission that the gradebook's marks are of, and its answers by their ids, by student. They
+    are kept in the gradebook, so that they are those of its marks in every copy of it."""
+    with closing(sqlite3.connect(course / "gradebook.db")) as gradebook:
+        if not gradebook.execute("select 1 from sqlite_master where name = 'graded_answers'").fetchall():
+            return {}
+        rows = gradebook.execute("select student, digest, answers from graded_answers").fetchall()
+    return {student: (digest, json.loads(answers)) for student, digest, answers in rows}
+
+
+def _keep_answers(gradebook: Path, student: str, digest: str, answers: dict[str, str]) -> None:
+    """Note in a gradebook what its marks of a student are of, for `_answers_in_gradebook`."""
+    with closing(sqlite3.connect(gradebook)) as database, database:
+        database.execute("create table if not exists graded_answers (student text primary key, digest, answers)")
+        database.execute("replace into graded_answers values (?, ?, ?)", (student, digest, json.dumps(answers)))
 
 
 @contextmanager
@@ -313,14 +321,16 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
     """Let nbgrader record what was found for a student, all of it or nothing; return the remarks.
 
     again : only for some items; the others stay as they were found before. run : that of `_nbgrader_process`."""
-    path, before = course / "outcomes" / f"{student}.json", _outcome(course, student)
+    path = course / "outcomes" / f"{student}.json"
     if again:
+        before = json.loads(path.read_text("utf-8"))
         found["items"] = {**before["items"], **found["items"]}
         found["errors"] = {name: {**before["errors"].get(name, {}), **new} for name, new in found["errors"].items()}
-    graded, last = course / "autograded" / student / ASSIGNMENT, {name: before[name] for name in LAST if name in before}
-    marked = _marked(course, student) if student in _in_gradebook(course) else ()
-    found["graded_before"] = {name: text for name, text in before.get("answers", {}).items() if name in marked}
-    _write_outcome(path, {**found, **last})
+    found["graded_before"] = _marked_answers(course, student)
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as file:
+        file.write(json.dumps(found, indent=1, ensure_ascii=False).encode(errors="replace"))
+    graded = course / "autograded" / student / ASSIGNMENT
     options = [ASSIGNMENT, "--force", f"--student={student}"]
     options += [f"--{part}.outcome={path}" for part in ("RecordPoints", "ShowRubrics")]
     with tempfile.TemporaryDirectory(prefix=".autograded.part.", dir=course) as part:
@@ -330,27 +340,25 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
             options += [f"--CourseDirectory.db_url=sqlite:///{gradebook}"]
             options += [f"--CourseDirectory.autograded_directory={Path(part).name}"]
             run(course, "AutogradeApp", options, log=student)
-        new = Path(part) / student / ASSIGNMENT
-        cells = [cell for path in new.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"] if role(cell)]
-        found["answers"] = {role(cell)["grade_id"]: source_of(cell) for cell in cells}
-        stamp = new / "timestamp.txt"
-        found["time"] = stamp.read_text().removesuffix(" UTC") if stamp.is_file() else None
-        _write_outcome(path, found)
+            new = Path(part) / student / ASSIGNMENT
+            cells = [
+                cell for path in new.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"] if role(cell)
+            ]
+            answers = {role(cell)["grade_id"]: source_of(cell) for cell in cells}
+            _keep_answers(gradebook, student, _stamp(course, "submitted", student), answers)
         shutil.rmtree(graded, ignore_errors=True)
         graded.parent.mkdir(parents=True, exist_ok=True)
         replace(new, graded)  # last of all: its digest says that it is graded
     return [printable(f"{name}: {line}") for name, lines in found["remarks"].items() for line in lines]
 
 
-def _write_outcome(path: Path, found: dict) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with atomic_write(path) as file:
-        file.write(json.dumps(found, indent=1, ensure_ascii=False).encode(errors="replace"))
-
-
-def _marked(course: Path, student: str) -> set[str]:
-    """The ids of the answers that have points, by hand or not: none that waits for a mark."""
-    return {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
+def _marked_answers(course: Path, student: str) -> dict[str, str]:
+    """The answers that marks and comments are of, by nbgrader's names for their cells: none that waits for a mark."""
+    if not (course / "gradebook.db").is_file():
+        return {}
+    _, answers = _answers_in_gradebook(course).get(student, ("", {}))
+    marked = {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
+    return {name: text for name, text in answers.items() if name in marked}
 
 
 @contextmanager
@@ -456,10 +464,10 @@ def make_feedback(course: Path) -> list[Path]:
         page = course / "feedback" / student / ASSIGNMENT / f"{ASSIGNMENT}.html"
         if student in known and feedback.write_page(student, notebooks, course / "gradebook.db", page):
             pages.append(page)
-        secret = course / "submitted" / student / ASSIGNMENT / SECRET
-        if page.is_file() and secret.is_file():
-            for source, name in ((secret, SECRET), (folder / "timestamp.txt", "timestamp.txt"), (page, EXCHANGED)):
-                shutil.copyfile(source, page.parent / name)
+        exchanged = {SECRET: folder / SECRET, "timestamp.txt": folder / "timestamp.txt", EXCHANGED: page}
+        if student in known and all(path.is_file() for path in exchanged.values()):
+            for name, path in exchanged.items():
+                shutil.copyfile(path, page.parent / name)
     if not list(course.glob(f"feedback/*/{ASSIGNMENT}")):
         raise CourseError(NOT_GRADED)
     return pages

@@ -412,6 +412,11 @@ def test_a_folder_named_after_another_student_takes_nobodys_work(course, tmp_pat
     assert collected(course, tmp_path / "in") == ["m1", "m2", "m3"]
     assert [answered(course, f"m{number}")[-1] for number in (1, 2, 3)] == list("932")
     assert collect.remarks(course)[0].count("m1, m3") == 2 * 3
+    shutil.rmtree(course / "submitted" / "m1")
+    hand_in(tmp_path / "alone" / "schmidt" / "ada.zip", full)
+    with pytest.raises(CourseError, match="m1, m3"):
+        collected(course, tmp_path / "alone")
+    assert collected(course, tmp_path / "in") == ["m1", "m2", "m3"]
 
 
 def test_a_roster_that_gives_other_ids_than_before_is_refused(course, tmp_path, full):

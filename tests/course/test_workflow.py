@@ -346,7 +346,6 @@ def test_who_is_in_no_gradebook_is_to_be_graded_again(graded, tmp_path):
 def test_marks_of_another_submission_do_not_count_for_this_one(graded, tmp_path):
     course = Path(shutil.copytree(graded["course"], tmp_path / "course"))
     outcome, older = course / "outcomes/perfect.json", course / "older.db"
-    stamp = course / "submitted/perfect" / ASSIGNMENT / "timestamp.txt"
 
     def grade_as_before() -> None:
         found = json.loads(outcome.read_text("utf-8"))
@@ -360,12 +359,19 @@ def test_marks_of_another_submission_do_not_count_for_this_one(graded, tmp_path)
     grade_as_before()
     assert workflow.read_points(course)["perfect"] == marks and None not in marks.values()
     workflow.copy_gradebook(course / "gradebook.db", older)
-    stamp.write_text("2026-11-20 12:00:00 UTC")
+    path = course / "submitted/perfect" / ASSIGNMENT / f"{QUESTIONS}.ipynb"
+    notebook = workbook.read_notebook(path)
+    set_source(notebook, "answer-1", "An answer after that.")
+    workbook.write_notebook(path, notebook)
+    path.with_name("digest.txt").write_text("of that")
     grade_as_before()
+    assert workflow.students_to_grade(course, []) == []
     workflow.copy_gradebook(older, course / "gradebook.db")
     assert workflow.students_to_grade(course, []) == ["perfect"]
+    assert all(page.parts[-3] != "perfect" for page in workflow.make_feedback(course))
     grade_as_before()
-    assert None in workflow.read_points(course)["perfect"].values()
+    points = {item.id: points for item, points in workflow.read_points(course)["perfect"].items()}
+    assert points == {item.id: value for item, value in marks.items()} | {"answer-1": None}
     assert workflow.students_to_grade(course, []) == []
 
 
@@ -377,9 +383,8 @@ def test_feedback_leaves_out_marks_of_replaced_answers_and_goes_back_through_the
         grade = gradebook.find_grade("answer-1", QUESTIONS, ASSIGNMENT, "perfect")
         grade.needs_manual_grade = True
         gradebook.db.commit()
-    folder = course / "submitted/perfect" / ASSIGNMENT
-    (folder / workflow.SECRET).write_text("secret")
-    (course / "autograded/perfect" / ASSIGNMENT / "timestamp.txt").write_text("2026-11-20 12:00:00 UTC")
+    for name, text in ((workflow.SECRET, "secret"), ("timestamp.txt", "2026-11-20 12:00:00 UTC")):
+        (course / "autograded/perfect" / ASSIGNMENT / name).write_text(text)
     workflow.make_feedback(course)
     page = (course / "feedback/perfect" / ASSIGNMENT / f"{ASSIGNMENT}.html").read_text("utf-8")
     given = sum(points for points in workflow.read_points(course)["perfect"].values() if points)
