@@ -202,10 +202,10 @@ def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int)
         role = "an extra layer"
     else:
         deepest = min(range(len(right)), key=lambda i: right[i].size)
-        half = "down" if source <= deepest + 1 else "up"
+        half = "encoder" if source <= deepest + 1 else "decoder"
         last = source + 1 == len(right) or right[source + 1].size != right[source].size
         same = rows[term.source].size == rows[min(number, len(rows) - 1)].given
-        role = f"the way {half}, {'last' if last else 'first'} of {'this' if same else 'another'} level"
+        role = f"the {half}, {'last' if last else 'first'} of {'this' if same else 'another'} level"
     return role + (f", {term.change}" if term.change else "")
 
 
@@ -352,8 +352,8 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
     if cause in ("convolutions_missing", "convolutions_extra"):
         level = [other for other, half in _alike(rows, "convolution") if (other.size, half) == (row.size, main.half)]
         amount = number(len(level))
-    same = lambda each: (each.kind[:2], each.row.window, each.row.stride)  # noqa: E731
-    like = [each for each in found if same(each) == same(main)]
+    like = [each for each in found if each.kind[:2] == main.kind[:2]]
+    like = [each for each in like if (each.row.window, each.row.stride) == (row.window, row.stride)]
     return {
         "found": amount,
         "wanted": _shown(main.wanted, right_rows()),

@@ -195,9 +195,8 @@ def observe_network(candidate: Any, seed: int = SEED) -> Seen | Traced:
         functional = type(built).__name__ == "Functional"  # others call their layers later
         used = {id(layer) for layer in built.layers}
         unused = [type(layer).__name__ for layer in called if id(layer) not in used] if functional else []
-        traced = _traced(built, seed)
-        again = _again(candidate, built) if isinstance(traced, Traced) else ""
-        return replace(traced, unused=tuple(unused), **{"again": again} if again else {})
+        traced = replace(_traced(built, seed), unused=tuple(unused))
+        return replace(traced, again=_again(candidate, built)) if isinstance(traced, Traced) else traced
     if built is ... or (built is None and _is_stub(candidate)):
         return Seen(NOT_WRITTEN)
     if built is None:
@@ -214,9 +213,8 @@ def _again(function: Callable, first: keras.Model) -> str:
     one, two = first.weights, second.weights  # a subclass may make its weights later
     if {id(weight) for weight in one} & {id(weight) for weight in two}:
         return "weights_kept"
-    differ = len(one) == len(two) and [w.shape for w in one] != [w.shape for w in two]
-    functional = type(first).__name__ == type(second).__name__ == "Functional"
-    return "second_call" if differ or (functional and len(one) != len(two)) else ""
+    whole = len(one) == len(two) or type(first).__name__ == type(second).__name__ == "Functional"
+    return "second_call" if whole and [w.shape for w in one] != [w.shape for w in two] else ""
 
 
 @contextmanager

@@ -104,9 +104,10 @@ def _find(name: str, function: Any, seen: list[list[Step]]) -> Finding:
     empty = first.error.kind == "NotImplementedError" if first.error else nothing
     if not first.events and empty:
         return Finding(NOT_WRITTEN)
-    if isinstance(first.returned, str) and re.search("generator|coroutine", first.returned):
+    kind = first.returned if isinstance(first.returned, str) else ""
+    if re.search("generator|coroutine", kind):
         return Finding("runs_later")
-    if isinstance(first.returned, str) and "unction" in first.returned and not first.events:
+    if re.search("[Ff]unction", kind) and not first.events:
         return Finding("returns_function")
     if uses_package(seen):
         return Finding("package_step")

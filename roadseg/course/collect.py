@@ -81,9 +81,8 @@ def collect_submissions(folder: Path, course: Path) -> dict[str, str | Submissio
         raise CourseError(
             f"{folder} holds {found}, nothing with a name: expected zips or folders named after students."
         )
-    stored = {path.name for path in course.glob("submitted/*")}
-    kept = {student: kept for student, kept in record["students"].items() if student in stored}
-    known = {person: student for student, own in kept.items() for person in own["persons"]}
+    stored = [student for student in record["students"] if (course / "submitted" / student).is_dir()]
+    known = {person: student for student in stored for person in record["students"][student]["persons"]}
     students = name_students(filter(None, owners.values()), roster, known)
     files: dict[str, dict[File, Owner]] = {student: {} for student in sorted(set(students.values()))}
     for file, owner in owners.items():
@@ -182,12 +181,17 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
             stored[name], orders[name] = notebook_bytes(new.notebook), [*new.order, new.order[0] or new.file.date]
     time = max((order[-1] for order in orders.values()), default="")
     state = _store(stored, folder, course / "earlier" / student, time)
-    whole = {file: owner.time for file, owner in own.items() if not file.problem}
-    secrets = {time: file.path for file, time in whole.items() if file.name == SECRET and not file.members}
-    (folder / SECRET).unlink(missing_ok=True)
-    if secrets and max(secrets) == max(whole.values()):
-        shutil.copyfile(secrets[max(secrets)], folder / SECRET)
+    _keep_secret(own, folder)
     return state, remarks
+
+
+def _keep_secret(own: dict[File, Owner], folder: Path) -> None:
+    """Keep the secret of the newest hand-in, if that came from nbgrader's exchange."""
+    times = {file: owner.time for file, owner in own.items() if not file.problem}
+    secrets = {time: file.path for file, time in times.items() if file.name == SECRET and not file.members}
+    (folder / SECRET).unlink(missing_ok=True)
+    if secret := secrets.get(max(times.values())):
+        shutil.copyfile(secret, folder / SECRET)
 
 
 def _is_older(new: Copy, before: dict, order: list) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -141,8 +142,8 @@ def _rows(course: Path) -> list[dict[str, str]]:
         if not row.get("id") or row["id"] != ascii_name(row["id"]):
             found = f"student {number} has {row.get('id')!r}, and the head is {head}"
             raise CourseError(f"{path}: expected a column id, in ASCII and without spaces, in each row; {found}.")
-    if twice := {one["id"] for one, two in pairwise(sorted(rows, key=lambda row: row["id"])) if one["id"] == two["id"]}:
-        raise CourseError(f"{path}: expected one row for each id; found several for {', '.join(sorted(twice))}.")
+    if twice := [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]:
+        raise CourseError(f"{path}: expected one row for each id; found several for {', '.join(twice)}.")
     return rows
 
 
@@ -177,10 +178,10 @@ def name_students(owners: Iterable[Owner], roster: dict[str, str], known: dict[s
         listed = {roster[name] for name in map(letters, (owner.name, *owner.names)) if name in roster}
         if len(listed) == 1:
             students[person] = listed.pop()
-            if (before := known.get(person, students[person])) != students[person]:
+            if known.get(person, students[person]) != students[person]:
                 raise CourseError(
-                    f"{owner.name} has been collected as {before}, and the roster says {students[person]}: give the "
-                    "roster the ids that were collected, or collect everything into a new course folder."
+                    f"{owner.name} has been collected as {known[person]}, and the roster says {students[person]}: give "
+                    "the roster the ids that were collected, or collect everything into a new course folder."
                 )
         elif person in known:
             students[person] = known[person]

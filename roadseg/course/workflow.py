@@ -167,8 +167,8 @@ def _in_gradebook(course: Path) -> set[str]:
         return set()
     with open_gradebook(course) as gradebook:
         students = {submission.student.id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
-    held = _answers_in_gradebook(course)
-    return {who for who in students if held.get(who, ("", {}))[0] == _stamp(course, "autograded", who)}
+    digests = dict(_marks_are_of(course, "select student, digest from graded_answers"))
+    return {who for who in students if digests.get(who, "") == _stamp(course, "autograded", who)}
 
 
 def _stamp(course: Path, stage: str, student: str) -> str:
@@ -177,18 +177,17 @@ def _stamp(course: Path, stage: str, student: str) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _answers_in_gradebook(course: Path) -> dict[str, tuple[str, dict[str, str]]]:
-    """The digest of the submission that the gradebook's marks are of, and its answers by their ids, by student. They
-    are kept in the gradebook, so that they are those of its marks in every copy of it."""
+def _marks_are_of(course: Path, query: str, *values: str) -> list[tuple]:
+    """What a query finds of the submissions that the gradebook's marks are of. It is kept in the gradebook, so that it
+    is that of its marks in every copy of it."""
     with closing(sqlite3.connect(course / "gradebook.db")) as gradebook:
         if not gradebook.execute("select 1 from sqlite_master where name = 'graded_answers'").fetchall():
-            return {}
-        rows = gradebook.execute("select student, digest, answers from graded_answers").fetchall()
-    return {student: (digest, json.loads(answers)) for student, digest, answers in rows}
+            return []
+        return gradebook.execute(query, values).fetchall()
 
 
 def _keep_answers(gradebook: Path, student: str, digest: str, answers: dict[str, str]) -> None:
-    """Note in a gradebook what its marks of a student are of, for `_answers_in_gradebook`."""
+    """Note in a gradebook what its marks of a student are of, for `_marks_are_of`."""
     with closing(sqlite3.connect(gradebook)) as database, database:
         database.execute("create table if not exists graded_answers (student text primary key, digest, answers)")
         database.execute("replace into graded_answers values (?, ?, ?)", (student, digest, json.dumps(answers)))
@@ -341,9 +340,8 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
             options += [f"--CourseDirectory.autograded_directory={Path(part).name}"]
             run(course, "AutogradeApp", options, log=student)
             new = Path(part) / student / ASSIGNMENT
-            cells = [
-                cell for path in new.glob("*.ipynb") for cell in workbook.read_notebook(path)["cells"] if role(cell)
-            ]
+            books = map(workbook.read_notebook, new.glob("*.ipynb"))
+            cells = [cell for book in books for cell in book["cells"] if role(cell)]
             answers = {role(cell)["grade_id"]: source_of(cell) for cell in cells}
             _keep_answers(gradebook, student, _stamp(course, "submitted", student), answers)
         shutil.rmtree(graded, ignore_errors=True)
@@ -356,7 +354,8 @@ def _marked_answers(course: Path, student: str) -> dict[str, str]:
     """The answers that marks and comments are of, by nbgrader's names for their cells: none that waits for a mark."""
     if not (course / "gradebook.db").is_file():
         return {}
-    _, answers = _answers_in_gradebook(course).get(student, ("", {}))
+    rows = _marks_are_of(course, "select answers from graded_answers where student = ?", student)
+    answers = json.loads(rows[0][0]) if rows else {}
     marked = {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
     return {name: text for name, text in answers.items() if name in marked}
 

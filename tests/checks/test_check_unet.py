@@ -228,10 +228,7 @@ WRONG = {name: changes for name, *changes in reversed(unet_mistakes.MISTAKES)} |
     "activation_class": [('"same", activation="relu"', '"same", activation=layers.ReLU')],
     "second_call": [
         ("skips = []", "skips = KEPT"),
-        (
-            "skip in zip(reversed(filters[:-1]), reversed(skips))",
-            "skip in zip(reversed(filters[:-1]), reversed(skips[:4]))",
-        ),
+        (LEVELS, "zip(reversed(filters[:-1]), reversed(skips[:4]))"),
     ],
     "weights_kept": [("def build_unet", "import functools\n\n@functools.lru_cache\ndef build_unet")],
     # the model as a whole
