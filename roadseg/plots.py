@@ -261,17 +261,15 @@ def curves(
     figure, axes = grid(
         1, 2, height=3.3, alt=f"Loss and accuracy by epoch. Last validation values: {'; '.join(described)}."
     )
+    end = max(c["epoch"][-1] for group in groups.values() for c in group)
     for cell, quantity in zip(axes[0], ("loss", "accuracy")):
-        for color, group in zip(colors_of(groups), groups.values()):
-            for columns in group:
-                line = {"color": color, "linewidth": 2 / len(group) ** 0.5}
-                _draw_curve(cell, columns, quantity, training=training, **line)
-        _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         last = {label: np.mean([c[f"val_{quantity}"][-1] for c in group]) for label, group in groups.items()}
-        end = max(c["epoch"][-1] for group in groups.values() for c in group)
         for color, (label, group) in zip(colors_of(groups), groups.items()):
+            for columns in group:
+                _draw_curve(cell, columns, quantity, training=training, color=color, linewidth=2 / len(group) ** 0.5)
             # from where a shorter line ends to its label
-            cell.plot([group[0]["epoch"][-1], end], [last[label]] * 2, ":", color=color, linewidth=1)
+            cell.hlines(last[label], group[0]["epoch"][-1], end, color, ":", linewidth=1)
+        _widen(cell, *([background] if quantity == "accuracy" and background is not None else []))
         _label_ends(cell, last, end=end)
         cell.set(xlabel="epoch", title=quantity if training else f"validation {quantity}")
     if background is not None:
@@ -359,8 +357,7 @@ def bars(table: Mapping[str, Mapping[str, float]], *, columns: Sequence[str]) ->
         f"{name} " + ", ".join(f"{c} {row.get(c, np.nan):.3f}" for c in columns) for name, row in table.items()
     )
     figure, axes = grid(1, len(columns), height=0.5 + 0.28 * len(table), alt=f"Scores: {text}.")
-    networks = (UNET, SIMPLE, WITHOUT_SKIPS, SLOW)
-    colors = [color if color in networks else INK for color in colors_of(table)]
+    colors = [INK if color in COLORS else color for color in colors_of(table)]
     for cell, column in zip(axes[0], columns):
         values = [row.get(column, np.nan) for row in table.values()]
         cell.hlines(range(len(values)), 0, values, color=INK, linewidth=0.5)
@@ -524,20 +521,15 @@ def lines(
     labels: tuple[str, str],
     mark: tuple[str, float] | None = None,
 ) -> Figure:
-    """One line or two over the same places `along` the horizontal axis, each with its name; labels of both axes.
+    """Lines over the same places `along` the horizontal axis, each with its name; labels of both axes.
     `mark` names a dotted horizontal line."""
     ends = "; ".join(f"{name} from {values[0]:.3f} to {values[-1]:.3f}" for name, values in named.items())
     marked = f"; dotted line, {mark[0]}: {mark[1]:.3f}" if mark else ""
     figure, axes = grid(1, 1, height=2.7, alt=f"{labels[1]} by {labels[0]}: {ends}{marked}.")
-    apart = np.ptp(list(named.values()), axis=0)
-    first = max(1, len(apart) // 5) if len(named) > 1 else len(apart) // 2  # leaves room for a label on the left
-    place = first + int(apart[first:].argmax())  # where the lines are farthest apart
-    lowest = min(named, key=lambda name: named[name][place])
-    for color, (name, values) in zip(colors_of(named), named.items()):
+    for color, values in zip(colors_of(named), named.values()):
         axes[0, 0].plot(along, values, color=color)
-        offset, side = ((-5, -11), "right") if name == lowest else ((5, 4), "left")
-        _note(axes[0, 0], name, (along[place], values[place]), offset, color=color, ha=side)
     axes[0, 0].set(xlabel=labels[0], ylabel=labels[1], ylim=(0, None))
+    _label_ends(axes[0, 0], {name: values[-1] for name, values in named.items()}, end=along[-1])
     if mark is not None:
         _mark_level(axes[0, 0], *mark)
     return figure
@@ -650,14 +642,10 @@ def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mar
         1, 1, height=0.9 + 0.45 * len(named), alt=f"{unit} by seed. {described}. {mark[0]} {mark[1]:.3f}."
     )
     series = list(dict.fromkeys(name for row in named.values() for name in row))
-    colors = colors_of(series)
-    for place, row in enumerate(named.values()):
-        for name, values in row.items():
-            i = series.index(name)
-            height = place + 0.22 * (i - (len(series) - 1) / 2)
-            label = None if name in axes[0, 0].get_legend_handles_labels()[1] else name
-            marker = MARKERS[i % len(MARKERS)]
-            axes[0, 0].plot(values, [height] * len(values), marker, color=colors[i], label=label)
+    for i, (name, color, marker) in enumerate(zip(series, colors_of(series), cycle(MARKERS))):
+        height = 0.22 * (i - (len(series) - 1) / 2)
+        dots = [(value, place + height) for place, row in enumerate(named.values()) for value in row.get(name, ())]
+        axes[0, 0].plot(*zip(*dots), marker, color=color, label=name)
     axes[0, 0].axvline(mark[1], color=INK, linestyle=":", linewidth=1, label=mark[0])
     axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(named)

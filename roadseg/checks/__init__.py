@@ -23,29 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from roadseg.checks.result import Result
+from roadseg.checks.result import Result
 
-_HOME = {
-    "Result": "result",
-    "answer": "answers",
-    "best_f1": "exercises",
-    "iou_and_f1": "exercises",
-    "mean_mask": "exercises",
-    "own_network": "network",
-    "points": "grading",
-    "random_flip": "exercises",
-    "receptive_field": "exercises",
-    "scatter_and_add": "exercises",
-    "soft_dice": "exercises",
-    "warmup_cosine": "exercises",
-    "train_step": "steps",
-    "training_loop": "exercises",
-    "val_step": "steps",
-    "unet": "network",
-}
+_EXERCISES = (
+    *("best_f1", "iou_and_f1", "mean_mask", "random_flip", "receptive_field", "scatter_and_add", "soft_dice"),
+    *("training_loop", "warmup_cosine"),
+)
+_HOME = {"answer": "answers", "points": "grading", "train_step": "steps", "val_step": "steps"}
+_HOME |= {"own_network": "network", "unet": "network"} | dict.fromkeys(_EXERCISES, "exercises")
 __all__ = [*_HOME, "carry_on"]
 
 
@@ -58,8 +44,7 @@ def __getattr__(name: str):
 
 def carry_on(train_step: Result, val_step: Result) -> dict[str, Callable]:
     """The two steps for `training.train`: the student's own where their checks passed, otherwise the reference
-    solution.
-    Says which."""
+    solution. Says which."""
     for result in (train_step, val_step):
         whose = "your own" if result.passed else f"the reference solution, until yours is right ({result.verdict})"
         print(f"{result.name}: {whose}")

@@ -54,7 +54,7 @@ def answer(question: int, value: Any) -> Result:
     Raises OptionError for a question that asks for a text, or that there is not.
     """
     asked, _ = _number(question)
-    if asked not in list(CHECKS):
+    if asked not in CHECKS:
         known = ", ".join(map(str, CHECKS))
         raise OptionError(f"question {_told(question)} has no number or choice to check: choose one of {known}.")
     question = int(asked)

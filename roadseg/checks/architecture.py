@@ -48,8 +48,7 @@ class Difference:
     """One thing that is otherwise than in the right network.
 
     aspect : to which it belongs; kind : what sort of thing, the same for all its like; found, wanted : as they are;
-    row : the layer that it is about, of the right network where it is missing; half : where that stands; place : its
-    number in the right network, or else in the student's.
+    row : the layer that it is about, of the right network where it is missing; half : where that stands.
     """
 
     aspect: str
@@ -58,7 +57,6 @@ class Difference:
     wanted: Any
     row: Row
     half: str
-    place: int
 
     @property
     def cause(self) -> str:
@@ -74,7 +72,7 @@ def differences(rows: tuple[Row, ...]) -> list[Difference]:
     """All that is otherwise than in the right network, in the order of the layers."""
     right, refused = right_rows(), rows[-1] if rows[-1].kind == "refused" else None
     if refused:
-        right = right[: max(len(rows) - 1, 1)] if len(rows) < len(right) else right[:-1]
+        right = right[:-1][: len(rows) - 1]
         rows = rows[:-1]
     ours, theirs = _keys(rows), _keys(right)
     halves, right_halves = _halves(rows), _halves(right)
@@ -86,16 +84,16 @@ def differences(rows: tuple[Row, ...]) -> list[Difference]:
             found += _row_differences(rows, number, right[place[number]], place)
         else:
             kind = ("extra", *ours[number])
-            found.append(Difference(_aspect_of(ours[number]), kind, row, None, row, halves[number], number))
+            found.append(Difference(_aspect_of(ours[number]), kind, row, None, row, halves[number]))
     for number in sorted(set(range(len(right))) - set(place.values())):
         row, kind = right[number], ("missing", *theirs[number])
-        found.append(Difference(_aspect_of(theirs[number]), kind, None, row, row, right_halves[number], number))
+        found.append(Difference(_aspect_of(theirs[number]), kind, None, row, row, right_halves[number]))
     if refused:
         roles = [_role(term, rows, place, len(rows)) for term in refused.terms]
         below = refused.terms[-1].source
         row, half = (rows[below], halves[below]) if below != IMAGE else (refused, UP)
         kind = ("refused", len(roles), *roles)
-        found.append(Difference("skips", kind, refused, None, row, half, len(rows)))
+        found.append(Difference("skips", kind, refused, None, row, half))
     return found
 
 
@@ -155,14 +153,14 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
 
     def differing(aspect: str, what: tuple, found: Any, wanted: Any) -> Difference:
         aspect = "head" if ending else aspect
-        return Difference(aspect, (kind, *what), found, wanted, row, halves[number], place[number])
+        return Difference(aspect, (kind, *what), found, wanted, row, halves[number])
 
     for name, aspect in FIELDS.items() if kind != "output" else ():
         found, wanted = getattr(row, name), getattr(right, name)
         ratio = (str(Fraction(found, wanted)),) if name == "channels" else ()
         if found != wanted:
             yield differing(aspect, (name, *ratio), found, wanted)
-    if any(row.key == other.key for other in rows[:number]) and kind != "output":
+    if row.key in [other.key for other in rows[:number]]:
         yield differing("filters", ("shared",), "", None)
     if row.taken != right.taken and place[number] == 0:
         yield differing("shape", ("taken", row.taken), row.taken, right.taken)
@@ -172,10 +170,11 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
         what = ("merged", row.merged or "one", "for", right.merged or "one", min(len(ours), 3), some)
         yield differing("skips", what, tuple(_role(term, rows, place, number) for term in ours), right.merged)
     for term in ours:
-        wanted = min(theirs, key=lambda t: abs(t.source - place.get(term.source, 99)), default=None)
-        if wanted is None or (row.merged != right.merged and term.source != ours[-1].source):
+        wanted = min(theirs, key=lambda t: abs(t.source - place.get(term.source, 99)))
+        if row.merged != right.merged and term.source != ours[-1].source:
             continue
-        theirs.remove(wanted) if len(theirs) > 1 else None
+        if len(theirs) > 1:
+            theirs.remove(wanted)
         if place.get(term.source) != wanted.source:
             aspect = "skips" if right.merged else "levels"
             yield differing(aspect, ("source", _role(term, rows, place, number)), term, wanted)
@@ -185,14 +184,13 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
             of = "image" if term.source == IMAGE else "skip" if skip else rows[giver].kind
             of, aspect = ("head", "head") if row.kind == "output" and giver == head else (of, "activations")
             what = (of, "function", term.function)
-            yield Difference(aspect, what, term.function, wanted.function, rows[giver], halves[giver], place[number])
+            yield Difference(aspect, what, term.function, wanted.function, rows[giver], halves[giver])
         if term.change != wanted.change:
             yield differing("levels", ("change", term.change), term.change, wanted.change)
 
 
 def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int) -> str:
-    """Where a term comes from, seen from the row that is given it: image, the row before, another one of its size
-    ..."""
+    """Where a term comes from, seen from the row that takes it: the image, the row before, the encoder ..."""
     if term.source == IMAGE:
         return "the image"
     right, source = right_rows(), place.get(term.source)
@@ -215,16 +213,15 @@ def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int)
 def wrong_anywhere(rows: tuple[Row, ...]) -> tuple[str, list[Difference]] | None:
     """The id of what would be wrong at any place, the first in the order of the layers, and all its places; other sizes
     follow from most of it."""
-    keys, found = set(), {}
+    found = {}
     for number, (row, half) in enumerate(zip(rows, _halves(rows))):
-        cause, change = _wrong_row(rows, number, seen_before=row.key in keys)
+        cause, change = _wrong_row(rows, number)
         if cause:
-            found.setdefault(cause, []).append(Difference("", (row.kind, ""), change, None, row, half, number))
-        keys.add(row.key)
+            found.setdefault(cause, []).append(Difference("", (row.kind, ""), change, None, row, half))
     return next(iter(found.items()), None)
 
 
-def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tuple[str | None, str]:
+def _wrong_row(rows: tuple[Row, ...], number: int) -> tuple[str | None, str]:
     """The id of what is wrong with one row, and what was found there, such as the change of size on the way to it."""
     row = rows[number]
     around = any(other.merged == "add" for other in rows)  # a level, to be added behind it
@@ -249,7 +246,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int, *, seen_before: bool) -> tupl
         "channels_first": row.channels_first,
         "pooled_first": not number and [term.change for term in row.terms] == [POOLED],
         "joined_axis": row.merged == "join other axis",
-        "shared_layer": seen_before,
+        "shared_layer": row.key in [other.key for other in rows[:number]],
         "separable_convolution": row.kind == "separable",
         "grouped_convolution": row.groups != 1,
         "dilated_convolution": row.dilated,
@@ -419,4 +416,4 @@ def _where(wrong: list[Difference], rows: tuple[Row, ...]) -> str:
             phrases.append(f"everywhere {half}")
         elif found:
             phrases.append(f"at {' and '.join(filter(None, [', '.join(found[:-1]), found[-1]]))} {half}")
-    return " and ".join(phrases) or "at the output"
+    return " and ".join(phrases)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import random
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -32,15 +31,15 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Exercise:
-    """What a function is checked by.
+    """The check of a function: called with it, it gives a Result.
 
     name, title : of the card; found : what is said of a right function.
     run : calls a function and gives its results, an array of numbers for each case; all None where nothing is written.
     reference : the solution. mistakes : of each the id, the message, and texts in the solution with what replaces them;
     the id is None for another solution.
     further : the id and the message of what else may be wrong with a function that gives the right results, or None.
-    differs : the message for what is wrong in a way that no mistake explains, or a function that makes it of what `run`
-    gives for it and for the solution; the largest difference by default.
+    differs : the message for what is wrong in a way that no mistake explains, from what `run` gives for it and for the
+    solution; None tells the largest difference.
     errors : what an error usually comes from, by a text that it holds.
     place : where a number stands, in words, from its case and its index there; the index of a plain number is empty.
     tolerance : so much numbers may differ.
@@ -53,7 +52,7 @@ class Exercise:
     reference: Callable
     mistakes: Sequence[tuple]
     further: Callable[[Callable], tuple[str, str] | None] = lambda function: None
-    differs: str | Callable[[list, list], str] = ""
+    differs: Callable[[list, list], str] | None = None
     errors: Sequence[tuple[str, str]] = ()
     place: Callable[[int, list], str] = lambda case, index: f" at {index}" if index else ""
     tolerance: float = 1e-5
@@ -64,12 +63,12 @@ class Exercise:
         return [(cause, message, self._written(*changes)) for cause, message, *changes in self.mistakes]
 
     def _written(self, *changes: tuple[str, str]) -> Callable:
-        names = globals() | {"random": random}
+        names = dict(globals())
         exec(rewritten(getsource(self.reference), *changes), names)
         return tf.autograph.experimental.do_not_convert(names[self.reference.__name__])  # its source is in no file
 
     @np.errstate(all="ignore")
-    def check(self, function: Any) -> Result:
+    def __call__(self, function: Any) -> Result:
         """Compare what `run` gives for a function with what it gives for the solution and each mistake."""
         with redirect_stdout(io.StringIO()):
             mistake = self._mistake(function)
@@ -97,9 +96,10 @@ class Exercise:
             if all(map(self._alike, given, self._results(version))):
                 return (cause, message) if cause else self.further(function)
         right = self._results(self.reference)
+        if self.differs:
+            return "differs", self.differs(given, right)
         case = next(i for i, pair in enumerate(zip(given, right)) if not self._alike(*pair))
-        differs = self.differs(given, right) if callable(self.differs) else self.differs
-        return "differs", differs or _difference(given[case], right[case], partial(self.place, case))
+        return "differs", _difference(given[case], right[case], partial(self.place, case))
 
     @cache  # noqa: B019 (exercises stay as long as the process)
     def _results(self, version: Callable) -> list:
@@ -122,7 +122,7 @@ def _call(function: Callable, *arguments: Any) -> Any:
 
 def _numbers(value: Any) -> np.ndarray | None:
     """A value as an array; None for lists of unequal lengths, words, None."""
-    return attempt(lambda: np.asarray(value, float))[0]
+    return None if value is None else attempt(lambda: np.asarray(value, float))[0]
 
 
 def _difference(found: Any, right: Any, place: Callable[[list], str]) -> str:
@@ -150,11 +150,6 @@ def _count(numbers: np.ndarray) -> str:
 # --- IoU and F1, the mean mask ---------------------------------------------------------------------------------------
 
 
-def iou_and_f1(function: Callable) -> Result:
-    """Check a function of two masks, bool arrays of one shape (predicted, truth), that returns (IoU, F1)."""
-    return SCORES.check(function)
-
-
 def _run_scores(function: Callable) -> list:
     rng = np.random.default_rng(0)
     truth = np.zeros((2, 8, 8), bool)
@@ -171,7 +166,7 @@ def mask_scores(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 
 IOU, F1 = "tp / (tp + fp + fn)", "2 * tp / (2 * tp + fp + fn)"
 WITHOUT_PARENTHESES = [(IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + fn")]
-SCORES = Exercise(
+iou_and_f1 = Exercise(
     "iou_and_f1",
     "Exercise, IoU and F1",
     "Both agree with the counts on three pairs of masks, counting the pixels of all images together.",
@@ -215,17 +210,12 @@ SCORES = Exercise(
 )  # fmt: skip
 
 
-def mean_mask(function: Callable) -> Result:
-    """Check a function of training masks, bool (N, H, W), that returns the fraction of road at each pixel, (H, W)."""
-    return MEANS.check(function)
-
-
 def fraction_of_road(masks: np.ndarray) -> np.ndarray:
     """The fraction of masks, bool (N, H, W), in which each pixel is road: (H, W)."""
     return masks.mean(axis=0)
 
 
-MEANS = Exercise(
+mean_mask = Exercise(
     "mean_mask",
     "Exercise, the mean mask",
     "It gives the fraction of the masks in which each pixel is road.",
@@ -256,33 +246,26 @@ EPOCHS, TRAIN_BATCHES, VALIDATION_BATCHES = 3, 3, 2  # of the case for the loop
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
-def training_loop(function: Callable) -> Result:
-    """Check a loop over epochs, called as `train_loop(model, train_batches, val_batches, epochs, train_step=...,
-    val_step=..., loss_fn=..., optimizer=...)`, that returns the history: under each name of HISTORY a list with an
-    entry for each epoch."""
-    return LOOPS.check(function)
-
-
 def _run_loop(loop: Callable) -> list:
     """What a loop returns and does, in one row of numbers.
 
     Batches are numbers. The steps note what they get; the loss of a batch is its number, and grows with every training
     step, so that each mean tells which batches it is of. The accuracy tells, too."""
     events = []  # of each step: whether it trains, its batch, whether model, loss and optimizer are those given
-    model, loss, adam = _parts()
+    model, loss, adam = parts = _parts()
 
     def train_step(model, image, mask, *, loss_fn, optimizer, running_loss, running_accuracy):
-        return step(True, model, image, mask, loss_fn, optimizer, running_loss, running_accuracy)
+        return step(True, (model, loss_fn, optimizer), image, mask, running_loss, running_accuracy)
 
     def val_step(model, image, mask, *, loss_fn, running_loss, running_accuracy):
-        return step(False, model, image, mask, loss_fn, adam, running_loss, running_accuracy)
+        return step(False, (model, loss_fn, adam), image, mask, running_loss, running_accuracy)
 
-    def step(training, *given):
-        number = float(np.ravel(given[1])[0])
-        events.append((training, number, given[0] is model and given[3] is loss and given[4] is adam))
-        given[5].update_state(number + 0.1 * sum(event[0] for event in events))
-        predicted = np.full_like(given[2], 0.9)
-        given[6].update_state(given[2], predicted)
+    def step(training, used, image, mask, running_loss, running_accuracy):
+        number = float(np.ravel(image)[0])
+        events.append((training, number, used == parts))
+        running_loss.update_state(number + 0.1 * sum(event[0] for event in events))
+        predicted = np.full_like(mask, 0.9)
+        running_accuracy.update_state(mask, predicted)
         return predicted
 
     train_step.__qualname__, val_step.__qualname__ = "train_step", "val_step"  # as errors name them
@@ -353,7 +336,8 @@ def _loop_differs(given: list, right: list) -> str:
 
 
 def loop_over_epochs(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
-    """The history of a training run, from its batches (image, mask) and its two steps; see `training_loop`."""
+    """The history of a training run, from its batches (image, mask) and its two steps: under each name of HISTORY a
+    list with an entry for each epoch."""
     history = {name: [] for name in HISTORY}
     running = {"running_loss": keras.metrics.Mean(), "running_accuracy": keras.metrics.BinaryAccuracy()}
 
@@ -383,7 +367,7 @@ TRAINS = FOR_TRAINING + "            train_step(model, image, mask, loss_fn=loss
 VALIDATES = FOR_VALIDATION + "            val_step(model, image, mask, loss_fn=loss_fn, **running)\n"
 TRAINING, VALIDATION = RESET + TRAINS + TRAINED, RESET + VALIDATES + VALIDATED
 MOVED = [(RESET + line, line + "    " + RESET) for line in (FOR_TRAINING, FOR_VALIDATION)]  # into the loop
-LOOPS = Exercise(
+training_loop = Exercise(
     "train_loop",
     "Exercise, the loop over epochs",
     "Every epoch trains on all batches, then validates, and its four means are those of that epoch alone.",
@@ -426,17 +410,8 @@ LOOPS = Exercise(
 # --- the receptive field, scatter and add ----------------------------------------------------------------------------
 
 
-def receptive_field(function: Callable) -> Result:
-    """Check a function of a list of (kernel size, stride) that returns how many pixels in a row one output sees."""
-    return FIELDS.check(function)
-
-
 ENCODER = 4 * [(3, 1), (3, 1), (2, 2)] + [(3, 1), (3, 1)]
 FIELD_CASES = [(5, 2), (5, 2), (1, 1)], ENCODER, [(4, 1)], [(7, 2), (3, 3), (2, 1)]
-
-
-def _run_field(function: Callable) -> list:
-    return [_call(function, case) for case in FIELD_CASES]
 
 
 def field_of(operations: list[tuple[int, int]]) -> int:
@@ -448,11 +423,11 @@ def field_of(operations: list[tuple[int, int]]) -> int:
     return r
 
 
-FIELDS = Exercise(
+receptive_field = Exercise(
     "receptive_field",
     "Exercise, the receptive field",
     "It is right for the simple model, for the U-Net's encoder and for two made-up networks.",
-    _run_field,
+    lambda function: [_call(function, case) for case in FIELD_CASES],
     field_of,
     [
         ("stride_ignored", "The distance between neighboring values stays 1: each stride multiplies it.",
@@ -478,21 +453,12 @@ FIELDS = Exercise(
 )  # fmt: skip
 
 
-def scatter_and_add(function: Callable) -> Result:
-    """Check a transposed convolution in one dimension: values (n,), kernel (k,), stride to (n - 1) stride + k."""
-    return SCATTERS.check(function)
-
-
 SCATTER_CASES = [  # values, kernel, stride
     ([1, 3, 2], [1, 0.5, 2], 2),
     ([1, 3, 2], [1, 0.5], 2),
     ([2, -1, 4], [1, 2, 3], 1),
     ([1, 2, 1], [3, 4], 3),
 ]
-
-
-def _run_scatter(function: Callable) -> list:
-    return [_call(function, *(np.array(each, float) for each in pair), stride) for *pair, stride in SCATTER_CASES]
 
 
 def scattered(values: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
@@ -503,11 +469,12 @@ def scattered(values: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray
     return output
 
 
-SCATTERS = Exercise(
+scatter_and_add = Exercise(
     "transposed_convolution",
     "Exercise, the transposed convolution",
     "Scatter and add: it is right with overlaps, without them, and with gaps.",
-    _run_scatter,
+    lambda function: [_call(function, np.array(values, float), np.array(kernel, float), stride)
+                      for values, kernel, stride in SCATTER_CASES],
     scattered,
     [
         ("overwritten", "Where two copies overlap, the later one replaces the earlier: add them (`+=`; at an array "
@@ -531,11 +498,6 @@ SCATTERS = Exercise(
 # --- the best F1 over all thresholds ---------------------------------------------------------------------------------
 
 
-def best_f1(function: Callable) -> Result:
-    """Check a function of probability, truth (bool) and thresholds that returns (the best F1, its threshold)."""
-    return BESTS.check(function)
-
-
 def _run_best(function: Callable) -> list:
     rng, thresholds = np.random.default_rng(0), np.arange(1, 10) / 10
     truth = rng.random((2, 20, 30)) < np.array([0.1, 0.5]).reshape(2, 1, 1)
@@ -548,7 +510,7 @@ def _run_best(function: Callable) -> list:
 
 
 def highest_f1(probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
-    """The best F1 over the thresholds, and the threshold that gives it; `truth` is bool, of the shape of the others."""
+    """The best F1 over the thresholds, and the threshold that gives it; `probability` and `truth` have one shape."""
     scores = []
     for threshold in thresholds:
         scores.append(mask_scores(probability >= threshold, truth)[1])
@@ -557,7 +519,7 @@ def highest_f1(probability: np.ndarray, truth: np.ndarray, thresholds: np.ndarra
 
 
 BEST = "scores[best], thresholds[best]"
-BESTS = Exercise(
+best_f1 = Exercise(
     "best_f1",
     "Exercise, MaxF",
     "It finds the best F1 and its threshold in three cases.",
@@ -597,31 +559,26 @@ BESTS = Exercise(
 
 # --- random flip -----------------------------------------------------------------------------------------------------
 
-SAMPLES, MANY = 64, 256  # samples; so many that a fair draw gives other numbers of flips once in a million checks
-FAIR = range(89, 168)
-
-
-def random_flip(function: Callable) -> Result:
-    """Check `random_flip(image, mask)`, called on single samples and in `Dataset.map`."""
-    return FLIPS.check(function)
+SAMPLES = 256
+FAIR = range(89, 168)  # of the samples; a fair draw mirrors another number of them once in a million checks
 
 
 def _run_flip(function: Callable) -> list:
     """Which of the sixteen outcomes occur, called directly and in `Dataset.map`; -1 where only there it is always the
     same one."""
-    shares = _flipped(function)
-    if shares[0] is None:
-        return shares
-    eager, mapped = ((share > 0).astype(int) for share in shares)
+    counts = _flipped(function)
+    if counts[0] is None:
+        return counts
+    eager, mapped = ((count > 0).astype(int) for count in counts)
     return [eager, -np.ones(16) if mapped.sum() == 1 < eager.sum() else mapped]
 
 
-def _flipped(function: Callable, count: int = SAMPLES) -> list:
-    """The share of each outcome, called directly and in `Dataset.map`, the image's kind before the mask's. The kinds
+def _flipped(function: Callable) -> list:
+    """How often each outcome occurs, called directly and in `Dataset.map`: the image's kind, then the mask's. The kinds
     are: the same, mirrored, upside down, something else."""
     rng = np.random.default_rng(0)
-    images = rng.random((count, 4, 6, 3), np.float32)
-    masks = rng.integers(0, 2, (count, 4, 6, 1)).astype(np.float32)
+    images = rng.random((SAMPLES, 4, 6, 3), np.float32)
+    masks = rng.integers(0, 2, (SAMPLES, 4, 6, 1)).astype(np.float32)
     samples = tf.data.Dataset.from_tensor_slices((images, masks))
     eager = [function(*sample) for sample in samples]
     if all(pair is None for pair in eager):
@@ -633,19 +590,19 @@ def _flipped(function: Callable, count: int = SAMPLES) -> list:
         known = (old, old[:, ::-1], old[::-1])
         return next((i for i, each in enumerate(known) if np.array_equal(each, new)), 3)
 
-    def shares(outcomes: list) -> np.ndarray:
+    def counts(outcomes: list) -> np.ndarray:
         pairs = zip(images, masks, outcomes)
         kinds = [4 * kind(image, flipped[0]) + kind(mask, flipped[1]) for image, mask, flipped in pairs]
-        return np.bincount(kinds, minlength=16) / count
+        return np.bincount(kinds, minlength=16)
 
     mapped, stopped = attempt(lambda: list(samples.map(function)))
     if stopped:
         raise Unfit(f"Called directly it works, but in `Dataset.map` it stops with `{stopped}`: use functions of `tf`.")
-    return [shares(eager), shares(mapped)]
+    return [counts(eager), counts(mapped)]
 
 
 def _unfair(function: Callable) -> tuple[str, str] | None:
-    if all(round(MANY * share[5]) in FAIR for share in _flipped(function, MANY)):
+    if all(count[5] in FAIR for count in _flipped(function)):
         return None
     return "unfair", "Far more, or far fewer, than one half of the samples are mirrored."
 
@@ -676,7 +633,7 @@ def _flip_differs(given: list, right: list) -> str:
 
 IMAGE, MASK = (f"tf.where(flip, tf.reverse({part}, [1]), {part})" for part in ("image", "mask"))
 DRAW = "tf.random.uniform([]) < 0.5"
-FLIPS = Exercise(
+random_flip = Exercise(
     "random_flip",
     "Exercise, random flip",
     "Image and mask are mirrored together, about every second time, and in `Dataset.map`, too.",
@@ -697,7 +654,7 @@ FLIPS = Exercise(
          (DRAW, "False")),
         ("drawn_once", "Called directly it draws anew for each sample, but in `Dataset.map` all samples get the same: "
          "`map` runs Python code once, while it builds the graph. Draw with `tf.random.uniform`.",
-         (DRAW, "random.random() < 0.5")),
+         (DRAW, "np.random.default_rng().random() < 0.5")),
     ],
     _unfair,
     differs=_flip_differs,
@@ -705,11 +662,6 @@ FLIPS = Exercise(
 
 
 # --- soft Dice -------------------------------------------------------------------------------------------------------
-
-
-def soft_dice(function: Callable) -> Result:
-    """Check `soft_dice(mask, probability)`: its value, its gradient, and images without any road."""
-    return DICE.check(function)
 
 
 def _dice_case() -> tuple[tf.Tensor, tf.Tensor]:
@@ -758,7 +710,7 @@ def dice_loss(mask: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(1 - (2 * overlap + 1e-7) / (total + 1e-7))
 
 
-DICE = Exercise(
+soft_dice = Exercise(
     "soft_dice",
     "Exercise, soft Dice",
     "It is 0 for a perfect prediction, has a gradient, and copes with images without road.",
@@ -791,20 +743,14 @@ DICE = Exercise(
 PEAK, WARMUP, TOTAL = 0.02, 10, 110  # of the schedule that is tried
 
 
-def warmup_cosine(function: Callable) -> Result:
-    """Check `warmup_cosine(step, peak, warmup, total)` at every step of a short training run, with steps that count
-    from 0 or from 1."""
-    return SCHEDULES.check(function)
-
-
 def _run_schedule(function: Callable) -> list:
     rates = [function(step, PEAK, WARMUP, TOTAL) for step in range(TOTAL)]
     if rates[0] is None:
         return [None]
-    if None in rates:
-        raise Unfit(f"It returns nothing{_at_step(0, [rates.index(None)])}.")
     if any(np.shape(rate) != () for rate in rates):
         raise Unfit("It should return one number for each step.")
+    if None in rates:
+        raise Unfit(f"It returns nothing{_at_step(0, [rates.index(None)])}.")
     return [rates]
 
 
@@ -824,7 +770,7 @@ def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
 BEGIN, WAVE = "    if step < warmup:\n", "(1 + math.cos(math.pi * time)) / 2"
 LATE = (BEGIN, "    step += 1\n" + BEGIN)  # by somebody who counts the steps from 1, which is as good
 DIVISIONS = [("step / warmup", "(step // warmup)"), ("(step - warmup) / (", "(step - warmup) // (")]
-SCHEDULES = Exercise(
+warmup_cosine = Exercise(
     "warmup_cosine",
     "Exercise, warm-up and cosine",
     "It rises to the peak in a line and falls along half a cosine to zero.",

@@ -17,15 +17,10 @@ from roadseg.backend import keras
 from roadseg.checks.probe import SEED, Kit, Step, aside, observe_step, trials
 from roadseg.checks.result import Aspect, aspects_of
 
+LATER = {"running loss": 1, "running accuracy": 1, "value returned": 1, "compiled": 1}
 SHARES = {  # in parts of the task's points
-    "train_step": {
-        **{"prediction": 2, "loss": 2, "update": 4, "running loss": 1, "running accuracy": 1},
-        **{"value returned": 1, "compiled": 1},
-    },
-    "val_step": {
-        **{"prediction": 2, "model unchanged": 1, "loss": 1, "running loss": 1, "running accuracy": 1},
-        **{"value returned": 1, "compiled": 1},
-    },
+    "train_step": {"prediction": 2, "loss": 2, "update": 4, **LATER},
+    "val_step": {"prediction": 2, "model unchanged": 1, "loss": 1, **LATER},
 }
 PRECISION = 1e-3  # of the largest number that is compared; float32 sums in another order are off by 1e-6 to 1e-5
 NOISE = 1e-6
@@ -63,11 +58,8 @@ def expected(name: str, seed: int = SEED) -> list[list[Step]]:
     """What Keras's own step does in each of `trials(seed)`, step by step; it returns the probabilities."""
 
     def by_keras(model, image, mask, *, loss_fn, running_loss, running_accuracy, optimizer="sgd"):
-        if model.compiled_by is not loss_fn:
-            accuracy = keras.metrics.BinaryAccuracy(name="accuracy")
-            model.compile(optimizer, loss_fn, metrics=[accuracy], run_eagerly=True)
-            model.compiled_by = loss_fn
-        model.reset_metrics()
+        accuracy = keras.metrics.BinaryAccuracy(name="accuracy")
+        model.compile(optimizer, loss_fn, metrics=[accuracy], run_eagerly=True)
         own_step = model.train_on_batch if name == "train_step" else model.test_on_batch
         measured = own_step(image, mask, return_dict=True)
         for metric, what in ((running_loss, "loss"), (running_accuracy, "accuracy")):
@@ -76,8 +68,6 @@ def expected(name: str, seed: int = SEED) -> list[list[Step]]:
 
     with aside():
         kits = {second: Kit(second=second, kind=keras.Model) for second in (False, True)}
-        for kit in kits.values():
-            kit.model.compiled_by = None
         seen = observe_step(by_keras, name, tuple(replace(trial, compiled=False) for trial in trials(seed)), kits=kits)
     return [[replace(step, returned=step.noted("prediction")[-1][0]) for step in steps] for steps in seen]
 
@@ -106,7 +96,7 @@ def judged_steps(name: str, seen: list[list[Step]], seed: int = SEED) -> Iterato
 
 def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[str, bool]:
     """Which aspects of one step are right. measured : whether the running loss counts in this trial."""
-    right, own = {}, [values[0] for values in step.noted("prediction")]
+    right, own = {}, predictions(step)
     if name == "val_step" and len(own) > 1 and len({np.shape(each)[1:] for each in own}) == 1:
         own.append(np.concatenate(own))  # image by image, which is as good
     predicted = any(same(prediction, wanted.returned) for prediction in own)
@@ -120,7 +110,7 @@ def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[st
         right["update"] = updated or (not follows and _updates(step))
     else:
         settled = step.after.trainable == step.before.trainable
-        right["model unchanged"] = updated or (any_training(step) and settled and _trainable_alike(step))
+        right["model unchanged"] = updated or (any_training(step) and settled and not moved(step))
     right["running loss"] = not measured or loss_is_measured or (not follows and _measures_own_loss(step))
     right["running accuracy"] = measures(step, wanted, ACCURACY) or (
         not follows and any(_adds(step, ACCURACY, accuracy(step.mask, prediction)) for prediction in own)
@@ -139,6 +129,11 @@ def loss_pairs(step: Step) -> list[tuple]:
     if not pairs or not parts or any(sum(column) != step.mask.size for column in zip(*sizes)):
         return pairs
     return [tuple(np.concatenate([part.ravel() for part in column]) for column in zip(*pairs))]
+
+
+def predictions(step: Step) -> list:
+    """What the model predicted, each time."""
+    return [values[0] for values in step.noted("prediction")]
 
 
 def any_training(step: Step) -> bool:
@@ -214,19 +209,24 @@ def moves_alike(after: dict, wanted: dict, before: dict) -> bool:
     return all(close(after[name] - before[name], wanted[name] - before[name]) for name in before)
 
 
-def _trainable_alike(step: Step) -> bool:
-    return all(close(step.after.weights[name], step.before.weights[name]) for name in step.before.trainable)
+def moved(step: Step) -> bool:
+    """Whether a trainable weight is another than before."""
+    before, after = step.before.weights, step.after.weights
+    return not all(np.array_equal(after[name], before[name]) for name in step.before.trainable)
+
+
+def gradients(step: Step) -> dict[str, np.ndarray]:
+    """What the optimizer was given, by the name of the weight; what has no gradient is not in it."""
+    pairs = [pair for given, names in step.noted("apply") if given for pair in zip(names, given)]
+    return {name: gradient for name, gradient in pairs if isinstance(gradient, np.ndarray)}
 
 
 def _updates(step: Step) -> bool:
     """Whether the optimizer was given one gradient for each weight, once, and nothing else was changed."""
-    given = step.noted("apply")
     settled = step.after.trainable == step.before.trainable and step.after.settings == step.before.settings
-    if len(given) != 1 or not step.noted("applied") or given[0][0] is None or not settled:
-        return False
-    gradients = dict(zip(given[0][1], given[0][0]))
-    shapes = {name: np.shape(gradient) for name, gradient in gradients.items() if isinstance(gradient, np.ndarray)}
-    return shapes == {name: step.before.weights[name].shape for name in step.before.trainable}
+    once = len(step.noted("apply")) == len(step.noted("applied")) == 1
+    shapes = {name: gradient.shape for name, gradient in gradients(step).items()}
+    return settled and once and shapes == {name: step.before.weights[name].shape for name in step.before.trainable}
 
 
 def _measures_own_loss(step: Step) -> bool:

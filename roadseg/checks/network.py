@@ -63,7 +63,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """What a model did when it was called once, as plain data, of which `described` makes what it is.
+    """What a model did when it was called once, as plain data, of which `describe_network` makes what it is.
 
     names : of its layers; recorder : what these took and gave; shapes : of its trainable weights, in their order;
     outputs : what it gave; wrapped : whether in a list or a dict; weightless : whether it has neither weights nor a
@@ -91,10 +91,10 @@ def unet(function_or_model: Callable | keras.Model) -> Result:
     built."""
     found, seen = network_aspects(function_or_model)
     passed = all(aspect.right for aspect in found)
-    own = function_or_model if callable(function_or_model) and not isinstance(function_or_model, keras.Model) else None
     if passed:
         message = "This is the U-Net: every level has its convolutions, its filters and its skip."
-        return Result(NAME, TITLE, True, None, message, aspects=found, function=own or models.unet)
+        function = models.unet if isinstance(function_or_model, keras.Model) else function_or_model
+        return Result(NAME, TITLE, True, None, message, aspects=found, function=function)
     cause, gaps = _cause(seen)
     words = advice()[cause]
     error = str(seen.failure) if seen.failure else ""
@@ -127,7 +127,7 @@ def network_aspects(candidate: Any, seed: int = SEED) -> tuple[tuple[Aspect, ...
 
 
 def judge_network(seen: Seen) -> tuple[Aspect, ...]:
-    """The aspects of a network, from what `observe_network` gives."""
+    """The aspects of a network, from what `describe_network` gives."""
     if not seen.rows or seen.rows[-1].kind == "refused" or seen.failure:
         wrong = set(SHARES)
     else:
@@ -256,8 +256,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     if wrong := _wrong_inputs(model):
         return wrong
     numbers = np.random.default_rng(seed)
-    sides = zip((getattr(model, "input_shape", None) or INPUT_SHAPE)[-3:], INPUT_SHAPE)
-    image = noise(*(side or usual for side, usual in sides), numbers)
+    image = noise(numbers)
     recorder = Recorder(image)
 
     def called() -> tuple[Any, BaseException | None]:
@@ -269,7 +268,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
 
     error = None if getattr(model, "inputs", None) else called()[1]  # the first call of a subclass builds its layers
     if error:
-        return _failed(listened()[1] or error, type(model).call, seed, recorder, "call_raises")
+        return _failed(listened()[1] or error, type(model).call, seed, recorder)
     kernels = sum(np.prod(weight.shape) for weight in model.weights if len(weight.shape) == 4)
     if getattr(model, "inputs", None) and kernels > HEAVY:
         model, recorder.image = models.with_input_size(model, (64, 64)), image[:, :64, :64]
@@ -279,7 +278,7 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
     randomized(model, numbers)
     value, error = listened()
     if error:
-        seen = _failed(error, type(model).call, seed, recorder, "call_raises")
+        seen = _failed(error, type(model).call, seed, recorder)
     else:
         quick = kernels < LIGHT and keras.ops.is_tensor(value)
         seen = Traced(
@@ -304,17 +303,14 @@ def _package_names() -> list[str]:
     return [layer.name for layer in models.unet().layers]
 
 
-def _in_training(model: keras.Model, image: np.ndarray, value: Any) -> str:
+def _in_training(model: keras.Model, image: np.ndarray, value: tf.Tensor) -> str:
     """What goes wrong in training mode: another output, as with layers that draw random numbers; weights that do not
     learn."""
     with tf.GradientTape() as tape:
         again, error = caught(lambda: model(image, training=True))
-        outputs = [part for part in keras.tree.flatten(again) if keras.ops.is_tensor(part)]
-        total = sum(tf.reduce_mean(part) for part in outputs)
-    pairs = zip(keras.tree.flatten(value), outputs)
-    if error or any(np.abs(one - other).mean() > 1e-3 for one, other in pairs):
+    if error or getattr(again, "shape", ()) != value.shape or np.abs(again - value).mean() > 1e-3:
         return "random_layer"
-    gradients = tape.gradient(total, model.trainable_weights) if outputs else []
+    gradients = tape.gradient(again, model.trainable_weights)
     return "convolution_activation" if any(gradient is None for gradient in gradients) else ""
 
 
@@ -376,9 +372,7 @@ def describe_network(traced: Traced | Seen) -> Seen:
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
-def _failed(
-    error: BaseException, function: Any, seed: int, recorder: Recorder | None = None, otherwise: str = "build_raises"
-) -> Seen:
+def _failed(error: BaseException, function: Any, seed: int, recorder: Recorder | None = None) -> Seen:
     """What an error of the student's code comes from: by its words, or by the feature maps that did not fit
     together."""
     told = failure(error, code_of(function))
@@ -393,20 +387,21 @@ def _failed(
         return Seen(cause, failure=replace(told, line="") if further_up else told)
     before = caught(lambda: _before(error, recorder, seed))[0] or Seen()  # feature maps may be of another function
     told = replace(told, line="") if before.cause else told  # the mistake is further up than where it stops
-    return replace(before, cause=before.cause or otherwise, failure=told)
+    raises = "call_raises" if recorder else "build_raises"
+    return replace(before, cause=before.cause or raises, failure=told)
 
 
-def _operations(error: BaseException) -> Iterator[tuple[Any, Any, dict]]:
+def _operations(error: BaseException) -> Iterator[tuple[Any, Any]]:
     """The layers and operations that an error passed, the innermost first, with what each was given."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         operation = frame.f_locals.get("self")
         if isinstance(operation, keras.Operation) or (frame.f_code.co_name == "concat" and "values" in frame.f_locals):
-            yield operation, frame.f_locals.get("args", ()) or frame.f_locals.get("values", ()), frame.f_locals
+            yield operation, frame.f_locals.get("args", ()) or frame.f_locals.get("values", ())
 
 
 def _misused(error: BaseException) -> str | None:
     """How a layer or a model was made, called or written that an error passed."""
-    for operation, given, _ in _operations(error):
+    for operation, given in _operations(error):
         if type(operation) is keras.Model:  # with a beginning and an end it would be a functional one
             return "model_arguments"
         symbols = [part for part in keras.tree.flatten(given) if isinstance(part, keras.KerasTensor)]
@@ -434,7 +429,7 @@ def _is_tensor(thing: Any) -> bool:
 
 def _before(error: BaseException, recorder: Recorder | None, seed: int) -> Seen:
     """The network up to an operation that refused its feature maps; those are its last row."""
-    for _, given, _ in _operations(error):
+    for _, given in _operations(error):
         tensors = [part for part in keras.tree.flatten(given) if _is_tensor(part)]
         if tensors and all(isinstance(part, keras.KerasTensor) for part in tensors):
             return _begun(keras.Model(keras.utils.get_source_inputs(tensors[0]), tensors), seed)
@@ -449,7 +444,7 @@ def _begun(model: keras.Model, seed: int) -> Seen:
         return wrong
     numbers = np.random.default_rng(seed)
     randomized(model, numbers)
-    recorder = Recorder(noise(*INPUT_SHAPE, numbers))
+    recorder = Recorder(noise(numbers))
     with recorder.listening():
         values, error = caught(lambda: model(recorder.image, training=False))
     ends = [np.asarray(value) for value in keras.tree.flatten(values)]

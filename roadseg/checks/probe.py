@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, partial, partialmethod
 from itertools import dropwhile
 from pathlib import Path
 from sysconfig import get_path
@@ -39,7 +39,7 @@ OPTIONS = {
     "train_step": ("loss_fn", "optimizer", "running_loss", "running_accuracy"),
     "val_step": ("loss_fn", "running_loss", "running_accuracy"),
 }
-PACKAGE = {"train_step": training.train_step.__code__, "val_step": training.val_step.__code__}
+PACKAGE = (training.train_step.__code__, training.val_step.__code__)
 MOST_CALLS = 12  # of the model in one step
 KERAS_LOOPS = (
     *("fit", "train_on_batch", "evaluate", "test_on_batch", "predict", "predict_on_batch"),
@@ -98,7 +98,7 @@ def failure(error: BaseException, code: CodeType | None) -> Failure:
         whole = ""
     text, frames = _one_line(whole), traceback.extract_tb(error.__traceback__)
     here = str(Path(__file__).parent)
-    own = [frame for frame in frames if not frame.filename.startswith(LIBRARIES) and here not in frame.filename]
+    own = [frame for frame in frames if not frame.filename.startswith((*LIBRARIES, here))]
     places = [(frame.name, frame.lineno, frame.line or "") for frame in own]
     if code:  # in a compiled function, the places are in the text of the error
         pattern = rf'File "{re.escape(code.co_filename)}", line (\d+), in (\w+) .*\n\s+(.+)'
@@ -210,7 +210,8 @@ def trials(seed: int = SEED) -> tuple[Trial, ...]:
     """Three that run step by step and two that are compiled, on two models, with batches of several lengths."""
     random = np.random.default_rng(seed)
     with aside():
-        first, second = (tuple(_start(shape, random) for shape in _shapes(number)) for number in (False, True))
+        networks = (_network(keras.Model, second=second) for second in (False, True))
+        first, second = (tuple(_start(weight, random) for weight in network.weights) for network in networks)
     four, three, two = (_batch(random, count) for count in (4, 3, 2))
     return (
         Trial(first, (four, two), built=False),
@@ -221,17 +222,11 @@ def trials(seed: int = SEED) -> tuple[Trial, ...]:
     )
 
 
-@cache
-def _shapes(second: bool) -> list[tuple[str, tuple[int, ...]]]:
-    return [(variable.path, tuple(variable.shape)) for variable in _network(keras.Model, second=second).weights]
-
-
-def _start(weight: tuple[str, tuple[int, ...]], random: np.random.Generator) -> np.ndarray:
+def _start(weight: keras.Variable, random: np.random.Generator) -> np.ndarray:
     """Values about 1 for a scale, about 0 otherwise; the last kernel's are large: the model is sure of some pixels."""
-    name, shape = weight
-    usual = 1.0 if name.endswith(("gamma", "moving_variance")) else 0.0
-    spread = 2.4 if name == "score/kernel" else 0.8
-    return (usual + random.uniform(-spread, spread, size=shape)).astype(np.float32)
+    usual = 1.0 if weight.path.endswith(("gamma", "moving_variance")) else 0.0
+    spread = 2.4 if weight.path == "score/kernel" else 0.8
+    return (usual + random.uniform(-spread, spread, size=weight.shape)).astype(np.float32)
 
 
 def _batch(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -243,14 +238,10 @@ def _batch(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndar
 # --- parts that note what is done with them; to the student's code they look like the classes that they come from ----
 
 
-def _unheard(what: str, *values: Any) -> None:
-    """Stands in for a log."""
-
-
 class Noting:
     """What notes, once its kit has given it a log."""
 
-    note = staticmethod(_unheard)
+    note = staticmethod(lambda what, *values: None)
 
 
 class First(Noting, keras.layers.Conv2D):
@@ -274,7 +265,7 @@ class Model(Noting, keras.Model):
     """Notes when it is called, and by whom; refuses Keras's own loops."""
 
     def __call__(self, *inputs, **options):
-        by_package = any(frame.f_code in PACKAGE.values() for frame, _ in traceback.walk_stack(sys._getframe()))
+        by_package = any(frame.f_code in PACKAGE for frame, _ in traceback.walk_stack(sys._getframe()))
         self.note("call", inputs[0] if inputs else options.get("inputs"), by_package)
         return super().__call__(*inputs, **options)
 
@@ -287,15 +278,12 @@ class EndlessCalls(Exception):
     """The step calls the model far more often than there are images in a batch."""
 
 
-def _refusing(loop: str) -> Callable:
-    def refuse(self, *arguments, **options):
-        raise KerasLoop(loop)
-
-    return refuse
+def _refuse(model: Model, loop: str, *arguments, **options) -> None:
+    raise KerasLoop(loop)
 
 
 for _loop in KERAS_LOOPS:
-    setattr(Model, _loop, _refusing(_loop))
+    setattr(Model, _loop, partialmethod(_refuse, _loop))
 
 
 class Loss(keras.losses.Loss):
@@ -418,7 +406,7 @@ class Kit:
 
     def _note(self, what: str, *values: Any) -> None:
         if not self.muted:
-            kept = [value if isinstance(value, bool) else plain(value) for value in values]
+            kept = [plain(value) for value in values]
             if what == "apply":
                 kept[-1] = values[-1]  # the names of the weights
             self.events.append((what, tuple(kept)))

@@ -94,11 +94,6 @@ class Result:
         return "not written yet" if self.cause == NOT_WRITTEN else "not right yet"
 
     @property
-    def fraction(self) -> float:
-        """The fraction of the points that was earned, from 0 to 1."""
-        return 1.0 if self.passed else sum(part.share for part in self.aspects if part.right)
-
-    @property
     def _parts(self) -> tuple[Aspect, ...]:
         """The aspects that are worth showing: several, and not all of them wrong or right."""
         return self.aspects if 0 < sum(part.right for part in self.aspects) < len(self.aspects) else ()

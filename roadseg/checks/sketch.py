@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 from roadseg.backend import keras
@@ -31,7 +30,7 @@ class Refused(Exception):
 def sketched(build: Callable) -> tuple[Row, ...]:
     """The rows of the network that a builder writes with `layers` and `keras` in its globals."""
     sketch = Sketch()
-    build.__globals__.update(layers=sketch, keras=SimpleNamespace(Model=sketch.model))
+    build.__globals__.update(layers=sketch, keras=sketch)
     try:
         return build()
     except Refused as refused:
@@ -39,39 +38,37 @@ def sketched(build: Callable) -> tuple[Row, ...]:
 
 
 class Sketch:
-    """Stands in for `keras.layers`."""
+    """Stands in for `keras.layers`, and for `keras` with its Model."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.layers = 0
 
     def __getattr__(self, name: str) -> Callable:
         def make(*arguments, **options):
-            self.layers += 1
-            layer, key = getattr(keras.layers, name)(*arguments, **options), self.layers
-            return lambda given: self._called(layer, given, key)
+            layer = getattr(keras.layers, name)(*arguments, **options)
+            return lambda given: self._called(layer, given)
 
         return make
 
     def Input(self, shape):
         return Maps((Term(IMAGE),), (1, *shape))
 
-    def _called(self, layer: keras.Layer, given: Any, key: int) -> Maps:
+    def Model(self, inputs, outputs):
+        return self.ended([outputs], "output")
+
+    def _called(self, layer: keras.Layer, given: Any) -> Maps:
         if isinstance(layer, keras.layers.Concatenate):
             return _concatenated(layer, given)
         shape = tuple(layer.compute_output_shape(given.shape))
-        if row := row_of(layer, given.shape, shape, key):
+        if row := row_of(layer, given.shape, shape, key=1 + len(self.rows)):
             self.rows.append(replace(row, terms=given.terms, merged=given.merged))
-            return Maps((Term(len(self.rows) - 1, _composed("none", layer)),), shape)
+            return Maps((Term(len(self.rows) - 1, layer.activation.__name__),), shape)
         if isinstance(layer, keras.layers.Activation):
             terms = tuple(replace(term, function=_composed(term.function, layer)) for term in given.terms)
         else:
             change = other_of(layer).change
             terms = tuple(replace(term, change=f"{term.change} {change}".strip()) for term in given.terms)
         return Maps(terms, shape, given.merged)
-
-    def model(self, inputs: Maps, outputs: Maps) -> tuple[Row, ...]:
-        return self.ended([outputs], "output")
 
     def ended(self, parts: list[Maps], kind: str) -> tuple[Row, ...]:
         """The rows so far, and one more for what comes at the end."""

@@ -100,7 +100,7 @@ MISTAKES: dict[str, list[tuple]] = {  # an entry is for each step that has all t
             "prediction_outside_tape",
             (TAPE + PREDICT + LOSS_LINE, PREDICT[4:] + LOSS_LINE[4:] + TAPE + "        pass\n"),
         ),
-        ("loss_outside_tape", (LOSS_LINE, LOSS_LINE[4:]), (TAPE, TAPE)),
+        ("loss_outside_tape", (LOSS_LINE, LOSS_LINE[4:])),
         ("gradient_path_cut", (CALL, "loss_fn(mask, probability).numpy()"), (TAPE, TAPE)),
         ("gradient_path_cut", (TARGET, "tape.gradient(float(loss)")),
         ("gradient_path_cut", (TARGET, "tape.gradient(-loss")),

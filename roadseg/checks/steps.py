@@ -24,7 +24,7 @@ import numpy as np
 
 from roadseg import training
 from roadseg.checks import judge as judging
-from roadseg.checks.judge import ACCURACY, LOSS, NOISE, added, close, judged_steps, same
+from roadseg.checks.judge import ACCURACY, LOSS, NOISE, added, close, gradients, judged_steps, moved, predictions, same
 from roadseg.checks.probe import OPTIONS, SEED, Failure, Kit, State, Step, aside, observe_step, trials
 from roadseg.checks.result import NOT_WRITTEN, Aspect, Result, aspects_of, read_words
 from roadseg.checks.step_mistakes import CATALOG, Mistake
@@ -224,10 +224,8 @@ def _alike(one: Step, two: Step) -> tuple[bool, ...]:
         texts = [re.sub(r"[1-9]\d*", "", str(step.error)) for step in (one, two)]
         kinds = [[what for what, _ in step.events] for step in (one, two)]
         return (texts[0] == texts[1] and kinds[0] == kinds[1],)
-    settled = one.after.trainable == two.after.trainable and one.after.settings == two.after.settings
-    applied = len(one.noted("apply")) == len(two.noted("apply"))
     return (
-        settled and applied and judging.moves_alike(one.after.weights, two.after.weights, one.before.weights),
+        judging.leaves_alike(one, two),
         close(one.after.totals[LOSS], two.after.totals[LOSS]),
         close(one.after.totals[ACCURACY], two.after.totals[ACCURACY])
         and _same_value(*(list(map(list, step.noted("running_accuracy"))) for step in (one, two))),
@@ -237,10 +235,10 @@ def _alike(one: Step, two: Step) -> tuple[bool, ...]:
 
 def _same_value(one: Any, two: Any) -> bool:
     if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):
-        return one.shape == two.shape and close(one, two)
+        return close(one, two)
     if isinstance(one, list) and isinstance(two, list):
         return len(one) == len(two) and all(map(_same_value, one, two))
-    return type(one) is type(two) and not isinstance(one, np.ndarray) and one == two
+    return type(one) is type(two) and one == two
 
 
 def _source(function: Any) -> list[str]:
@@ -264,7 +262,7 @@ def _tokens(source: str) -> list[str]:
 def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Step, verdict: dict[str, bool]) -> str:
     """The id for what no entry of the catalog does: of the first quantity that is not as with Keras, from the image
     that the model is given to the value returned."""
-    if cause := _wrong_images(step):
+    if not verdict["prediction"] and (cause := _wrong_images(step)):
         return cause
     if step.error:
         what, values = step.events[-1] if step.events else ("", ())
@@ -280,12 +278,12 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
             return "predicts_twice"
         return "state_differs" if any(same(each, wanted.returned) for each in predictions(step)) else "other_prediction"
     if not verdict["loss"]:
-        used = _moved(step) or step.noted("apply") or added(step, LOSS).any()
+        used = moved(step) or step.noted("apply") or added(step, LOSS).any()
         return _wrong_arguments(step) or ("loss_fn_not_used" if used else "loss_not_computed")
     if not verdict.get("update", True):
         return _wrong_update(name, seen, step, wanted)
     if not verdict.get("model unchanged", True):
-        return "trains_in_validation" if _moved(step) else "model_changed"
+        return "trains_in_validation" if moved(step) else "model_changed"
     if not verdict["running loss"]:
         if cause := _not_once(step, LOSS):
             return cause
@@ -297,11 +295,6 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
     if not verdict["running accuracy"]:
         return _wrong_accuracy(step)
     return _wrong_value(step, wanted)
-
-
-def predictions(step: Step) -> list:
-    """What the model predicted, each time."""
-    return [values[0] for values in step.noted("prediction")]
 
 
 def changed_images(step: Step) -> list:
@@ -359,7 +352,7 @@ def _wrong_update(name: str, seen: list[list[Step]], step: Step, wanted: Step) -
     if not step.noted("apply"):
         sometimes = any(each.noted("apply") for steps in seen for each in steps)
         otherwise = "applied_sometimes" if sometimes else "gradients_not_computed"
-        return "optimizer_not_used" if _moved(step) else otherwise
+        return "optimizer_not_used" if moved(step) else otherwise
     if left_out(step):
         return "some_weights_left_out"
     if len(step.noted("apply")) > 1:
@@ -375,12 +368,6 @@ def _wrong_update(name: str, seen: list[list[Step]], step: Step, wanted: Step) -
     if any(close(given[weight], other) for weight in differing for other in right.values()):
         return "gradients_mispaired"
     return _wrong_lengths(_measured(name, seen))
-
-
-def gradients(step: Step) -> dict[str, np.ndarray]:
-    """What the optimizer was given, by the name of the weight; what has no gradient is not in it."""
-    pairs = [pair for given, names in step.noted("apply") if given for pair in zip(names, given)]
-    return {name: gradient for name, gradient in pairs if isinstance(gradient, np.ndarray)}
 
 
 def _measured(name: str, seen: list[list[Step]]) -> list[tuple[Step, Step]]:
@@ -434,13 +421,6 @@ def _points_alike(found: np.ndarray | None, right: np.ndarray) -> bool:
     return bool(smaller) or (factor > 0 and close(found, factor * right))
 
 
-def _moved(step: Step) -> bool:
-    """Whether a trainable weight is another than before."""
-    return any(
-        not np.array_equal(step.after.weights[name], step.before.weights[name]) for name in step.before.trainable
-    )
-
-
 def changed_settings(step: Step) -> list[str]:
     """What a step has set in the optimizer."""
     return [name for name, value in step.before.settings.items() if step.after.settings[name] != value]
@@ -490,9 +470,8 @@ def _is_rounded(array: Any) -> bool:
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
-ALTERED: dict[
-    str, Callable[[np.ndarray], np.ndarray]
-] = {  # what an array may have become; in this order they are tried
+# What an array may have become; in this order they are tried.
+ALTERED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "inverted, as `1 - {name}`": lambda batch: 1 - batch,
     "negative, as `-{name}`": lambda batch: -batch,
     "mirrored, left to right": lambda batch: batch[:, :, ::-1],
@@ -526,9 +505,7 @@ def _facts(name: str, function: Any, seen: list[list[Step]], mistake: Finding) -
         "returned": in_words(step.returned, wanted.returned, "probability", mask | image | accuracy),
         "trainable": ", ".join(f"`{name}`" for name in sorted(_layers(step.before) ^ _layers(step.after))),
         "settings": ", ".join(f"`{setting}`" for setting in changed_settings(step)),
-        "left_out": f"{len(missing)} of {len(step.before.trainable)} weights, such as `{missing[0]}`"
-        if missing
-        else "",
+        "left_out": f"{len(missing)} of {len(step.before.trainable)} weights, such as `{''.join(missing[:1])}`",
         "predictions": len(predictions(step)),
         "metric": "running_loss" if judging.updated_twice(step, LOSS) else "running_accuracy",
         "times": _times(_factor(*(_flat(gradients(each[0][0])) for each in (seen, expected)))),

@@ -133,19 +133,18 @@ def other_of(layer: Any) -> Other:
 
 def pruned(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     """The rows on which the last one depends, numbered anew, the terms of each sorted."""
-    used, waiting = set(), [len(rows) - 1]
-    while waiting:
-        number = waiting.pop()
-        if number not in used and number != IMAGE:
-            used.add(number)
-            waiting += [term.source for term in rows[number].terms]
-    place = {old: new for new, old in enumerate(sorted(used))} | {IMAGE: IMAGE}
+    used = {len(rows) - 1}
+    for number in reversed(range(len(rows))):
+        if number in used:
+            used |= {term.source for term in rows[number].terms}
+    used = sorted(used - {IMAGE})
+    place = {old: new for new, old in enumerate(used)} | {IMAGE: IMAGE}
 
     def renumbered(row: Row) -> Row:
         terms = (replace(term, source=place[term.source]) for term in row.terms)
         return replace(row, terms=tuple(sorted(terms, key=lambda term: term.source)))
 
-    return tuple(renumbered(rows[number]) for number in sorted(used))
+    return tuple(renumbered(rows[number]) for number in used)
 
 
 # --- listening to a network ------------------------------------------------------------------------------------------
@@ -189,10 +188,8 @@ class Recorder:
             yield
 
     def _note(self, layer: Any, given: Any, gave: Any) -> None:
-        inputs, gave = (
-            [np.asarray(part) for part in keras.tree.flatten(given) if hasattr(part, "shape")],
-            np.asarray(gave),
-        )
+        inputs = [np.asarray(part) for part in keras.tree.flatten(given) if hasattr(part, "shape")]
+        gave = np.asarray(gave)
         row = row_of(layer, inputs[0].shape, gave.shape, id(layer)) if inputs else None
         if row:
             self.rows.append((row, inputs[0], gave))
@@ -226,8 +223,7 @@ class Recorder:
             return tuple(self._explain(part[None], known)[0][0] for part in array), "join other axis"
         if parts := self._joined(array, known):
             return parts, "join"
-        for number in reversed(range(len(self.others) if earlier is None else earlier)):  # known by their names
-            _, inputs, gave = self.others[number]
+        for number, (_, inputs, gave) in reversed(list(enumerate(self.others[:earlier]))):  # known by their names
             if inputs and gave.shape == array.shape and (function := _function(gave, array)):
                 terms, merged = self._explain_layer(number, known)
                 return tuple(replace(t, function=t.function if function == "none" else function) for t in terms), merged
@@ -306,11 +302,11 @@ class Recorder:
         return Term(nearest.source, CHANGED if changed else UNKNOWN)
 
 
-def noise(height: int, width: int, depth: int, random: np.random.Generator) -> np.ndarray:
+def noise(random: np.random.Generator) -> np.ndarray:
     """An image that is dark on the left and far too bright on the right: features are small here and large there, so
     that functions which differ only in one range are told apart."""
-    brightness = np.linspace(0, 20, width, dtype=np.float32)[:, None]
-    return random.random((1, height, width, depth), dtype=np.float32) * brightness
+    brightness = np.linspace(0, 20, SIDE, dtype=np.float32)[:, None]
+    return random.random((1, SIDE, SIDE, 3), dtype=np.float32) * brightness
 
 
 def randomized(model: keras.Model, random: np.random.Generator) -> None:
@@ -336,9 +332,7 @@ def _corner(array: np.ndarray, side: int = 8) -> np.ndarray:
 def _function(before: np.ndarray, after: np.ndarray) -> str:
     """The function that makes one array of another; empty where none is known."""
     for name, function in FUNCTIONS.items():
-        if _equal(np.asarray(function(_corner(before))), _corner(after)) and _equal(
-            np.asarray(function(before)), after
-        ):
+        if all(_equal(np.asarray(function(part(before))), part(after)) for part in (_corner, np.asarray)):
             return name
     return ""
 

@@ -1,5 +1,4 @@
-"""The catalog of task 4: wrong networks as students write them, each the right builder with some of its lines
-changed.
+"""The catalog of task 4: wrong networks as students write them, each the right builder with some lines changed.
 
 To teach the check a new mistake, write it down here, and its message in `network.toml` under the same id. Options
 that a student may choose freely, such as a number of filters, need only one entry: differences of the same kind are

@@ -209,7 +209,7 @@ def _network(found: dict, seed: int) -> network.Seen | network.Traced:
     if "recorder" not in found:  # it was no model, or did not run: nothing of it is right
         return network.Seen(str(found["cause"]), failure=_failure(found["failure"]))
     said, random = found["recorder"], np.random.default_rng(seed)
-    image = trace.noise(*network.INPUT_SHAPE, random)
+    image = trace.noise(random)
     recorder = trace.Recorder(image[:, : said["image"].shape[1], : said["image"].shape[2]], weights=said["weights"])
     recorder.rows = [(trace.Row(**_tuples(row)), given, gave) for row, given, gave in said["rows"]]
     recorder.others = [(trace.Other(**other), inputs, gave) for other, inputs, gave in said["others"]]

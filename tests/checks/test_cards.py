@@ -77,7 +77,6 @@ def test_the_notebook_keeps_the_verdict_and_hints_open_one_at_a_time():
     assert bundle["text/plain"] == repr(result())
     assert (bundle[MIME]["name"], bundle[MIME]["passed"], bundle[MIME]["cause"]) == ("train_step", False, "not_applied")
     assert bundle[MIME]["aspects"][1] == {"name": "update", "share": 0.25, "right": False}
-    assert result().fraction == 0.75
 
 
 def test_backticks_are_code_and_markup_is_text():

@@ -529,7 +529,7 @@ def says_what_to_do():
 @pytest.mark.parametrize("stub", [None, lambda: ..., says_what_to_do])
 def test_an_untouched_task_is_not_written(stub):
     found = network.unet(stub)
-    assert found.cause == NOT_WRITTEN and found.verdict == "not written yet" and found.hints and not found.fraction
+    assert found.cause == NOT_WRITTEN and found.verdict == "not written yet" and found.hints
 
 
 class Unspeakable(Exception):
@@ -564,7 +564,8 @@ def test_a_slip_costs_its_own_aspect_alone():
     for name, aspect in lost.items():
         found = told(name)
         assert {part.name for part in found.aspects if not part.right} == {aspect}
-        assert checks.points("build_unet", written(*WRONG[name]), 14, seed=7) == round(14 * found.fraction, 2)
+        points = round(14 * sum(part.share for part in found.aspects if part.right), 2)
+        assert checks.points("build_unet", written(*WRONG[name]), 14, seed=7) == points
     assert sum(part.share for part in told("filters").aspects) == pytest.approx(1)
 
 
