@@ -31,6 +31,7 @@ cli           the commands
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 __version__ = "0.2.0"
 
@@ -44,11 +45,7 @@ _HOME = {
     "evaluate": "training",
     "predict": "training",
 }
-_PARTS = (
-    *("kitti", "data", "augment", "models", "recipes", "optimization", "metrics", "baselines"),
-    *("training", "runs", "plots", "backend", "storage", "errors"),
-    *("download", "scenes", "street", "checks", "widgets", "workbook", "report", "course", "cli"),
-)
+_PARTS = {module.name for module in iter_modules(__path__)}
 
 
 def __getattr__(name: str):

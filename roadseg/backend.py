@@ -45,32 +45,22 @@ def _stderr_kept_back() -> Iterator[None]:
             os.close(stderr)
 
 
-@contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """Look for no garbage: there is hardly any while modules load, and to look for it takes a third of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()  # what has been loaded stays
-        if collecting:
-            gc.enable()
-
-
 # On Linux, this process is batch work, which the threads that TensorFlow starts later inherit. For interactive work the
 # scheduler may keep two worker threads that wake each other on one core for seconds while another core idles: epochs
 # then take almost twice as long.
 if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-with _stderr_kept_back(), _garbage_kept():
+gc.disable()  # there is hardly any garbage while modules load, and to look for it takes a third of the time
+with _stderr_kept_back():
     import keras
     import tensorflow as tf
 
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     tf.config.list_physical_devices()  # looks for a GPU, and logs at length that there is none
+gc.freeze()  # what has been loaded stays
+gc.enable()
 
 
 # --- precision -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_tb
 from types import TracebackType
 
 
@@ -91,17 +92,15 @@ def shorten_tracebacks() -> None:
 
 
 def load_ipython_extension(shell) -> None:
-    """The same, from a kernel's start on: in JupyterLab, `roadseg.cli.start` loads this module as an extension."""
+    """The same as soon as a kernel starts: in JupyterLab, `roadseg.cli.start` loads this module as an extension."""
     shell.set_custom_exc((NameError,), _show_name_error)
 
 
 def _show_name_error(shell, kind: type, error: NameError, trace: TracebackType, tb_offset: int | None = None):
     """Show one line where the cell itself lacks a name; a NameError in a function keeps its traceback."""
-    last = trace
-    while last.tb_next:
-        last = last.tb_next
-    name, comprehensions = last.tb_frame.f_code.co_name, ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
-    if name in ("<module>", *comprehensions) and last.tb_frame.f_globals.get("__name__") == "__main__":
+    *_, (frame, _) = walk_tb(trace)
+    name, comprehensions = frame.f_code.co_name, ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+    if name in ("<module>", *comprehensions) and frame.f_globals.get("__name__") == "__main__":
         close = get_close_matches(str(error.name), shell.user_ns, 1)
         start = f"Did you mean '{close[0]}'? Else run" if close else "Run"
         above = "the cells above first (menu Run, Run All Above Selected Cell); a word needs quotes."

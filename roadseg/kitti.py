@@ -32,9 +32,9 @@ ROOT = "data_road"
 IMAGES, LABELS = ("training", "image_2"), ("training", "gt_image_2")
 IMAGE_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_([0-9]{{6}})\.png")
 LABEL_NAME = re.compile(rf"({'|'.join(CATEGORIES)})_road_([0-9]{{6}})\.png")
-LARGEST_IMAGE = Image.MAX_IMAGE_PIXELS  # 89 million: more than a camera's, a decompression bomb has billions
+LARGEST_IMAGE = Image.MAX_IMAGE_PIXELS  # 89 million; a decompression bomb has billions
 REPLACE = "replace it by an intact copy"
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)  # what Pillow raises
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)  # what Pillow raises
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ def read_image(path: Path, *, formats: Sequence[str] = ("PNG",), gray: bool = Tr
     except UnidentifiedImageError:
         kinds = " or ".join(formats)
         raise DataError(f"{path}: expected an image ({kinds}), found something else; {REPLACE}") from None
-    except BROKEN as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {REPLACE}") from error
     raise DataError(
         f"{path}: expected a still image of at most {LARGEST_IMAGE:,} pixels in one of the modes {', '.join(modes)}, "
-        f"found {image.width} x {image.height} pixels, {frames} frames, mode {image.mode}; save it as such a one"
+        f"found {image.width} x {image.height} pixels, {frames} frames, mode {image.mode}; save it as one"
     )

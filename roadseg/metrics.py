@@ -228,7 +228,7 @@ def _valid_pixels(probability, mask, valid) -> tuple[np.ndarray, np.ndarray]:
     if not np.issubdtype(values.dtype, np.floating):
         raise OptionError(f"probability: expected float or uint8, found {values.dtype}; convert with astype('float32')")
     lowest, highest = values.min(), values.max()
-    if not (lowest >= 0 and highest <= 1):  # so put, it is also true of NaN
+    if not (lowest >= 0 and highest <= 1):  # also true of NaN
         found = "NaN" if np.isnan(lowest) else f"values from {lowest:g} to {highest:g}"
         raise OptionError(
             f"probability: expected values in [0, 1], found {found}; apply a sigmoid, or look for a loss that is NaN"

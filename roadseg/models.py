@@ -139,13 +139,12 @@ def read_card(name: str) -> dict:
 def start_from(model: keras.Model, name: str) -> None:
     """Give a network the weights that ship under this name; errors as in `unet`."""
     card, path = read_card(name), WEIGHTS / f"{name}.npz"
-    damaged = f"{path} is missing or damaged: install the package again."
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
-            raise DataError(damaged)
+            raise ValueError("it has another digest")
         kept = read_arrays(path)
     except (OSError, ValueError) as error:
-        raise DataError(damaged) from error
+        raise DataError(f"{path} is missing or damaged: install the package again.") from error
     if {name: array.shape for name, array in kept.items()} != {each.path: tuple(each.shape) for each in model.weights}:
         raise OptionError(f"the weights {name!r} are those of unet() as it is, with {card['parameters']:,} parameters.")
     if "standardize" not in [layer.name for layer in model.layers]:

@@ -90,5 +90,4 @@ def build_optimizer(
         rate = keras.optimizers.schedules.CosineDecay(0.0, decay, alpha=0.01, warmup_target=rate, warmup_steps=steps)
     if not muon:
         return keras.optimizers.Adam(rate)
-    as_published = {"weight_decay": None, "adam_weight_decay": None, "rms_rate": None}
-    return KernelMuon(rate, adam_lr_ratio=ADAM_RATIO, **as_published)
+    return KernelMuon(rate, adam_lr_ratio=ADAM_RATIO, weight_decay=None, adam_weight_decay=None, rms_rate=None)

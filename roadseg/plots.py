@@ -248,7 +248,7 @@ def curves(
 ) -> Figure:
     """Loss and accuracy by epoch: training dashed, validation solid, each labeled at its end.
 
-    named : by label, at most six: the `curves` of a run, or of several, such as of all seeds, in one color.
+    named : by label: the `curves` of a run, or of several, such as of all seeds, in one color.
     training : False leaves the dashed curves out.
     background : the accuracy of predicting background everywhere, as a dotted line.
     """

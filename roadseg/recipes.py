@@ -52,7 +52,7 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool) or not fits(value):
                 raise OptionError(f"{name} is {value!r}: expected {expected}.")
-            plain = int(value) if kind is whole else float(value)  # NumPy's numbers are none that JSON can write
+            plain = int(value) if kind is whole else float(value)  # JSON cannot write NumPy's numbers
             object.__setattr__(self, name, plain)
         for field in fields(self):
             if isinstance(field.default, bool) and not isinstance(value := getattr(self, field.name), bool):

@@ -75,7 +75,7 @@ def max_epochs() -> float:
     if not text:
         return math.inf
     if not text.isdecimal() or int(text) < 1:
-        raise OptionError(f"ROADSEG_EPOCHS is {text!r}: expected a whole number of at least 1, or unset it.")
+        raise OptionError(f"ROADSEG_EPOCHS is {text!r}: expected a whole number of at least 1; correct or unset it.")
     return int(text)
 
 

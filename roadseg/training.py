@@ -231,16 +231,15 @@ class _Training:
         self.strategy, self.precision = strategy, settings["recipe"]["precision"]
         self.title = runs.title(settings)
         self.small_epochs = round(recipe.progressive_resizing * settings["epochs"])
+        options = {"initializer": recipe.initializer, "standardize": recipe.standardize}
+        build = partial(models.build, settings["model"], size=data.size, **options)
+        self.in_package_order = package_weights(network(), build()) if network else list  # found in float32
         keras.utils.set_random_seed(settings["seed"])
         with backend.precision(self.precision):
-            own = network() if network else None
-            self.package = models.build(
-                settings["model"], size=data.size, initializer=recipe.initializer, standardize=recipe.standardize
-            )
+            self.model = (network or build)()
+            self.package = build() if network else self.model
         if recipe.start:
             models.start_from(self.package, recipe.start)
-        self.in_package_order = package_weights(own, self.package) if own else list
-        self.model = own or self.package
         self.optimizer = build_optimizer(
             recipe.learning_rate,
             cosine=recipe.cosine,

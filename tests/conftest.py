@@ -5,7 +5,6 @@ An environment variable widens the tests: ROADSEG_KITTI names a folder with real
 images are skipped.
 """
 
-import gc
 import os
 import signal
 from pathlib import Path
@@ -18,7 +17,6 @@ RED, MAGENTA, BLACK, BLUE = (255, 0, 0), (255, 0, 255), (0, 0, 0), (0, 0, 255)
 
 HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make test-slow`
 
-gc.disable()  # while TensorFlow loads, which makes a million objects that stay
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in a shell's background ignore
 
 LONGEST = ("test_check_unet", "test_check_steps", "test_workflow", "test_many_workers", "test_exercises")
@@ -28,12 +26,6 @@ def pytest_collection_modifyitems(items: list) -> None:
     """The files that take longest come first: two processes then end at about the same time."""
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
-
-
-def pytest_collection_finish() -> None:
-    """From here on garbage is collected again, among what the tests make."""
-    gc.freeze()
-    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What is otherwise in a network than in the U-Net, and the name of the mistake that explains it.
+"""How a network differs from the U-Net, and the name of the mistake that explains it.
 
 Networks are rows of plain data (see `trace`). The rows of the student's are laid beside those of the right one; the
 entry of the catalog that differs from the right one in the same way gives its name, else the first difference does.
@@ -45,7 +45,7 @@ def right_count() -> int:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is otherwise than in the right network.
+    """One difference from the right network.
 
     aspect : to which it belongs; kind : what sort of thing, the same for all its like; found, wanted : as they are;
     row : the layer that it is about, of the right network where it is missing; half : where that stands.
@@ -69,7 +69,7 @@ def _cause(found: str) -> str:
 
 
 def differences(rows: tuple[Row, ...]) -> list[Difference]:
-    """All that is otherwise than in the right network, in the order of the layers."""
+    """All differences from the right network: of its rows in their order, then what is missing or was refused."""
     right, refused = right_rows(), rows[-1] if rows[-1].kind == "refused" else None
     if refused:
         right = right[:-1][: len(rows) - 1]
@@ -98,8 +98,8 @@ def differences(rows: tuple[Row, ...]) -> list[Difference]:
 
 
 def _keys(rows: tuple[Row, ...]) -> list[tuple]:
-    """What rows are aligned by: their kind and size, whether they make the output, and whether they lie aside of the
-    longest way from the image to the end."""
+    """What rows are aligned by: their kind and size, whether they make the output, and whether they lie off the longest
+    way from the image to the end."""
     spine = _spine(rows)
     kinds = {_head(rows): "head"} | {number: "aside" for number in range(len(rows)) if number not in spine}
     return [(kinds.get(number, row.kind), *row.size) for number, row in enumerate(rows)]
@@ -146,7 +146,7 @@ FIELDS = {
 
 
 def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict[int, int]) -> Iterator[Difference]:
-    """What is otherwise in one row than in the right one beside it."""
+    """How one row differs from the right one beside it."""
     row, head, halves = rows[number], _head(rows), _halves(rows)
     kind = "head" if number == head else row.kind
     ending = kind in ("head", "output")

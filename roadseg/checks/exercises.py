@@ -42,7 +42,7 @@ class Exercise:
     solution; None tells the largest difference.
     errors : what an error usually comes from, by a text that it holds.
     place : where a number stands, in words, from its case and its index there; the index of a plain number is empty.
-    tolerance : so much numbers may differ.
+    tolerance : by how much numbers may differ.
     """
 
     name: str
@@ -129,7 +129,8 @@ def _difference(found: Any, right: Any, place: Callable[[list], str]) -> str:
     """The largest difference from what is right, in words; `place` says where an index is."""
     one, two = _numbers(found), _numbers(right)
     if one is None or one.shape != two.shape:
-        given = f"something of type `{type(found).__name__}`" if one is None else _count(one)
+        kind = "nothing" if found is None else f"something of type `{type(found).__name__}`"
+        given = kind if one is None else _count(one)
         return f"It gives {given}{place([])}; expected {_count(two)}."
     gap = np.where(np.isnan(one) & np.isnan(two), 0, np.nan_to_num(np.abs(one - two), nan=np.inf))
     at = np.unravel_index(gap.argmax(), two.shape)
@@ -309,14 +310,14 @@ def _column(name: str, entries: Any) -> list[float]:
 
 
 def _loop_differs(given: list, right: list) -> str:
-    """What is otherwise in a loop: how many entries it notes, what it gives to the steps, or what it notes."""
+    """How a loop differs: how many entries it notes, what it gives to the steps, or what it notes."""
     for name, found, wanted in zip(HISTORY, given, right):
         if len(found) != len(wanted):
             epochs = "one epoch" if len(found) == 1 else f"{len(found)} epochs"
             return f"`{name}` has entries for {epochs}; {len(wanted)} were asked for."
     for name, kind, batches in ("train_step", 1, TRAIN_BATCHES), ("val_step", 0, VALIDATION_BATCHES):
         if (calls := given[-1][::3].count(kind)) != EPOCHS * batches:
-            return f"`{name}` is called {calls} times in {EPOCHS} epochs of {batches} batches: call it for each batch."
+            return f"Calls of `{name}` in {EPOCHS} epochs of {batches} batches: {calls}. Call it for each batch."
     if not np.array_equal(given[-1], right[-1]):
         return (
             "The steps are not given what the reference loop gives them. Look at the order of the two parts, at their "
@@ -614,7 +615,7 @@ def flip_together(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
 
 
 def _flip_differs(given: list, right: list) -> str:
-    """What is otherwise with flips, by the outcomes that occur."""
+    """How flips differ, by the outcomes that occur."""
     seen = {divmod(int(i), 4) for outcomes in given for i in np.flatnonzero(outcomes > 0)}
     if seen <= {(0, 0), (1, 1)}:
         return (

@@ -1,7 +1,7 @@
 """Judge what a step did, from arrays alone, beside what Keras's own `train_on_batch` or `test_on_batch` does.
 
 A task has several aspects, each with its share of the points. Where an early one is wrong, the later ones are judged by
-what they make of it: a step that predicts in the wrong mode can still update its running metrics rightly.
+what is made of it: a step that predicts in the wrong mode can still update its running metrics rightly.
 """
 
 from __future__ import annotations

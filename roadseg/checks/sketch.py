@@ -86,8 +86,5 @@ def _concatenated(layer: keras.Layer, parts: list[Maps]) -> Maps:
 
 def _composed(first: str, layer: keras.Layer) -> str:
     """The function that values have passed after a layer's activation, too."""
-    then = layer.activation.__name__
-    if first == "none":
-        return then
-    both = f"{then} after {first}"
+    both = f"{layer.activation.__name__} after {first}"
     return both if both in FUNCTIONS else UNKNOWN

@@ -400,7 +400,7 @@ def _flat(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _factor(found: np.ndarray, right: np.ndarray) -> float:
-    """By how much numbers exceed the right ones; NaN where there are not as many, or the right ones are zero."""
+    """The factor by which numbers exceed the right ones; NaN where their counts differ, or the right ones are zero."""
     return float(np.vdot(found, right) / np.vdot(right, right)) if found.size == right.size else float("nan")
 
 

@@ -113,11 +113,6 @@ class Other:
     change: str
     is_activation: bool
 
-    def merging(self, taken: list[int], gave: int) -> str:
-        """How it brings several feature maps together, from their numbers of channels."""
-        joined = "join" if gave == sum(taken) else "join other axis"
-        return {"Add": "add", "Concatenate": joined}.get(self.name, "merge")
-
 
 def other_of(layer: Any) -> Other:
     """What there is to say of a layer without a kernel."""
@@ -239,7 +234,8 @@ class Recorder:
         layer, inputs, gave = self.others[number]
         if len(inputs) > 1:
             terms = tuple(term for part in inputs for term in self._explain(part, known, number)[0])
-            return terms, layer.merging([part.shape[-1] for part in inputs], gave.shape[-1])
+            joined = "join" if gave.shape[-1] == sum(part.shape[-1] for part in inputs) else "join other axis"
+            return terms, {"Add": "add", "Concatenate": joined}.get(layer.name, "merge")
         terms, merged = self._explain(inputs[0], known, number)
         if layer.is_activation:
             return tuple(replace(term, function=UNKNOWN) for term in terms), merged
@@ -289,8 +285,7 @@ class Recorder:
         return self.values[term, corner]
 
     def _nearest(self, array: np.ndarray, known: int) -> Term:
-        """For what cannot be explained: the row that it goes with most closely, through some function; else the last
-        one."""
+        """For what cannot be explained: the row that it correlates with most, through any function, or the last one."""
         likely = [term for term in self._candidates(array, known) if term.function == RELU and not term.change]
         if not likely:
             return Term(known - 1, UNKNOWN, UNKNOWN)

@@ -42,13 +42,13 @@ def add_options(parser: ArgumentParser) -> None:
     grading.add_argument("students", nargs="*", metavar="STUDENT", help="only these, even if they have been graded")
     grading.add_argument("--all", action="store_true", help="everybody, even if they have been graded")
     grading.add_argument(
-        "--item", action="append", default=[], metavar="NAME", help="only this item again, of everybody"
+        "--item", action="append", default=[], metavar="NAME", help="grade only this item again; may be repeated"
     )
-    text = "processes here that grade, two cores each (default 1)"
+    text = "processes that grade on this machine, two cores each (default 1)"
     grading.add_argument("--workers", type=int, metavar="N", default=1, help=text)
-    text = "Dask's, whose workers grade instead, on any machines: tcp://HOST:8786"
+    text = "of a Dask scheduler, whose workers grade instead, on any machines: tcp://HOST:8786"
     grading.add_argument("--scheduler", metavar="ADDRESS", help=text)
-    text = "that an answer may take (default: measured with the reference answers)"
+    text = "seconds that an answer may take (default: measured with the reference answers)"
     grading.add_argument("--seconds", type=float, metavar="N", help=text)
 
 
@@ -91,7 +91,7 @@ def collect(options: Namespace) -> int:
         print(f"Look again: {remark}")
     times = {student: handed_in(course, student) for student in outcomes}
     if of_zips := [student for student, time in times.items() if time.endswith("(zip)")]:
-        print(f"The platform gives no time, the dates in the zips count as the time of handing in: {a_few(of_zips)}")
+        print(f"The platform gives no time, so the dates in the zips count as the time of handing in: {a_few(of_zips)}")
     if never := [student for student, time in times.items() if not time]:
         print(f"Nothing tells when they handed in, so they are never late: {', '.join(never)}")
     if absent := not_collected(course):
@@ -173,7 +173,7 @@ def open_review(options: Namespace) -> int:
     workflow.require_course(course)  # which says what is missing, before its packages are imported
     from roadseg.course import reading, review_panel
 
-    question = review_panel.text_item(options.question).id if options.question else None
+    question = questions.text_item(options.question).id if options.question else None
     waiting = reading.open_answers(course)
     workflow.back_up_gradebook(course)
     notebook = review_panel.write_review(course, question)
@@ -225,7 +225,7 @@ def _print_left_out(course: Path) -> None:
 def _print_ungraded(course: Path) -> None:
     """Print who has answers that are still to be graded by hand."""
     if students := [student for student, given in workflow.read_points(course).items() if None in given.values()]:
-        print(f"Still to grade by hand (python -m roadseg course open): {', '.join(students)}.")
+        print(f"Still to grade by hand (python -m roadseg course review, or open): {', '.join(students)}.")
 
 
 STEPS = {

@@ -5,7 +5,6 @@ examples:
   python -m roadseg data --drive drive.mp4
 """
 
-import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -32,6 +31,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Download, verify or render images; without an option, show which are found. 1 where files are damaged."""
+    from tqdm import tqdm
+
     from roadseg import download, scenes
 
     if options.seed is not None and options.render is None and options.drive is None:
@@ -45,8 +46,8 @@ def run(options: Namespace) -> int:
         return _verify(options.verify)
     elif options.render is not None:
         seed = options.seed or 0
-        progress = _print_count if sys.stderr.isatty() else None
-        folder = scenes.write(options.render, seed=seed, variety=options.variety, progress=progress)
+        with tqdm(total=sum(scenes.COUNTS.values()), unit=" scenes", disable=None) as bar:
+            folder = scenes.write(options.render, seed=seed, variety=options.variety, progress=lambda *_: bar.update())
         print(f"{folder} holds the scenes of seed {seed}. To work with them, set ROADSEG_DATA to this folder.")
     elif options.drive is not None:
         _drive(options.drive, options.seed or 0)
@@ -89,8 +90,3 @@ def _drive(path: Path, seed: int) -> None:
     frames = tqdm(drive, total=DRIVE_SECONDS * scenes.RATE, unit=" scenes", disable=None)
     film.write_film(path, frames, rate=scenes.RATE, draw=lambda scene: scene.image)
     print(f"{path}: {path.stat().st_size:,} bytes.")
-
-
-def _print_count(done: int, count: int) -> None:
-    """Renew the line that counts the rendered scenes."""
-    print(f"\r{done} of {count} scenes", end="\n" if done == count else "", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """Score a finished run, by category and in all.
 
-example:
+examples:
   python -m roadseg evaluate runs/unet-fast-seed0-1a2b3c4d --images all --json
   python -m roadseg evaluate runs/unet-fast-seed0-1a2b3c4d --view bird
 """
@@ -16,7 +16,7 @@ SCORES = {
     "at threshold 0.5": ("accuracy", "precision", "recall", "f1", "iou"),
     "at the threshold of MaxF": ("max_f", "average_precision", "pre", "rec", "fpr", "fnr", "threshold"),
 }
-LABELS = {  # of the scores that the table calls otherwise
+LABELS = {  # what the table calls these scores
     **{"f1": "F1", "iou": "IoU", "max_f": "MaxF", "average_precision": "AP"},
     **{"pre": "PRE", "rec": "REC", "fpr": "FPR", "fnr": "FNR"},
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the network, the folder of KITTI road, and the zip."""
-    text = "folder of a run, its name in the runs folder, or a file of weights"
+    text = "folder of a run, its name in the runs folder, a file of weights, or `scenes`"
     parser.add_argument("run", metavar="RUN", help=text)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="data_road, as published")
     text = "default: submission.zip"

@@ -23,7 +23,6 @@ LEFT_OUT_LINES = {  # what only makes sense in the whole project
     ),
     "Makefile": (r"^(?!(?:help|lab|report|clean):)[a-z0-9]+:.*\n(?:\t.*\n)*\n?",),
 }
-DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes whenever it is made
 
 
 def write_archive(path: Path, project: Path) -> None:
@@ -46,6 +45,6 @@ def write_archive(path: Path, project: Path) -> None:
             files[name] = own.read_bytes()
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            member = zipfile.ZipInfo(f"{TOP}/{name}", DATE)
+            member = zipfile.ZipInfo(f"{TOP}/{name}")  # of 1980: the same bytes whenever it is made
             member.external_attr = 0o644 << 16
             archive.writestr(member, files[name], zipfile.ZIP_DEFLATED)

@@ -239,7 +239,8 @@ def read_copies(own: dict[File, Owner]) -> tuple[dict[str, list[Copy]], list[str
             continue
         limit = min(LARGEST_NOTEBOOK, left)
         if file.size > limit:
-            remarks.append(f"{file.place} has more than {limit >> 20} MiB")
+            limits = f"a notebook may have {LARGEST_NOTEBOOK >> 20} MiB, a student's files {LARGEST_ZIP >> 20} MiB"
+            remarks.append(f"{file.place} is not read: {limits}")
             continue
         try:
             with ExitStack() as stack:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from roadseg.course.roster import Owner, letters, recognized
 from roadseg.course.workflow import NOTEBOOKS, CourseError
+from roadseg.errors import explained
 
 LARGEST_ZIP = 200 * 2**20  # bytes of a zip in a zip, and of what is read of one student; a report's zip has 20 MiB
 DEEPEST = 3  # zips in zips: of a class, of a student, of a report
@@ -107,7 +108,7 @@ def list_files(file: File) -> Iterator[File]:
         with suppress(ValueError):  # a month 13
             own = datetime(*member.date_time).isoformat() if member.date_time[0] > UNKNOWN else ""
             date = min(filter(None, (own, date)), default="")
-        if not member.is_dir():
+        if member.filename and not member.is_dir():
             yield from list_files(File(file.path, (*file.members, member.filename), date, member.file_size))
 
 
@@ -120,15 +121,13 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
 
     Raises CourseError where the folder cannot be read.
     """
-    try:
+    with explained(CourseError, folder, "name a folder that you may read"):
         refused = {path: problem for path in folder.iterdir() if (problem := _refusal(path))}
-    except OSError as error:
-        raise CourseError(f"{folder} cannot be read ({error.strerror}): name a folder that is yours.") from error
     inside, below = folder.resolve(), set(refused)
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and below.isdisjoint(path.parents)]
     paths = [path for path in paths if path.resolve().is_relative_to(inside)]  # links may lead to the solutions
-    loose = [File(path) for path in paths if not File(path).is_zip]
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
+    loose = [file for path in paths if path not in zips for file in list_files(File(path))]
     above = {part for path in zips for part in path.relative_to(folder).parts[:-1]}
     of_ilias = {part: owner for part in above if (owner := recognized(part, of_folder=True))}
     owners: dict[File, Owner | None] = {

@@ -28,7 +28,7 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
 
     Raises nbgrader's MissingEntry where the gradebook does not know the submission.
     """
-    place = {"assignment": page.parent.name, "student": student, "db_url": f"sqlite:///{gradebook}", "late_penalty": 0}
+    place = {"assignment": page.parent.name, "student": student, "db_url": f"sqlite:///{gradebook}"}
     cells, score, most, penalty, unmarked = [], 0.0, 0.0, 0.0, 0
     for path in notebooks:
         resources = {"nbgrader": {**place, "notebook": path.stem}}
@@ -36,20 +36,19 @@ def write_page(student: str, notebooks: list[Path], gradebook: Path, page: Path)
         with Gradebook(place["db_url"]) as grades:
             for role in (cell.metadata.nbgrader for cell in book.cells if utils.is_grade(cell)):
                 grade = grades.find_grade(role.grade_id, path.stem, place["assignment"], student)
-                if grade.needs_manual_grade:  # what it had is of another answer
+                if grade.needs_manual_grade:  # its old mark was for another answer
                     role.score, role.comment = OPEN, ""
                     unmarked += 1
-                    score -= grade.score
-                    most -= role.points
+                else:
+                    score += role.score
+                    most += role.points
         cells += [new_markdown_cell(f"# {path.stem}"), *book.cells]
-        score += resources["nbgrader"]["score"]
-        most += resources["nbgrader"]["max_score"]
         penalty += resources["nbgrader"]["late_penalty"]
     if unmarked:
         cells.insert(0, new_markdown_cell(f"**Not graded yet: {unmarked} answer{'s' * (unmarked > 1)}.**"))
     for number, cell in enumerate(cells):  # several notebooks may have the same ids
         cell.id = f"cell-{number}"
-    total = {"notebook": place["assignment"], "score": score, "max_score": most, "late_penalty": penalty}
+    total = {"notebook": place["assignment"], "score": score - penalty, "max_score": most, "late_penalty": penalty}
     digest = hashlib.sha256(json.dumps([cells, total]).encode()).hexdigest()
     if page.is_file() and digest in page.read_text("utf-8"):
         return False

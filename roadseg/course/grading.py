@@ -3,7 +3,7 @@
 RestoreCells   : answers and tests get their nbgrader metadata back, missing cells return, and nothing that a student
                  wrote runs when the notebook is shown.
 RecordPoints   : tests get the points that `judging` gave, as their output; nothing runs here.
-ShowRubrics    : each text gets its rubric above it, and a mark stays where what it is for has not changed.
+ShowRubrics    : each text gets its rubric above it, and a mark stays where its answer has not changed.
 LateDays       : takes points off for late days.
 """
 
@@ -108,10 +108,7 @@ def _settle(grade: Grade, cell: NotebookNode, *, unchanged: bool) -> None:
     """Say whether a grade is to be given by hand: nbgrader reopens all that a teacher has given, whatever changed."""
     if BY_HAND in cell.metadata:
         grade.auto_score = None
-    if grade.manual_score is not None:
-        grade.needs_manual_grade = not unchanged
-    else:
-        grade.needs_manual_grade = grade.auto_score is None
+    grade.needs_manual_grade = grade.auto_score is None if grade.manual_score is None else not unchanged
 
 
 class LateDays(LateSubmissionPlugin):
@@ -127,7 +124,7 @@ class LateDays(LateSubmissionPlugin):
 
 
 def renew_late_penalties(settings: Path, gradebook: Path, assignment: str, untimed: Collection[str] = ()) -> None:
-    """Let nbgrader reckon penalties for late days anew.
+    """Let nbgrader compute the penalties for late days again.
 
     settings : a course's `nbgrader_config.py`; untimed : the students of whom nothing tells when they handed in."""
     assigner = AssignLatePenalties(config=PyFileConfigLoader(settings.name, str(settings.parent)).load_config())
@@ -135,12 +132,12 @@ def renew_late_penalties(settings: Path, gradebook: Path, assignment: str, untim
     with Gradebook(place["db_url"]) as grades:
         submissions = grades.assignment_submissions(assignment)
         for one in submissions:  # a due date may have been moved, a time of handing in have gone
-            one.timestamp = None if one.student.id in untimed else one.timestamp
+            one.timestamp = None if one.student_id in untimed else one.timestamp
             for notebook in one.notebooks:
                 notebook.late_submission_penalty = None
         grades.db.commit()
         late = [one for one in submissions if one.total_seconds_late > 0]
-        names = [(one.student.id, notebook.name) for one in late for notebook in one.notebooks]
+        names = [(one.student_id, notebook.name) for one in late for notebook in one.notebooks]
     for student, notebook in names:
         assigner.preprocess(new_notebook(), {"nbgrader": {**place, "student": student, "notebook": notebook}})
 

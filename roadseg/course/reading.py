@@ -67,8 +67,8 @@ def grouped(answers: dict[str, Answer]) -> list[Group]:
         same.setdefault(("", "") if answer.is_blank else key, []).append(student)
     blank = same.pop(("", ""), None)
     sources, members = [source for source, _ in same], list(map(tuple, same.values()))
-    order, labels = list(range(len(members))), [0] * len(members)
-    if len(members) > 1:
+    order = labels = list(range(len(members)))
+    if len(members) > 1 and any(sources):
         words = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]+", ngram_range=(1, 2), sublinear_tf=True)
         letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
         vectors = make_union(words, letters).fit_transform(sources)

@@ -18,7 +18,7 @@ from roadseg import workbook
 from roadseg.course.reading import Mark, Reading, open_answers, students_of
 from roadseg.course.sanitizing import markdown2html
 from roadseg.errors import OptionError, RoadsegError
-from roadseg.workbook.questions import Item, item, rubrics
+from roadseg.workbook.questions import Item, rubrics, text_item
 
 COMMANDS = {
     "13": "give ideas 1 and 3, and go on (0: no idea)",
@@ -49,14 +49,6 @@ def review(question: int | str | None = None, course: Path | str = ".") -> None:
     panel = Panel(Path(course).absolute(), question)
     display({**panel.view._repr_mimebundle_(), "text/plain": "Run this cell to read answers."}, raw=True)
     panel.line.focus()
-
-
-def text_item(question: int | str) -> Item:
-    """The item with a text of that number or id. Raises OptionError where there is none."""
-    found = item(f"answer-{question}" if str(question).isdecimal() else str(question))
-    if found.kind != "text":
-        raise OptionError(f"{found.id} is graded by machine: choose a question that is answered in text.")
-    return found
 
 
 class Panel:
@@ -114,7 +106,7 @@ class Panel:
         if hasattr(self, "reading"):
             self.reading.leave()
         self.reading, self.comment = reading, None
-        answer = _shown(workbook.reference_answer(wanted.id).removeprefix("**Answer.** "))
+        answer = _shown(workbook.reference_answer(wanted.id))
         self.reference.value = f"<details open><summary>Reference answer</summary>{answer}</details>"
         reading.go_on()
 
@@ -163,7 +155,8 @@ class Panel:
         """Show everything as it is now, behind a new prompt."""
         reading = self.reading
         self.texts.value, self.rubric.value = group_page(reading), rubric_page(reading, [])
-        place = f"Group {reading.place + 1} of {len(reading.groups)}, {len(students_of(reading.group))} answers"
+        count = len(reading.groups)
+        place = f"Group {min(reading.place + 1, count)} of {count}, {len(students_of(reading.group))} answers"
         waiting = f"{reading.left} of {sum(len(students_of(group)) for group in reading.groups)} answers wait"
         self.status.value = f"<div style='line-height: 1.4'><b>{place}; {waiting}.</b> {escape(self.message)}</div>"
         self._number += 1

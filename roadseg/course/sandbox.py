@@ -59,7 +59,7 @@ WALLS = {
 
 
 class SandboxError(RoadsegError):
-    """What student code runs in cannot be started; this is nobody's answer's fault."""
+    """The sandbox cannot be started, which is no answer's fault."""
 
 
 @dataclass(frozen=True)

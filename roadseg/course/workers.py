@@ -58,7 +58,7 @@ def connect(scheduler: str | None = None, *, count: int = 1) -> Iterator[Client]
             atexit.register(os._exit, 0)  # TensorFlow's own way out takes more than four seconds
 
     with ExitStack() as stack:
-        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # ours are one line
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))  # our own errors are one line
         stack.enter_context(dask.config.set(SETTINGS))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", VersionMismatchWarning)  # a table of all packages; ours is one line

@@ -3,6 +3,7 @@
     nbgrader_config.py                settings of this course, for the teacher to change
     road_segmentation_student.zip     what a class gets
     source, release                   the worked notebooks, and what nbgrader makes of them
+    roster.csv, collected.json        who takes part, and what `collect` took of whom
     submitted, autograded, feedback   a folder for each student
     gradebook.db, points.csv          all points
     reading.jsonl, stats.html         the ideas that marks were given for, and statistics
@@ -63,7 +64,14 @@ SECRET = "submission_secret.txt"  # by which nbgrader's exchange gives feedback 
 EXCHANGED = f"{NOTEBOOKS[0]}.html"  # nbgrader asks for pages of feedback by notebook
 FAILED = "not graded:"  # how the remark about a submission begins whose grading failed
 NOT_GRADED = "nothing has been graded: run python -m roadseg course grade first."
-PLATFORM = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")  # Canvas's, and one of Moodle's
+PERSON_COLUMNS = (
+    "Student",
+    "ID",
+    "SIS User ID",
+    "SIS Login ID",
+    "Section",
+    "Email address",
+)  # Canvas's, and one of Moodle's
 
 
 class CourseError(RoadsegError):
@@ -91,7 +99,7 @@ def set_up_course(course: Path) -> list[str]:
         raise CourseError(f"{course}: nbgrader fails where a folder's name has {' '.join(odd)}; name another folder.")
     worked = workbook.worked_folder()
     source, record = course / "source" / ASSIGNMENT, course / "source" / ".as_set_up.json"
-    try:
+    with explained(CourseError, course, "name a folder that you may write to, or free space"):
         source.mkdir(parents=True, exist_ok=True)
         copied = json.loads(record.read_text("utf-8")) if record.is_file() else {}
         kept = []
@@ -106,8 +114,6 @@ def set_up_course(course: Path) -> list[str]:
         record.write_text(json.dumps(copied), "utf-8")
         if not (course / "nbgrader_config.py").exists():
             shutil.copyfile(Path(__file__).with_name("nbgrader_config.py"), course / "nbgrader_config.py")
-    except OSError as error:
-        raise CourseError(f"the course folder {course} cannot be filled: {error}.") from error
     with _nbgrader_process() as run:
         run(course, "GenerateAssignmentApp", [ASSIGNMENT, "--force"], log="generate_assignment")
     archive.write_archive(course / ARCHIVE, worked.parent)
@@ -155,31 +161,33 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
 
 
 def _graded(course: Path) -> set[str]:
-    """The students of whom what was collected last has been graded, and stands in the gradebook."""
+    """The students whose latest submission has been graded and is in the gradebook."""
     return {
-        who for who in _in_gradebook(course) if _stamp(course, "submitted", who) == _stamp(course, "autograded", who)
+        who
+        for who in _in_gradebook(course)
+        if _digest_of(course, "submitted", who) == _digest_of(course, "autograded", who)
     }
 
 
 def _in_gradebook(course: Path) -> set[str]:
-    """The students of whom the gradebook holds what was graded last; it may be an older one that was put back."""
+    """The students whose latest grading is in the gradebook, which may be an older copy that was put back."""
     if not (course / "gradebook.db").is_file():
         return set()
     with open_gradebook(course) as gradebook:
-        students = {submission.student.id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
-    digests = dict(_marks_are_of(course, "select student, digest from graded_answers"))
-    return {who for who in students if digests.get(who, "") == _stamp(course, "autograded", who)}
+        students = {submission.student_id for submission in gradebook.assignment_submissions(ASSIGNMENT)}
+    digests = dict(_graded_answers(course, "select student, digest from graded_answers"))
+    return {who for who in students if digests.get(who, "") == _digest_of(course, "autograded", who)}
 
 
-def _stamp(course: Path, stage: str, student: str) -> str:
+def _digest_of(course: Path, stage: str, student: str) -> str:
     """The digest of a submission, which nbgrader copies from stage to stage; empty where there is none."""
     path = course / stage / student / ASSIGNMENT / "digest.txt"
     return path.read_text() if path.is_file() else ""
 
 
-def _marks_are_of(course: Path, query: str, *values: str) -> list[tuple]:
-    """What a query finds of the submissions that the gradebook's marks are of. It is kept in the gradebook, so that it
-    is that of its marks in every copy of it."""
+def _graded_answers(course: Path, query: str, *values: str) -> list[tuple]:
+    """Rows about the submissions for which the gradebook's marks were given. They are kept in the gradebook itself, so
+    that every copy of it has those of its own marks."""
     with closing(sqlite3.connect(course / "gradebook.db")) as gradebook:
         if not gradebook.execute("select 1 from sqlite_master where name = 'graded_answers'").fetchall():
             return []
@@ -187,7 +195,7 @@ def _marks_are_of(course: Path, query: str, *values: str) -> list[tuple]:
 
 
 def _keep_answers(gradebook: Path, student: str, digest: str, answers: dict[str, str]) -> None:
-    """Note in a gradebook what its marks of a student are of, for `_marks_are_of`."""
+    """Note in a gradebook for which submission and answers a student's marks were given."""
     with closing(sqlite3.connect(gradebook)) as database, database:
         database.execute("create table if not exists graded_answers (student text primary key, digest, answers)")
         database.execute("replace into graded_answers values (?, ?, ?)", (student, digest, json.dumps(answers)))
@@ -343,7 +351,7 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
             books = map(workbook.read_notebook, new.glob("*.ipynb"))
             cells = [cell for book in books for cell in book["cells"] if role(cell)]
             answers = {role(cell)["grade_id"]: source_of(cell) for cell in cells}
-            _keep_answers(gradebook, student, _stamp(course, "submitted", student), answers)
+            _keep_answers(gradebook, student, _digest_of(course, "submitted", student), answers)
         shutil.rmtree(graded, ignore_errors=True)
         graded.parent.mkdir(parents=True, exist_ok=True)
         replace(new, graded)  # last of all: its digest says that it is graded
@@ -351,10 +359,10 @@ def record(course: Path, student: str, found: dict, *, again: bool, run: Callabl
 
 
 def _marked_answers(course: Path, student: str) -> dict[str, str]:
-    """The answers that marks and comments are of, by nbgrader's names for their cells: none that waits for a mark."""
+    """The answers for which marks were given, by nbgrader's names for their cells: none that waits for a mark."""
     if not (course / "gradebook.db").is_file():
         return {}
-    rows = _marks_are_of(course, "select answers from graded_answers where student = ?", student)
+    rows = _graded_answers(course, "select answers from graded_answers where student = ?", student)
     answers = json.loads(rows[0][0]) if rows else {}
     marked = {item.id for item, points in read_points(course, student).get(student, {}).items() if points is not None}
     return {name: text for name, text in answers.items() if name in marked}
@@ -486,7 +494,7 @@ def read_points(course: Path, student: str | None = None) -> dict[str, dict[ques
                 for name, grade in grades.items()
                 if not grade.needs_manual_grade and (grade.auto_score, grade.manual_score) != (None, None)
             }
-            points[submission.student.id] = {item: given.get(name) for item, name in names.items()}
+            points[submission.student_id] = {item: given.get(name) for item, name in names.items()}
     return dict(sorted(points.items()))
 
 
@@ -504,7 +512,7 @@ def write_points(course: Path) -> Path:
     points, text = read_points(course), io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     listed = people(course)
-    table.writerow((*PLATFORM, *(item.id for item in questions.ITEMS), "handed in", "late", ASSIGNMENT))
+    table.writerow((*PERSON_COLUMNS, *(item.id for item in questions.ITEMS), "handed in", "late", ASSIGNMENT))
     with open_gradebook(course) as gradebook:
         for student, given in points.items():
             known, submission = gradebook.find_student(student), gradebook.find_submission(ASSIGNMENT, student)

@@ -24,7 +24,7 @@ from roadseg.kitti import IMAGES, LABELS, ROOT, a_few, find_dataset, find_path
 URL = "https://s3.eu-central-1.amazonaws.com/avg-kitti/data_road.zip"
 ARCHIVE = f"{ROOT}.zip"
 TEMPORARY = ".data_road-"  # how folders begin that nobody needs after a download or unpacking
-LARGEST_ARCHIVE = 2 * 2**30  # bytes unpacked; the published archive has about half of a billion
+LARGEST_ARCHIVE = 2 * 2**30  # bytes unpacked; the published archive has about half a billion
 RETRIES = 2  # after a broken connection
 PATIENCE = 3600  # seconds to wait for another process that fills the same folder
 # What zipfile and its decoders raise about an archive that is truncated, encrypted or has changed bytes.

@@ -29,7 +29,7 @@ class Location:
 
     @property
     def to_render(self) -> bool:
-        """True if these are the usual scenes, and nobody has rendered them yet, or with another version."""
+        """True if these are the usual scenes, and have not been rendered yet, or with another version."""
         if self.kind != "scenes" or self.chosen:
             return False
         record = read_record(self.path)
@@ -65,6 +65,6 @@ def locate(project: Path | None = None) -> Location:
     reason = "There is no KITTI road in the folder data: rendered scenes are used instead."
     names = sorted(path.name for path in data.iterdir()) if data.is_dir() else ()
     if nearly := [name for name in names if NEARLY.fullmatch(name)]:
-        expected = f"expected are the folder data/{ROOT}/training or the file data/{ARCHIVE}"
+        expected = f"it should be the folder data/{ROOT}/training or the file data/{ARCHIVE}"
         reason += f" (If {printable(nearly[0])} is KITTI road: {expected}.)"
     return Location(data / "scenes", "scenes", reason, searched)

@@ -8,13 +8,6 @@ pages       the tree as HTML (report.html) and as PDF (report.typ)
 pandoc      the program pandoc, and its tree
 """
 
-from importlib import import_module
+from roadseg.report.build import ReportError, Written, write_report
 
 __all__ = ["ReportError", "Written", "write_report"]
-
-
-def __getattr__(name: str):
-    """Import `build` on first use."""
-    if name in __all__:
-        return getattr(import_module("roadseg.report.build"), name)
-    raise AttributeError(f"module 'roadseg.report' has no attribute {name!r}")

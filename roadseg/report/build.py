@@ -24,7 +24,6 @@ from roadseg.workbook import Workbook
 from roadseg.workbook.files import ascii_name
 
 LARGEST = 20_000_000  # bytes of the zip
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip: the same contents make the same file
 
 
 class ReportError(RoadsegError):
@@ -119,7 +118,7 @@ def _zipped(files: Mapping[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, LONG_AGO), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # of 1980, whenever it is
         members = sorted(archive.infolist(), key=lambda member: member.compress_size, reverse=True)
     if packed.tell() >= LARGEST:
         largest = ", ".join(f"{member.filename} {member.compress_size / 1e6:.1f} MB" for member in members[:3])

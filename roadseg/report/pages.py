@@ -136,7 +136,7 @@ def _direction(nodes: pandoc.Tree) -> str:
 
 
 def _literal(words: str) -> str:
-    """A string in typst's language, which shares JSON's escapes; control characters are gone before."""
+    """A string in typst's language, which shares JSON's escapes; without control characters."""
     return json.dumps(cleaned(words), ensure_ascii=False)
 
 

@@ -12,8 +12,8 @@ folder     write a folder of scenes and what was rendered; load their classes
 """
 
 from roadseg.scenes.driving import RATE, drive
-from roadseg.scenes.folder import RECORD, VERSION, SceneData, load_classes, read_record, write
-from roadseg.scenes.rendering import CATEGORIES, CLASSES, COUNTS, Scene, calibration, render
+from roadseg.scenes.folder import RECORD, VERSION, load_classes, read_record, write
+from roadseg.scenes.rendering import CATEGORIES, CLASSES, COUNTS, Scene, render
 
 __all__ = [
     "CATEGORIES",
@@ -23,8 +23,6 @@ __all__ = [
     "RECORD",
     "VERSION",
     "Scene",
-    "SceneData",
-    "calibration",
     "drive",
     "load_classes",
     "read_record",

@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from roadseg.errors import DataError
-from roadseg.scenes.rendering import COUNTS, calibration, render, require_category, require_whole
+from roadseg.errors import DataError, explained
+from roadseg.scenes.rendering import COUNTS, render, require_category, require_whole
 
 RECORD = "scenes.json"  # lies where scenes were rendered
 VERSION = 2  # of the renderer: the same seed gives the same pixels only within one version
@@ -167,12 +167,12 @@ def write_part(root: str, record: str, first: str, step: str) -> None:
 
 def write_scene(root: Path, category: str, index: int, record: dict) -> None:
     """Write the four files of a scene."""
-    options = {"seed": record["seed"], "variety": "variety" in record}
-    scene, training, name = render(category, index, **options), root / "training", f"{category}_{index:06d}"
+    scene = render(category, index, seed=record["seed"], variety="variety" in record)
+    training, name = root / "training", f"{category}_{index:06d}"
     Image.fromarray(scene.image).save(training / "image_2" / f"{name}.png")
     Image.fromarray(scene.label).save(training / "gt_image_2" / f"{category}_road_{index:06d}.png")
     Image.fromarray(scene.classes).save(training / "classes_2" / f"{name}.png")
-    (training / "calib" / f"{name}.txt").write_text(calibration(category, index, **options), encoding="utf-8")
+    (training / "calib" / f"{name}.txt").write_text(scene.calibration, encoding="utf-8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,9 +209,6 @@ def load_classes(size: tuple[int, int] = (128, 128), *, root: str | Path) -> Sce
                 arrays.append(np.asarray(file.resize(size[::-1], method)))
         return arrays
 
-    try:
-        with ThreadPoolExecutor() as pool:
-            images, classes = (np.stack(arrays) for arrays in zip(*pool.map(read, names)))
-    except OSError as error:
-        raise DataError(f"{root}: damaged scenes ({error}); delete the folder and write them anew") from error
+    with explained(DataError, root, "delete the folder and write the scenes anew"), ThreadPoolExecutor() as pool:
+        images, classes = (np.stack(arrays) for arrays in zip(*pool.map(read, names)))
     return SceneData(images, classes, names)

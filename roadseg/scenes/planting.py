@@ -215,11 +215,6 @@ class Planter:
         self.add_wood(inner + self.rng.uniform(8, 50), height=(5, 12), gaps=0.3)
 
 
-def plant(street: Street, camera: Camera, rng) -> list[SceneObject]:
-    """All objects of a scene: those of both sides, and the vehicles on the road."""
-    return plant_sides(street, camera, rng) + plant_traffic(street, camera, rng)
-
-
 def plant_sides(street: Street, camera: Camera, rng, *, travel: float = 0.0) -> list[SceneObject]:
     """What stands on both sides."""
     return [thing for side in (-1, 1) for thing in Planter(street, camera, rng, side, travel).plant_side()]

@@ -15,7 +15,7 @@ from roadseg.scenes.camera import HEIGHT, WIDTH, Camera, develop
 from roadseg.scenes.ground import Ground, color_ground, lay_materials, see_ground
 from roadseg.scenes.objects import Car, House, SceneObject, Tree
 from roadseg.scenes.paint import OTHER, ROAD, Canvas, Light, fractal, mix
-from roadseg.scenes.planting import plant
+from roadseg.scenes.planting import plant_sides, plant_traffic
 from roadseg.scenes.street import Street, draw_camera, draw_junction, draw_street, vary
 
 COUNTS = {"um": 95, "umm": 96, "uu": 98}  # marked, multiply marked, unmarked: as many as in KITTI's training part
@@ -35,6 +35,7 @@ class Scene:
     image: np.ndarray  # (188, 621, 3) uint8, RGB
     label: np.ndarray  # (188, 621, 3) uint8, KITTI's colors
     classes: np.ndarray  # (188, 621) uint8, indices into CLASSES
+    calibration: str  # what KITTI's file for it says
 
 
 def render(category: str, index: int, *, seed: int = 0, variety: bool = False) -> Scene:
@@ -53,13 +54,7 @@ def render(category: str, index: int, *, seed: int = 0, variety: bool = False) -
         An argument is out of its range.
     """
     street, camera, rng = set_scene(category, index, seed, variety)
-    return draw(street, camera, plant(street, camera, rng), rng)
-
-
-def calibration(category: str, index: int, *, seed: int = 0, variety: bool = False) -> str:
-    """The text of the calibration file for the scene that `render` makes of the same arguments."""
-    _, camera, _ = set_scene(category, index, seed, variety)
-    return camera.calibration()
+    return draw(street, camera, plant_sides(street, camera, rng) + plant_traffic(street, camera, rng), rng)
 
 
 def set_scene(
@@ -99,7 +94,8 @@ def draw(
     lowest = classes[-rng.integers(1, 4) :]  # KITTI's labels end a little above the lower edge
     lowest[lowest == ROAD] = OTHER
     kind = np.where(classes == ROAD, 1, np.where(~valid & (classes == OTHER), 2, 0))
-    return Scene(image, np.array([NOT_ROAD_COLOR, ROAD_COLOR, EXCLUDED_COLOR], np.uint8)[kind], classes)
+    label = np.array([NOT_ROAD_COLOR, ROAD_COLOR, EXCLUDED_COLOR], np.uint8)[kind]
+    return Scene(image, label, classes, camera.calibration())
 
 
 def require_category(category: str) -> None:

@@ -59,9 +59,7 @@ class Street:
     brightness: float  # mean that the camera aims at, 0 to 1
     junction: Junction | None = None
     hatched: tuple[float, float] | None = None  # lateral positions between which stripes keep traffic out
-    tones: Mapping[str, tuple[np.ndarray, float]] = field(
-        default_factory=dict
-    )  # factors of a material: color, contrast
+    tones: Mapping = field(default_factory=dict)  # of materials, by name: factors of color and of contrast
 
 
 def draw_street(category: str, rng) -> Street:

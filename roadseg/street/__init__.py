@@ -1,4 +1,4 @@
-"""A trained network beyond the notebooks: the benchmark's own view and server, your own photos and films.
+"""A trained network outside of the course: the benchmark's own view and server, your own photos and films.
 
 bird_view  the ground from above, as the benchmark sees it
 benchmark  scores in the bird's-eye view; the zip that the benchmark's server takes

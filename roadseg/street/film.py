@@ -26,7 +26,7 @@ GIF_WIDTHS = (480, 400, 320, 256, 192, 128)  # pixels, from the first on until t
 USUAL_RATE = 25  # of a video that does not say
 REMEDY = "choose another folder, or free space"
 # What imageio-ffmpeg raises about a file without frames, or one that ends in the middle of a frame.
-BROKEN = (OSError, RuntimeError, ValueError, LookupError, AssertionError, StopIteration)
+DAMAGED = (OSError, RuntimeError, ValueError, LookupError, AssertionError, StopIteration)
 
 
 def load_ffmpeg():
@@ -39,14 +39,14 @@ def load_ffmpeg():
 
 
 def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
-    """Rate and frames of a video, one after another; DataError for a file that is none, or has no frame."""
+    """Rate and frames of a video, one after another; DataError for a file that is no video, or has no frame."""
     broken = f"{path}: expected a video, found no frame that can be read; export it as MP4"
     with explained(DataError, path, "make it a readable file"):
         open(path, "rb").close()
     stream = load_ffmpeg().read_frames(str(path))
     try:
         about, first = next(stream), next(stream)
-    except BROKEN as error:
+    except DAMAGED as error:
         raise DataError(broken) from error
 
     def frames() -> Iterator[np.ndarray]:
@@ -54,7 +54,7 @@ def read_video(path: Path) -> tuple[float, Iterator[np.ndarray]]:
             try:
                 for frame in chain([first], stream):
                     yield np.frombuffer(frame, np.uint8).reshape(*about["size"][::-1], 3)
-            except BROKEN as error:
+            except DAMAGED as error:
                 raise DataError(broken) from error
 
     return about["fps"] or USUAL_RATE, frames()
@@ -110,18 +110,14 @@ def write_mp4(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
 def write_gif(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
     """Write an animated GIF, as wide as its limit of bytes allows."""
     with atomic_write(path) as file:  # before the frames are drawn, which takes a while
-        file.write(_gif(list(frames), rate))
-
-
-def _gif(shown: list[np.ndarray], rate: float) -> bytes:
-    """The content of the file."""
-    for width in GIF_WIDTHS:
-        size = (width, round(width * shown[0].shape[0] / shown[0].shape[1]))
-        small = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in shown]
-        palette = Image.fromarray(np.vstack([np.asarray(image) for image in small[::10]])).quantize(GIF_COLORS)
-        first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small]
-        content = io.BytesIO()
-        first.save(content, "GIF", save_all=True, append_images=rest, duration=10 * round(100 / rate), loop=0)
-        if content.tell() <= LARGEST_GIF:
-            break
-    return content.getvalue()
+        shown = list(frames)
+        for width in GIF_WIDTHS:
+            size = (width, round(width * shown[0].shape[0] / shown[0].shape[1]))
+            small = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in shown]
+            palette = Image.fromarray(np.vstack([np.asarray(image) for image in small[::10]])).quantize(GIF_COLORS)
+            first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small]
+            content = io.BytesIO()
+            first.save(content, "GIF", save_all=True, append_images=rest, duration=10 * round(100 / rate), loop=0)
+            if content.tell() <= LARGEST_GIF:
+                break
+        file.write(content.getvalue())

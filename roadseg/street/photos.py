@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TINT = 0.4  # how much of the road's color is the tint's
-OUTLINE = 300  # times as long is the photo's longer side as its outline is wide
+OUTLINE = 300  # the photo's longer side is so many times the width of its outline
 
 
 def open_network(place: str | Path) -> keras.Model:

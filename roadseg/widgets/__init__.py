@@ -8,21 +8,10 @@ unet_diagram            the layers of a network, drawn as a U (notebook 02)
 own_photo               upload a photo of your own (notebook 04)
 """
 
-from importlib import import_module
+from roadseg.widgets.convolution import transposed_convolution
+from roadseg.widgets.diagram import unet_diagram
+from roadseg.widgets.feature_maps import unet_levels
+from roadseg.widgets.predictions import epochs, threshold
+from roadseg.widgets.upload import own_photo
 
-_HOME = {
-    "threshold": "predictions",
-    "epochs": "predictions",
-    "transposed_convolution": "convolution",
-    "unet_levels": "feature_maps",
-    "unet_diagram": "diagram",
-    "own_photo": "upload",
-}
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str):
-    """Import a widget on first use: some load TensorFlow."""
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["epochs", "own_photo", "threshold", "transposed_convolution", "unet_diagram", "unet_levels"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,7 @@ def own_photo(model: keras.Model, example: np.ndarray) -> None:
     import ipywidgets
 
     def view(photo: tuple) -> str:
-        return (
-            uploaded_page(model, photo[0]["name"], bytes(photo[0]["content"])) if photo else road_page(model, example)
-        )
+        return uploaded_page(model, photo[0]) if photo else road_page(model, example)
 
     upload = ipywidgets.FileUpload(accept=",".join(photos.SUFFIXES), description="your photo")
     show_panel(view, _figure(model, example), "The network tints in blue what it takes for road.", photo=upload)
@@ -47,11 +46,11 @@ def _figure(model: keras.Model, photo: np.ndarray) -> Figure:
     return figure
 
 
-def uploaded_page(model: keras.Model, name: str, content: bytes) -> str:
-    """The page for an uploaded file; for one that is no photo, a line that says so."""
+def uploaded_page(model: keras.Model, file: Mapping) -> str:
+    """The page for a file as ipywidgets gives it; for one that is no photo, a line that says so."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / (Path(name).name or "photo")
-        path.write_bytes(content)
+        path = Path(folder) / (Path(file["name"]).name or "photo")
+        path.write_bytes(file["content"])
         try:
             return road_page(model, photos.open_photo(path))
         except DataError as error:

@@ -30,14 +30,11 @@ _HOME = {
     **dict.fromkeys(("NotebookError", "parse_notebook", "notebook_bytes", "without_widgets"), "files"),
     **dict.fromkeys(("CODE_STUB", "TEXT_STUB"), "files"),
 }
-_MODULES = ("analysis", "reference", "leaderboard")
-__all__ = [*_HOME, *_MODULES]
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str):
     """Import a part on first use: some load TensorFlow or Matplotlib."""
     if name in _HOME:
         return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ LINES, NOISE = 3, 0.12  # thin lines an image, and the spread of its noise: visi
 
 
 def compare_guess(guess: Any, measured: float | str | list, *, digits: int = 3) -> None:
-    """Print a guess beside what was measured and, of numbers, how far off it was. None is no guess."""
+    """Print a guess beside what was measured and, of numbers, how far off it was. None means no guess."""
     shown = measured if isinstance(measured, str | list) else f"{measured:.{digits}f}"
     if guess is None:
         print(f"measured: {shown} (no guess)")

@@ -1,8 +1,8 @@
 """Blank copies of the worked notebooks, which are the one source.
 
 A blank copy has no solutions (between the markers that nbgrader uses), answers, hidden tests and outputs; the figures
-that a task aims at are folded below it. Cells that only hold the prose to its numbers are left out: what they
-say is true of the worked notebook's runs. It remembers in its metadata how each cell was when it was handed out.
+that a task aims at are folded below it. Cells that only check the prose against its numbers are left out: they
+hold for the worked notebook's runs alone. It remembers in its metadata how each cell was when it was handed out.
 """
 
 from __future__ import annotations

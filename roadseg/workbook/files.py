@@ -121,8 +121,7 @@ def _decoded(content: bytes) -> dict:
         for cell in (cell for sheet in notebook["worksheets"] for cell in sheet["cells"]):
             cell.setdefault("outputs", [])
         with warnings.catch_warnings(action="ignore"):  # of ids that are missing
-            notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
-            notebook = nbformat.v4.upgrade(nbformat.v3.to_notebook_json(notebook, minor=0), 3, 0)
+            notebook = nbformat.v4.upgrade(nbformat.v3.to_notebook_json(notebook), 3, 0)
     return notebook
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from roadseg.errors import OptionError
 
-KINDS = ("code", "number", "choice", "text")
-
 
 @dataclass(frozen=True)
 class Item:
@@ -51,6 +49,14 @@ def item(name: str) -> Item:
         if found.id == name:
             return found
     raise OptionError(f"there is no answer {name!r}: choose one of {', '.join(found.id for found in ITEMS)}.")
+
+
+def text_item(question: int | str) -> Item:
+    """The item with a text of that number or id. Raises OptionError where there is none."""
+    found = item(f"answer-{question}" if str(question).isdecimal() else str(question))
+    if found.kind != "text":
+        raise OptionError(f"{found.id} is graded by machine: choose a question that is answered in text.")
+    return found
 
 
 @cache

@@ -11,11 +11,9 @@ from pathlib import Path
 from IPython.display import Markdown, display
 
 from roadseg import plots
-from roadseg.errors import OptionError
-from roadseg.workbook.copies import TEXT_STUB
-from roadseg.workbook.files import own_folder, read_notebook, shown_data, source_of, worked_folder
+from roadseg.workbook.files import TEXT_STUB, own_folder, read_notebook, shown_data, source_of, worked_folder
 from roadseg.workbook.progress import read_workbook
-from roadseg.workbook.questions import ITEMS, item, rubrics
+from roadseg.workbook.questions import rubrics, text_item
 
 MIME = "application/vnd.roadseg.ideas+json"
 # An idea that is longer than its line goes on in the next one: ipywidgets would cut it off.
@@ -43,11 +41,9 @@ def compare(question: int) -> None:
     ------
     OptionError : a question that is not answered in text.
     """
-    name = f"answer-{question}"
-    if name not in {each.id for each in ITEMS if each.kind == "text"}:
-        raise OptionError(f"question {question!r} has no text to compare: choose one that is answered in Markdown.")
-    folder, rubric = own_folder(), rubrics().get(name)
-    path = (folder or Path()) / f"{item(name).notebook}.ipynb"
+    item = text_item(question)
+    folder, rubric = own_folder(), rubrics().get(item.id)
+    path = (folder or Path()) / f"{item.notebook}.ipynb"
     if rubric is None:
         display(Markdown("*The reference answer comes with the feedback.*"))
     elif folder is None:
@@ -56,14 +52,14 @@ def compare(question: int) -> None:
     elif not path.is_file():
         display(Markdown(f"*This cell reads your answer from `{path.name}`: that name has to stay.*"))
     else:
-        _offer(name, path, rubric.ideas)
+        _offer(item.id, path, rubric.ideas)
 
 
 def reference_answer(name: str) -> str:
     """The worked notebook's answer, Markdown; a sentence where the worked notebooks are not here."""
-    for cell in read_notebook(worked_folder() / f"{item(name).notebook}.ipynb")["cells"]:
+    for cell in read_notebook(worked_folder() / f"{text_item(name).notebook}.ipynb")["cells"]:
         if cell["id"] == name and TEXT_STUB not in source_of(cell):
-            return source_of(cell)
+            return source_of(cell).removeprefix("**Answer.** ")
     return "The reference answer comes with the feedback."
 
 
@@ -84,8 +80,7 @@ def _offer(name: str, path: Path, ideas: tuple[str, ...]) -> None:
     def open_reference(_=None) -> None:
         entry = next(entry for entry in read_workbook(path.parent).entries if entry.item.id == name)
         if entry.done:
-            answer = reference_answer(name).removeprefix("**Answer.** ")
-            reference.update(Markdown(f"**Reference.** {answer}"))
+            reference.update(Markdown(f"**Reference.** {reference_answer(name)}"))
             message.value = "Which of these ideas does your answer hold?"
             panel.children = [message, *boxes, ipywidgets.HTML(WRAPPED)]
         else:

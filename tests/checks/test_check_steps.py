@@ -42,6 +42,7 @@ pytestmark = pytest.mark.slow
 
 
 OWN_METRICS = "def ", "MEAN, ACCURACY = keras.metrics.Mean, keras.metrics.BinaryAccuracy\n\n\ndef "
+IMAGE_BY_IMAGE = "model(image, training=False)", "tf.map_fn(lambda one: model(one[None], training=False)[0], image)"
 
 
 def only(source, text):
@@ -202,6 +203,7 @@ SUBTLE = [
     ("wrong_sign", (f"loss = {CALL}", f"loss = -{CALL}"), ("update_state(loss)", "update_state(-loss)")),
 ]
 WRONG_VALIDATION = [
+    ("returns_loss", IMAGE_BY_IMAGE, (RETURN, "    return loss\n")),
     ("in_training_mode", ("training=False", "training=True")),
     (
         "trains_in_validation",

@@ -3,9 +3,9 @@
 import pytest
 from students import written
 
-from roadseg import checks, training
+from roadseg import checks, models, training
 from roadseg.backend import keras, tf
-from roadseg.checks import step_mistakes, steps
+from roadseg.checks import step_mistakes, steps, unet_mistakes
 
 train_step, val_step = (written(source, name) for name, source in step_mistakes.RIGHT.items())
 
@@ -78,6 +78,17 @@ def test_where_it_is_not_the_reference_is_used_visibly(capsys):
     assert checks.carry_on(*results) == {"step": training.train_step, "validation_step": training.val_step}
     first, second = capsys.readouterr().out.splitlines()
     assert "(not written yet)" in first and "(not right yet)" in second
+
+
+@pytest.mark.slow
+def test_a_right_network_is_trained_where_the_function_itself_was_checked(capsys):
+    names = {"layers": keras.layers, "keras": keras}
+    exec(unet_mistakes.RIGHT, names)
+    build_unet = names["build_unet"]
+    results = [checks.unet(candidate) for candidate in (build_unet, build_unet(), models.simple_model)]
+    assert [checks.own_network(result)["network"] for result in results] == [build_unet, None, None]
+    own, given, wrong = capsys.readouterr().out.splitlines()
+    assert own == "build_unet: your own" and "not the function" in given and "(not right yet)" in wrong
 
 
 def test_every_check_is_here():

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -151,13 +152,20 @@ def test_a_network_of_your_own_is_trained_and_kept_as_the_package_has_it(roads, 
         return built[-1]
 
     run = train("unet", recipe, roads, tmp_path, network=network)
-    found, expected = (training.predict(model, roads.images[:2]) for model in (run.model(), built[0]))
+    found, expected = (training.predict(model, roads.images[:2]) for model in (run.model(), built[-1]))
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    package = train("unet", recipe, roads, tmp_path)  # whoever wrote the network
-    assert (package.how, package.path) == ("reused", run.path) and len(built) == 1
+    count, package = len(built), train("unet", recipe, roads, tmp_path)  # whoever wrote the network
+    assert (package.how, package.path) == ("reused", run.path) and len(built) == count
     if skip_first:  # the same start, the same batches
         plain = train("unet", recipe, roads, tmp_path / "package")
         np.testing.assert_allclose(plain.curves["loss"], run.curves["loss"], rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_network_of_your_own_trains_in_16_bits_as_well(monkeypatch, roads, tmp_path):
+    monkeypatch.setattr(backend, "fast_precision", lambda: "float16")
+    network = partial(own_unet, skip_first=False)
+    assert train("unet", small(epochs=1), roads, tmp_path, network=network, mixed_precision=True).how == "trained"
 
 
 def test_a_network_of_your_own_that_is_not_the_model(roads, tmp_path):

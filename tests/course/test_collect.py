@@ -501,3 +501,19 @@ def test_a_folder_without_anything_is_named(course, tmp_path):
         with pytest.raises(CourseError, match="empty"):
             command("collect", folder, "--course", course)
         (folder / "a.txt").touch()
+
+
+def test_what_jupyter_and_macs_keep_beside_loose_notebooks_is_left_out(course, tmp_path, full):
+    for value, name in ((70, "ada"), (71, "bob")):
+        loose(tmp_path / "in" / name / f"{THIRD}.ipynb", answer(full, value)[THIRD])
+    loose(tmp_path / "in" / "ada" / ".ipynb_checkpoints" / f"{THIRD}-checkpoint.ipynb", answer(full, 1)[THIRD])
+    loose(tmp_path / "in" / "ada" / f"._{THIRD}.ipynb", answer(full, 2)[THIRD])
+    assert collected(course, tmp_path / "in") == ["ada", "bob"]
+    assert collect.remarks(course, "ada") == [f"{FIRST} is missing", f"{SECOND} is missing"]
+
+
+def test_a_member_without_a_name_stops_nobody(course, tmp_path, full):
+    files = {f"{name}.ipynb": json.dumps(book).encode() for name, book in full.items()}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "ada.zip").write_bytes(zipped({"QQQQ": b"x", **files}).replace(b"QQQQ", b"\0QQQ"))
+    assert collected(course, tmp_path / "in") == ["ada"] and collect.remarks(course, "ada") == []

@@ -314,3 +314,8 @@ def test_there_has_to_be_something_to_read(step, tmp_path):
         command(step, "--course", course)
     with pytest.raises(OptionError):
         command("review", "--question", "3", "--course", course)
+
+
+def test_answers_of_images_alone_are_read():
+    images = {name: reading.Answer("", {"a.png": {"image/png": name}}) for name in ("ada", "bob")}
+    assert sorted(map(reading.students_of, reading.grouped(images))) == [["ada"], ["bob"]]

@@ -24,8 +24,8 @@ ROWS = slice(500, 780)  # 7 to 21 meters ahead, where hills hardly matter
 
 def test_the_calibration_puts_the_road_where_the_street_has_it(tmp_path):
     street, camera, _ = set_scene("umm", 5, 0)
-    matrix = matrix_of(tmp_path, scenes.calibration("umm", 5))
-    mask, valid = kitti.decode_label(from_above(scenes.render("umm", 5).label, matrix))
+    scene = scenes.render("umm", 5)
+    mask, valid = kitti.decode_label(from_above(scene.label, matrix_of(tmp_path, scene.calibration)))
     z = AHEAD[1] - CELL * (np.arange(len(mask)) + 0.5)
     x = ACROSS[0] + CELL * (np.arange(mask.shape[1]) + 0.5)
     lateral = x[None, :] - camera.line(z)[:, None]
@@ -39,7 +39,7 @@ def test_the_calibration_puts_the_road_where_the_street_has_it(tmp_path):
 def test_the_calibration_agrees_with_the_camera(tmp_path):
     _, camera, _ = set_scene("uu", 3, 7)
     points = np.array([[0, 0, 6], [-5, 0, 10], [4, 0, 40]], float)
-    u, v, depth = matrix_of(tmp_path, scenes.calibration("uu", 3, seed=7)) @ [*points[:, [0, 2]].T, np.ones(3)]
+    u, v, depth = matrix_of(tmp_path, camera.calibration()) @ [*points[:, [0, 2]].T, np.ones(3)]
     pixels = np.stack([u, v], axis=1) / depth[:, None]
     np.testing.assert_allclose(pixels, camera.project(points) - 0.5)  # the middle of the first pixel is 0, or 0.5
 
@@ -52,7 +52,7 @@ def begun() -> list[scenes.Scene]:
 
 def test_the_ground_moves_a_meter_a_frame(begun, tmp_path):
     """From above, the second image fits the first one best where that is moved by as many cells."""
-    matrix = matrix_of(tmp_path, scenes.calibration("um", 0, seed=2))
+    matrix = matrix_of(tmp_path, begun[0].calibration)
     lane = np.s_[600:780, 120:280]  # 7 to 16 meters ahead
     views = [from_above(scene.image, matrix).mean(axis=2) for scene in begun]
 

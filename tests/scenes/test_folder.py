@@ -31,8 +31,8 @@ def written(tmp_path_factory) -> Path:
 @pytest.fixture
 def plain(monkeypatch):
     """Scenes that take no time: of one gray level, the seed."""
-    scene = lambda seed: scenes.Scene(*(np.full(shape, seed, np.uint8) for shape in ((8, 8, 3), (8, 8, 3), (8, 8))))  # noqa: E731
-    monkeypatch.setattr(folder, "render", lambda category, index, *, seed, variety: scene(seed))
+    arrays = lambda seed: (np.full(shape, seed, np.uint8) for shape in ((8, 8, 3), (8, 8, 3), (8, 8)))  # noqa: E731
+    monkeypatch.setattr(folder, "render", lambda category, index, *, seed, variety: scenes.Scene(*arrays(seed), "P2:"))
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -53,7 +53,7 @@ def test_the_files_hold_the_rendered_pixels_in_the_layout_of_kitti(written):
         for path, pixels in files.items():
             np.testing.assert_array_equal(read_image(written / path), pixels)
         calibration = f"training/calib/{name}.txt"
-        assert (written / calibration).read_text() == scenes.calibration(category, int(index), seed=5)
+        assert (written / calibration).read_text() == scene.calibration
         expected |= files.keys() | {calibration}
     assert files_below(written).keys() == expected
     assert [frame.name for frame in kitti.list_frames(written)] == list(NAMES)
