@@ -5,8 +5,14 @@ An environment variable widens the tests: ROADSEG_KITTI names a folder with real
 images are skipped.
 """
 
+import json
 import os
+import shutil
 import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +22,7 @@ from PIL import Image
 RED, MAGENTA, BLACK, BLUE = (255, 0, 0), (255, 0, 255), (0, 0, 0), (0, 0, 255)
 
 HOME = os.environ.get("ROADSEG_HOME")  # of `make test` and `make test-slow`
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which jobs in a shell's background ignore
 
@@ -100,3 +107,26 @@ def all_scenes(tmp_path_factory):
     if not (HOME and rendered.is_dir()):
         rendered = scenes.write(tmp_path_factory.mktemp("rendered") / "scenes")
     return data.load(rendered, cache=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Chromium, driven by Playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[e2e]")
+    if not CHROMIUM:
+        pytest.skip("Chromium is not on the path: apt install chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield started
+        started.close()
+
+
+def served(runtime: Path, process: subprocess.Popen) -> dict:
+    """What a Jupyter server that is starting says of itself in its folder for that; its log is beside the file."""
+    for _ in range(3000):
+        assert process.poll() is None, (runtime / "log.txt").read_text()
+        for path in runtime.glob("jpserver-*.json"):
+            with suppress(json.JSONDecodeError):  # made empty, filled a moment later
+                return json.loads(path.read_text())
+        time.sleep(0.1)
+    raise AssertionError((runtime / "log.txt").read_text())

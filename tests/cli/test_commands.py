@@ -109,10 +109,12 @@ def test_an_error_is_one_line(arguments, found, capsys):
     assert found in error_of(capsys, arguments)
 
 
-def test_an_interrupt_is_one_line_and_a_bug_is_raised(monkeypatch, capsys):
-    monkeypatch.setattr(download, "locate", Mock(side_effect=[KeyboardInterrupt, ZeroDivisionError]))
+def test_an_interrupt_and_what_the_system_refuses_are_one_line_and_a_bug_is_raised(monkeypatch, capsys):
+    refused = PermissionError(13, "Permission denied", "secret")
+    monkeypatch.setattr(download, "locate", Mock(side_effect=[KeyboardInterrupt, refused, ZeroDivisionError]))
     assert main(["data"]) == 130
     assert capsys.readouterr().err.count("\n") == 1
+    assert error_of(capsys, ["data"]) == "roadseg: error: [Errno 13] Permission denied: 'secret'\n"
     with pytest.raises(ZeroDivisionError):
         main(["data"])
 
@@ -321,19 +323,7 @@ def test_what_has_no_value_is_a_dash_and_null(trained, road_folder, monkeypatch,
     assert json.loads(capsys.readouterr().out)["scores"]["um"]["precision"] is None
 
 
-# --- what the system refuses ------------------------------------------------------------------------------------------
-
-
 def test_output_that_nobody_reads_to_its_end_is_no_error(tmp_path):
     command = f"{sys.executable} -m roadseg data | {sys.executable} -c 'pass'"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.stderr == ""
-
-
-def test_what_the_system_refuses_is_one_line(monkeypatch, capsys):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", "secret")
-
-    monkeypatch.setattr("roadseg.download.locate", lambda: refuse(None))
-    assert main(["data"]) == 2
-    assert capsys.readouterr().err.splitlines() == ["roadseg: error: [Errno 13] Permission denied: 'secret'"]

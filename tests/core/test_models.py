@@ -21,11 +21,6 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).random((2, 32, 48, 3), np.float32)
 
 
-def outputs(model: keras.Model, images: np.ndarray, *names: str) -> list[np.ndarray]:
-    """What these layers compute for the images."""
-    return [keras.Model(model.input, model.get_layer(name).output)(images).numpy() for name in names]
-
-
 # --- specification ---------------------------------------------------------------------------------------------------
 
 
@@ -64,7 +59,8 @@ def test_skip_connections_concatenate_each_level_with_itself(images):
     model = tiny("unet", standardize=True)
     for level in (1, 2):
         names = (f"decoder{level}_skip", f"encoder{level}_conv2", f"decoder{level}_up")
-        concatenated, *parts = outputs(model, images, *names)
+        outputs = keras.Model(model.input, [model.get_layer(name).output for name in names])
+        concatenated, *parts = (maps.numpy() for maps in outputs(images))
         np.testing.assert_array_equal(concatenated, np.concatenate(parts, axis=-1))
 
 

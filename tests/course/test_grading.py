@@ -38,12 +38,6 @@ def restore():
     return restored
 
 
-def by_grade_id(notebook: dict) -> dict[str, dict]:
-    """The cells that nbgrader knows, by its names for them."""
-    roles = [(cell["metadata"].get("nbgrader", {}), cell) for cell in notebook["cells"]]
-    return {role["grade_id"]: cell for role, cell in roles if role}
-
-
 def test_missing_cells_are_put_back_blank_in_their_places(restore):
     original = perfect()["03_written_questions"]
     notebook = copy.deepcopy(original)
@@ -52,7 +46,7 @@ def test_missing_cells_are_put_back_blank_in_their_places(restore):
     found = restore(notebook)
     expected = [cell["id"] for cell in original["cells"] if cell["id"] not in ("answer-4", "q4-optimizer")]
     assert [cell.id for cell in found.cells] == expected  # answer-4 carries no points, its test does
-    untouched = by_grade_id(found)["answer-1"]
+    untouched = cell_of(found, "answer-1")
     assert nbgrader_utils.compute_checksum(untouched) == untouched.metadata.nbgrader.checksum  # so it earns no points
     assert [remark.split()[0] for remark in restore.remarks] == gone
 

@@ -1,7 +1,6 @@
 """Nothing that a student wrote runs in a browser, or asks for anything on the network: tried in Chromium."""
 
 import base64
-import contextlib
 import copy
 import json
 import os
@@ -9,10 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import nbformat
 import pytest
+from conftest import served
 from handed_in import blank, command, hand_in, record, set_own_jupyter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
@@ -26,7 +25,6 @@ from traitlets.config import Config
 from roadseg.course import sanitizing, workflow
 from roadseg.workbook import questions
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "http://evil.test"
 RUN = "hit(1)"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -190,13 +188,7 @@ def test_what_is_harmless_stays():
     )
     sanitizing.sanitize(stripped, new_notebook())
     page = exported(stripped)
-    for part in (
-        "<strong>Bold</strong>",
-        "<code>code</code>",
-        "<td>1</td>",
-        'href="https://example.org"',
-        "<h1>Title",
-    ):
+    for part in ("<strong>Bold</strong>", "<code>code</code>", "<td>1</td>", 'href="https://example.org"', "<h1>Title"):
         assert part in page
     assert page.count(f"data:image/png;base64,{PIXEL}") == 2 and "$a &lt; b$" in page
 
@@ -213,17 +205,6 @@ def test_what_is_very_long_is_cut_in_outputs_and_shown_as_it_is_in_texts():
     page = exported(notebook)
     assert page.count("900,000 more characters") == 3
     assert page.count("<img") == 1 and r"<pre>\begin{a}" in page
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[e2e]")
-    if not CHROMIUM:
-        pytest.skip("Chromium is not on the path: apt install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opened(browser, address: str, *, act: bool = True) -> tuple[list, list[str], list[str]]:
@@ -254,9 +235,8 @@ def harmless(browser, address: str, *, act: bool = True) -> None:
     hits, requests, places = opened(browser, address, act=act)
     assert hits == [] and requests == []
     flat = ["".join(place.split()).lower() for place in places]
-    assert not [
-        place for place in flat if place.startswith(("javascript:", "vbscript:", "data:text", "data:image/svg"))
-    ]
+    runs = ("javascript:", "vbscript:", "data:text", "data:image/svg")
+    assert not [place for place in flat if place.startswith(runs)]
 
 
 @pytest.mark.slow
@@ -277,7 +257,7 @@ def test_nothing_of_an_answer_runs_in_the_report(browser, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def course(set_up, tmp_path_factory):
     """A course in which such a submission has been collected and recorded, with a page of feedback."""
     folder = tmp_path_factory.mktemp("formgrader")
     course, name = folder / "course", "03_written_questions"
@@ -293,7 +273,8 @@ def course(tmp_path_factory):
         set_own_jupyter(patch, folder)
         patch.setenv("ROADSEG_HOME", str(folder))
         hand_in(folder / "in" / "eve.zip", notebooks)
-        assert command("setup", course) == command("collect", folder / "in", "--course", course) == 0
+        shutil.copytree(set_up, course)
+        assert command("collect", folder / "in", "--course", course) == 0
         record(course, "eve", {**found, "errors": {name: {"1": RUNS}}})
         assert len(workflow.make_feedback(course)) == 1
     return course
@@ -303,20 +284,16 @@ def course(tmp_path_factory):
 def server(course, tmp_path_factory):
     """The address of the formgrader and its token, as `course open` starts it; afterwards it is gone."""
     runtime = tmp_path_factory.mktemp("runtime")
-    settings = {f"JUPYTER_{name}_DIR": str(runtime / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    settings = {"JUPYTER_RUNTIME_DIR": str(runtime)}
+    settings |= {f"JUPYTER_{name}_DIR": str(runtime / name) for name in ("CONFIG", "DATA")}
     command = [sys.executable, "-m", "roadseg", "course", "open", "--course", str(course)]
     with open(runtime / "log.txt", "w") as log:
         process = subprocess.Popen(
             [*command, "--lab", "--no-browser", "--port=0"], env={**os.environ, **settings}, stdout=log, stderr=log
         )
     try:
-        for _ in range(1800):
-            assert process.poll() is None, (runtime / "log.txt").read_text()
-            with contextlib.suppress(StopIteration, ValueError):  # it is not there yet, or still empty
-                about = json.loads(next((runtime / "RUNTIME").glob("jpserver-*.json")).read_text())
-                yield f"{about['url']}formgrader", about["token"]
-                break
-            time.sleep(0.1)
+        about = served(runtime, process)
+        yield f"{about['url']}formgrader", about["token"]
     finally:
         process.terminate()
         process.wait(120)

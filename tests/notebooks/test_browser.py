@@ -4,23 +4,19 @@ They need Chromium on the path and Playwright (`pip install -e .[e2e]`); elsewhe
 screenshots go below ROADSEG_HOME, which `make e2e` sets to build/test, so that runs that are there are reused.
 """
 
-import contextlib
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from conftest import served
 
 from roadseg import workbook
 from roadseg.workbook import review
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOME = os.environ.get("ROADSEG_HOME")
 MINUTE = 60_000  # milliseconds, as Playwright counts
 ALL_RAN = """() => {
@@ -31,10 +27,8 @@ ALL_RAN = """() => {
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="Chromium is not on the path: apt install chromium"),
     pytest.mark.skipif(not HOME, reason="ROADSEG_HOME is not set: run `make e2e`"),
 ]
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install -e .[e2e]")
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +56,12 @@ def lab(folder, tmp_path_factory):
         "JUPYTERLAB_WORKSPACES_DIR": str(runtime / "workspaces"),
     }
     command = [sys.executable, "-m", "roadseg", "start", str(folder), "--open", "--no-browser", "--port=0"]
-    with open(runtime / "lab.log", "w") as log:
+    with open(runtime / "log.txt", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        yield _address(runtime, server)
+        about = served(runtime, server)
+        assert about["hostname"] == "127.0.0.1" and len(about["token"]) > 20
+        yield f"{about['url']}lab?token={about['token']}"
     finally:
         started = psutil.Process(server.pid).children(recursive=True)  # kernels have process groups of their own
         kernels = [process for process in started if "ipykernel_launcher" in " ".join(process.cmdline())]
@@ -73,27 +69,6 @@ def lab(folder, tmp_path_factory):
         server.wait(120)
         _, left = psutil.wait_procs(started, timeout=120)
         assert kernels and left == [], f"left behind of {started}: {left}"
-
-
-def _address(runtime: Path, server: subprocess.Popen) -> str:
-    """Where the server answers, from the file in which it says so."""
-    for _ in range(3000):
-        assert server.poll() is None, (runtime / "lab.log").read_text()
-        for path in runtime.glob("jpserver-*.json"):
-            with contextlib.suppress(json.JSONDecodeError):  # made empty, filled a moment later
-                about = json.loads(path.read_text())
-                assert about["hostname"] == "127.0.0.1" and len(about["token"]) > 20
-                return f"{about['url']}lab?token={about['token']}"
-        time.sleep(0.1)
-    raise AssertionError((runtime / "lab.log").read_text())
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
