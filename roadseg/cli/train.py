@@ -29,9 +29,10 @@ def add_options(parser: ArgumentParser) -> None:
     text = f"how it is trained: {', '.join(RECIPES)} (default: reported)"
     parser.add_argument("--recipe", choices=tuple(RECIPES), metavar="NAME", default="reported", help=text)
     parser.add_argument("--data", metavar="DIR", help="images in KITTI's layout (default: KITTI if found, else scenes)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and flips (default 0)")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and flips (default 0)")
     text = "a run for each of these seeds, and a table of all: 0-9 or 0,2,5; finished ones are reused"
-    parser.add_argument("--seeds", metavar="LIST", help=text)
+    seeds.add_argument("--seeds", metavar="LIST", help=text)
     text = "of a Dask scheduler, whose workers train the seeds: tcp://HOST:8786; they need the same folder of runs"
     parser.add_argument("--scheduler", metavar="ADDRESS", help=text)
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the recipe's number (12; fast 10, best 40)")

@@ -227,6 +227,7 @@ def _outcome(content: bytes, ended: str, seconds: float) -> Outcome:
 
 def _without_paths(text: str) -> str:
     """What a student may read of an error: folders of this machine by their own names alone."""
-    for path in (cache_folder(), locate().path, PACKAGE.parent, sys.prefix, sys.base_prefix, Path.home()):
-        text = text.replace(str(path), Path(path).name)
+    for path in map(Path, (cache_folder(), locate().path, PACKAGE.parent, sys.prefix, sys.base_prefix, Path.home())):
+        if path.name:  # in some containers home is the root
+            text = text.replace(str(path), path.name)
     return text
