@@ -7,12 +7,10 @@ import nbformat
 import pytest
 from handed_in import blank, cell_of, delete, perfect
 
-from roadseg.course import workflow
 from roadseg.workbook import questions
 
 nbgrader_utils = pytest.importorskip("nbgrader.utils")
 nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")
-Gradebook = pytest.importorskip("nbgrader.api").Gradebook
 grading = pytest.importorskip("roadseg.course.grading")
 cells = pytest.importorskip("roadseg.course.cells")
 
@@ -98,29 +96,6 @@ def test_nbgrader_reads_points_errors_are_shown_and_what_was_not_judged_is_the_t
 def test_late_days_cost_a_part_of_the_points_for_each_day_that_has_begun(days, percent, free, lost):
     plugin = grading.LateDays(percent=percent, free_days=free)
     assert plugin.late_submission_penalty("ada", 20.0, days * 24 * 60 * 60) == lost
-
-
-@pytest.mark.filterwarnings("ignore:Object of type")  # SQLAlchemy, of how nbgrader adds a submission
-@pytest.mark.slow
-def test_a_mark_that_is_given_after_grading_is_reduced_for_late_days(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", workflow.nbgrader_environment()["PATH"])  # nbgrader calls alembic
-    (tmp_path / "nbgrader_config.py").write_text(
-        "c = get_config()\nc.AssignLatePenalties.plugin_class = 'roadseg.course.grading.LateDays'\n"
-        "c.LateDays.percent = 10\n"
-    )
-    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
-        gradebook.add_assignment("a", duedate="2026-11-29 12:00 UTC")
-        gradebook.add_notebook("n", "a")
-        gradebook.add_grade_cell("answer-1", "n", "a", max_score=20, cell_type="markdown")
-        for student, day in (("late", 30), ("early", 28)):
-            gradebook.add_student(student)
-            gradebook.add_submission("a", student, timestamp=f"2026-11-{day} 13:00 UTC")
-            gradebook.find_grade("answer-1", "n", "a", student).manual_score = 20
-        gradebook.db.commit()
-    grading.renew_late_penalties(tmp_path / "nbgrader_config.py", tmp_path / "gradebook.db", "a")
-    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
-        found = [gradebook.find_submission("a", student) for student in ("late", "early")]
-        assert [notebook.late_submission_penalty for one in found for notebook in one.notebooks] == [4, None]
 
 
 def test_a_rubric_holds_points_ideas_mistakes_and_the_reference_answer():

@@ -39,7 +39,6 @@ from roadseg.course.workflow import ASSIGNMENT, CourseError
 from roadseg.errors import OptionError
 from roadseg.workbook import questions
 
-nbgraderformat = pytest.importorskip("nbgrader.nbgraderformat")
 nbgrader_utils = pytest.importorskip("nbgrader.utils")
 QUESTIONS = "03_written_questions"
 
@@ -47,28 +46,6 @@ QUESTIONS = "03_written_questions"
 @pytest.fixture
 def course(tmp_path) -> Path:
     return make_course(tmp_path / "course")
-
-
-# --- the worked notebooks ---------------------------------------------------------------------------------------------
-
-
-def test_points_are_those_of_the_questions_and_add_up_to_100():
-    names = [path.stem for path in (PROJECT / "notebooks").glob("0*.ipynb")]
-    roles = [cell["metadata"].get("nbgrader", {}) for name in names for cell in worked(name)["cells"]]
-    graded = {role["grade_id"].removeprefix("check-"): role["points"] for role in roles if role.get("grade")}
-    assert graded == POINTS
-    assert sum(graded.values()) == 100
-
-
-@pytest.mark.parametrize("name", GRADED)
-def test_nbgrader_accepts_worked_and_blank_notebooks_and_knows_untouched_answers(name):
-    made = nbformat.from_dict(workbook.blank(worked(name)))
-    for notebook in (nbformat.from_dict(worked(name)), made):
-        nbgraderformat.MetadataValidator().validate_nb(notebook)
-    for cell in made.cells:
-        if "nbgrader" in cell.metadata:
-            cell.source = "".join(cell.source)
-            assert cell.metadata.nbgrader.checksum == nbgrader_utils.compute_checksum(cell)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -331,15 +308,6 @@ def test_what_late_days_cost_follows_the_due_date_and_an_open_formgrader_goes_on
         formgrader.execute("update comment set manual_comment = 'Mine.'")
     with sqlite3.connect(course / "gradebook.db") as gradebook:
         assert gradebook.execute("select distinct manual_comment from comment").fetchall() == [("Mine.",)]
-
-
-@pytest.mark.slow
-def test_who_is_in_no_gradebook_is_to_be_graded_again(graded, tmp_path):
-    course = Path(shutil.copytree(graded["course"], tmp_path / "course"))
-    with workflow.open_gradebook(course) as gradebook:
-        gradebook.remove_submission(ASSIGNMENT, "perfect")
-    assert workflow.students_to_grade(course, []) == ["perfect"]
-    assert all(page.parts[-3] != "perfect" for page in workflow.make_feedback(course))
 
 
 @pytest.mark.slow

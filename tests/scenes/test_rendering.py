@@ -9,7 +9,7 @@ from roadseg import scenes
 from roadseg.errors import OptionError
 from roadseg.scenes.street import draw_camera, draw_junction, draw_lanes, draw_light, draw_street
 
-ROAD, BUILDINGS, CARS = (scenes.CLASSES.index(name) for name in ("road", "buildings", "cars"))
+ROAD = scenes.CLASSES.index("road")
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,3 @@ def test_streets_differ():
     assert np.abs(sun.mean(axis=0)[[0, 2]]).max() < 0.15 and sun[:, 1].min() > 0.3
     brightness = [street.brightness for street in draw_often(lambda rng: draw_street("um", rng), 30)]
     assert max(brightness) - min(brightness) > 0.1
-
-
-@pytest.mark.long
-def test_road_and_surroundings_share_colors(sample):
-    """A gray level alone must not give the road away: its histogram overlaps that of everything else."""
-    gray, mask = np.stack([scene.image for scene in sample]).mean(axis=3), np.stack([road(scene) for scene in sample])
-    histograms = [np.histogram(gray[part], bins=32, range=(0, 256), density=True)[0] * 8 for part in (mask, ~mask)]
-    assert 0.25 < np.minimum(*histograms).sum() < 0.8

@@ -94,12 +94,6 @@ def test_both_views_of_one_prediction(folder):
     assert "F1 0." in figure.get_label()
 
 
-def test_a_missing_calibration_is_named(folder):
-    (folder / "training/calib/um_000000.txt").unlink()
-    with pytest.raises(DataError, match=r"calib/um_000000\.txt"):
-        benchmark.find_calibration(folder, "training", "um_000000")
-
-
 # --- the zip ----------------------------------------------------------------------------------------------------------
 
 
