@@ -160,7 +160,7 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
         ratio = (str(Fraction(found, wanted)),) if name == "channels" else ()
         if found != wanted:
             yield differing(aspect, (name, *ratio), found, wanted)
-    if row.key in [other.key for other in rows[:number]]:
+    if _is_shared(rows, number):
         yield differing("filters", ("shared",), "", None)
     if row.taken != right.taken and place[number] == 0:
         yield differing("shape", ("taken", row.taken), row.taken, right.taken)
@@ -187,6 +187,11 @@ def _row_differences(rows: tuple[Row, ...], number: int, right: Row, place: dict
             yield Difference(aspect, what, term.function, wanted.function, rows[giver], halves[giver])
         if term.change != wanted.change:
             yield differing("levels", ("change", term.change), term.change, wanted.change)
+
+
+def _is_shared(rows: tuple[Row, ...], number: int) -> bool:
+    """Whether a layer has been called before."""
+    return rows[number].key in [other.key for other in rows[:number]]
 
 
 def _role(term: Term, rows: tuple[Row, ...], place: dict[int, int], number: int) -> str:
@@ -246,7 +251,7 @@ def _wrong_row(rows: tuple[Row, ...], number: int) -> tuple[str | None, str]:
         "channels_first": row.channels_first,
         "pooled_first": not number and [term.change for term in row.terms] == [POOLED],
         "joined_axis": row.merged == "join other axis",
-        "shared_layer": row.key in [other.key for other in rows[:number]],
+        "shared_layer": _is_shared(rows, number),
         "separable_convolution": row.kind == "separable",
         "grouped_convolution": row.groups != 1,
         "dilated_convolution": row.dilated,

@@ -29,11 +29,12 @@ class Unfit(Exception):
     """What a function returns is not of the kind that the exercise asks for."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)  # which would show the solution
 class Exercise:
     """The check of a function: called with it, it gives a Result.
 
-    name, title : of the card; found : what is said of a right function.
+    name, title : of the card; takes : what is checked, with its arguments and what it returns; found : what is said of
+    a right function.
     run : calls a function and gives its results, an array of numbers for each case; all None where nothing is written.
     reference : the solution. mistakes : of each the id, the message, and texts in the solution with what replaces them;
     the id is None for another solution.
@@ -47,6 +48,7 @@ class Exercise:
 
     name: str
     title: str
+    takes: str
     found: str
     run: Callable[[Callable], list]
     reference: Callable
@@ -56,6 +58,9 @@ class Exercise:
     errors: Sequence[tuple[str, str]] = ()
     place: Callable[[int, list], str] = lambda case, index: f" at {index}" if index else ""
     tolerance: float = 1e-5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "__doc__", f"Check {self.takes}")
 
     @cached_property
     def versions(self) -> list[tuple[str, str, Callable]]:
@@ -170,6 +175,7 @@ WITHOUT_PARENTHESES = [(IOU, "tp / tp + fp + fn"), (F1, "2 * tp / 2 * tp + fp + 
 iou_and_f1 = Exercise(
     "iou_and_f1",
     "Exercise, IoU and F1",
+    "a function of two masks, bool arrays of one shape (predicted, truth), that returns (IoU, F1).",
     "Both agree with the counts on three pairs of masks, counting the pixels of all images together.",
     _run_scores,
     mask_scores,
@@ -219,6 +225,7 @@ def fraction_of_road(masks: np.ndarray) -> np.ndarray:
 mean_mask = Exercise(
     "mean_mask",
     "Exercise, the mean mask",
+    "a function of training masks, bool (N, H, W), that returns the fraction of road at each pixel, (H, W).",
     "It gives the fraction of the masks in which each pixel is road.",
     lambda function: [_call(function, np.random.default_rng(0).random((300, 4, 6)) < np.linspace(0.1, 0.9, 6))],
     fraction_of_road,
@@ -371,6 +378,9 @@ MOVED = [(RESET + line, line + "    " + RESET) for line in (FOR_TRAINING, FOR_VA
 training_loop = Exercise(
     "train_loop",
     "Exercise, the loop over epochs",
+    "a loop over epochs, called as `train_loop(model, train_batches, val_batches, epochs, train_step=..., "
+    "val_step=..., loss_fn=..., optimizer=...)`, that returns the history: under each name of HISTORY a list with an "
+    "entry for each epoch.",
     "Every epoch trains on all batches, then validates, and its four means are those of that epoch alone.",
     _run_loop,
     loop_over_epochs,
@@ -427,6 +437,7 @@ def field_of(operations: list[tuple[int, int]]) -> int:
 receptive_field = Exercise(
     "receptive_field",
     "Exercise, the receptive field",
+    "a function of a list of (kernel size, stride) that returns how many pixels in a row one output sees.",
     "It is right for the simple model, for the U-Net's encoder and for two made-up networks.",
     lambda function: [_call(function, case) for case in FIELD_CASES],
     field_of,
@@ -473,6 +484,7 @@ def scattered(values: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray
 scatter_and_add = Exercise(
     "transposed_convolution",
     "Exercise, the transposed convolution",
+    "a transposed convolution in one dimension: values (n,), kernel (k,), stride to (n - 1) stride + k.",
     "Scatter and add: it is right with overlaps, without them, and with gaps.",
     lambda function: [_call(function, np.array(values, float), np.array(kernel, float), stride)
                       for values, kernel, stride in SCATTER_CASES],
@@ -523,6 +535,7 @@ BEST = "scores[best], thresholds[best]"
 best_f1 = Exercise(
     "best_f1",
     "Exercise, MaxF",
+    "a function of probability, truth (bool) and thresholds that returns (the best F1, its threshold).",
     "It finds the best F1 and its threshold in three cases.",
     _run_best,
     highest_f1,
@@ -637,6 +650,7 @@ DRAW = "tf.random.uniform([]) < 0.5"
 random_flip = Exercise(
     "random_flip",
     "Exercise, random flip",
+    "`random_flip(image, mask)`, called on single samples and in `Dataset.map`.",
     "Image and mask are mirrored together, about every second time, and in `Dataset.map`, too.",
     _run_flip,
     flip_together,
@@ -714,6 +728,7 @@ def dice_loss(mask: tf.Tensor, probability: tf.Tensor) -> tf.Tensor:
 soft_dice = Exercise(
     "soft_dice",
     "Exercise, soft Dice",
+    "`soft_dice(mask, probability)`: its value, its gradient, and images without any road.",
     "It is 0 for a perfect prediction, has a gradient, and copes with images without road.",
     _run_dice,
     dice_loss,
@@ -774,6 +789,7 @@ DIVISIONS = [("step / warmup", "(step // warmup)"), ("(step - warmup) / (", "(st
 warmup_cosine = Exercise(
     "warmup_cosine",
     "Exercise, warm-up and cosine",
+    "`warmup_cosine(step, peak, warmup, total)` at every step of a short training run; it may count from 0 or 1.",
     "It rises to the peak in a line and falls along half a cosine to zero.",
     _run_schedule,
     cosine_schedule,

@@ -31,9 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Download, verify or render images; without an option, show which are found. 1 where files are damaged."""
-    from tqdm import tqdm
-
-    from roadseg import download, scenes
+    from roadseg import download
 
     if options.seed is not None and options.render is None and options.drive is None:
         raise OptionError("--seed belongs to --render and --drive: add one of them, or leave --seed out.")
@@ -45,10 +43,7 @@ def run(options: Namespace) -> int:
     elif options.verify is not None:
         return _verify(options.verify)
     elif options.render is not None:
-        seed = options.seed or 0
-        with tqdm(total=sum(scenes.COUNTS.values()), unit=" scenes", disable=None) as bar:
-            folder = scenes.write(options.render, seed=seed, variety=options.variety, progress=lambda *_: bar.update())
-        print(f"{folder} holds the scenes of seed {seed}. To work with them, set ROADSEG_DATA to this folder.")
+        _render(options.render, options.seed or 0, variety=options.variety)
     elif options.drive is not None:
         _drive(options.drive, options.seed or 0)
     else:
@@ -77,6 +72,17 @@ def _verify(folder: str) -> int:
             print(f"{group:8} {name}")
     print(f"{folder}: {found}.")
     return 0 if found.ok else 1
+
+
+def _render(root: str, seed: int, *, variety: bool) -> None:
+    """Render a folder of scenes."""
+    from tqdm import tqdm
+
+    from roadseg import scenes
+
+    with tqdm(total=sum(scenes.COUNTS.values()), unit=" scenes", disable=None) as bar:
+        folder = scenes.write(root, seed=seed, variety=variety, progress=lambda *_: bar.update())
+    print(f"{folder} holds the scenes of seed {seed}. To work with them, set ROADSEG_DATA to this folder.")
 
 
 def _drive(path: Path, seed: int) -> None:

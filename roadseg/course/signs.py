@@ -1,5 +1,5 @@
-"""What stands out in a student's code, for the teacher to look at. It changes no points: those are
-safe behind the wall and with the judge."""
+"""What stands out in a student's code, for the teacher to look at. It changes no points: those are safe behind the
+wall and with the judge."""
 
 import ast
 from collections.abc import Iterator

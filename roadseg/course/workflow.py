@@ -64,14 +64,8 @@ SECRET = "submission_secret.txt"  # by which nbgrader's exchange gives feedback 
 EXCHANGED = f"{NOTEBOOKS[0]}.html"  # nbgrader asks for pages of feedback by notebook
 FAILED = "not graded:"  # how the remark about a submission begins whose grading failed
 NOT_GRADED = "nothing has been graded: run python -m roadseg course grade first."
-PERSON_COLUMNS = (
-    "Student",
-    "ID",
-    "SIS User ID",
-    "SIS Login ID",
-    "Section",
-    "Email address",
-)  # Canvas's, and one of Moodle's
+# Canvas's columns, and one of Moodle's.
+PERSON_COLUMNS = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Email address")
 
 
 class CourseError(RoadsegError):

@@ -15,6 +15,11 @@ WRONG = [(name, *version) for name, exercise in EXERCISES.items() for version in
 IMAGE = (1, 2, 3)  # the axes of one image in a batch
 
 
+@pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+def test_help_says_what_is_checked_and_shows_no_solution(exercise):
+    assert exercise.__doc__ == f"Check {exercise.takes}" and "Exercise(" not in repr(exercise)
+
+
 @pytest.mark.parametrize("name, cause, message, version", WRONG, ids=[f"{name}-{cause}" for name, cause, *_ in WRONG])
 def test_every_wrong_version_is_named(name, cause, message, version):
     result = getattr(checks, name)(version)
