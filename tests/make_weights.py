@@ -90,11 +90,8 @@ def write(run, real: data.RoadData | None) -> None:
 
 
 def main() -> None:
-    roads, folder, mixed = (
-        rendered(),
-        storage.project_root() / "build" / "weights",
-        backend.fast_precision() is not None,
-    )
+    roads, mixed = rendered(), backend.fast_precision() is not None
+    folder = storage.project_root() / "build" / "weights"
     kitti_folder = os.environ.get("ROADSEG_KITTI")
     real = data.load(Path(kitti_folder) / "half") if kitti_folder else None
     for recipe in (FIRST, SECOND):

@@ -362,6 +362,8 @@ SECOND = {  # another way to the same mistake
     "upsampling: then a convolution": [(UP, RESIZED)],
     "joined_several: all": [("[skip, x]", "[*skips, x]")],
     "skip_wrong_level: two exchanged": [(LEVELS, "zip(filters[-2::-1], [skips[3], skips[2], skips[0], skips[1]])")],
+    "skip_wrong_level: resized": [(JOINED, "layers.Concatenate()([layers.Resizing(*x.shape[1:3])(skips[0]), x])")],
+    "list_needed: where the layer is made": [(JOINED, "layers.Concatenate([skip, x])")],
     "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
     "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
     "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
