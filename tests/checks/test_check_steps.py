@@ -43,6 +43,10 @@ pytestmark = pytest.mark.slow
 
 OWN_METRICS = "def ", "MEAN, ACCURACY = keras.metrics.Mean, keras.metrics.BinaryAccuracy\n\n\ndef "
 IMAGE_BY_IMAGE = "model(image, training=False)", "tf.map_fn(lambda one: model(one[None], training=False)[0], image)"
+LOSS_BY_IMAGE = (
+    CALL,
+    "tf.reduce_mean(tf.map_fn(lambda pair: loss_fn(*pair), (mask, probability), fn_output_signature=tf.float32))",
+)
 
 
 def only(source, text):
@@ -162,6 +166,7 @@ WRONG_TRAINING += {cause: (cause, *changes) for cause, *changes in reversed(CATA
 
 # another way to the same mistake, or a second slip beside it
 SUBTLE = [
+    ("gradients_not_applied", LOSS_BY_IMAGE, (APPLY, "")),
     *(entry for entry in CATALOG if entry not in WRONG_TRAINING),
     (
         "tape_used_up",
