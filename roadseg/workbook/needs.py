@@ -38,7 +38,11 @@ def parsed(source: str) -> ast.Module | None:
         with warnings.catch_warnings(action="ignore"):  # of a backslash in a string
             tree = ast.parse(as_python(source))
             compile(tree, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)  # finds `return` outside of a function
-            return tree
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):  # Python 3.11 cannot unparse all of them
+                node.value = "".join(c if c.isprintable() else " " for c in node.value)
+        ast.unparse(tree)  # finds what is nested too deeply for those who read it
+        return tree
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # null bytes, brackets in brackets
         return None
 

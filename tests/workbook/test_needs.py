@@ -17,6 +17,7 @@ from roadseg.workbook.needs import find_names, needed_cells
         ("%matplotlib inline\nx = 1", {"get_ipython"}, {"x"}),
         ("%%time\nx = f()", {"f"}, {"x"}),
         ("if (n := len(x)):\n    pass", {"len", "x"}, {"n"}),
+        ("print(f\"{'\u00a0'.join(names)}\")", {"print", "names"}, set()),  # which Python 3.11 cannot unparse
         ("this is no Python", set(), set()),
     ],
 )

@@ -131,6 +131,7 @@ def test_a_text_written_into_the_question_is_found_and_a_deleted_cell_is_named(f
         ("def f():\n    steps_per_epoch = 68", None, "open"),
         ("steps_per_epoch = = 68", None, "not right"),
         ("steps_per_epoch = 68\nreturn 68", None, "not right"),
+        (f"raise NotImplementedError({'-' * 900}1)", None, "not right"),  # nested too deeply
     ],
 )
 def test_the_states_of_a_number(folder, source, card, state):
