@@ -76,7 +76,7 @@ def decode(content: bytes):
             raise ValueError(f"{length} bytes of JSON")
         place += length
         return json.loads(content[LENGTH.size : LENGTH.size + length], object_hook=array)
-    except (struct.error, TypeError, RecursionError, OverflowError) as error:
+    except (struct.error, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise ValueError(str(error)) from error
 
 

@@ -130,7 +130,7 @@ def run_behind_wall(
             while place < len(items) and not ended:
                 started = time.monotonic()
                 content, ended = read(until=started + seconds + PATIENCE, look=partial(_excess, process))
-                yield _outcome(content, ended, time.monotonic() - started)
+                yield _outcome(items[place], content, ended, time.monotonic() - started)
                 place += 1
 
 
@@ -214,14 +214,15 @@ def _excess(process: subprocess.Popen) -> str:
     return "processes" if len(family) > PROCESSES else "memory" if used > RESIDENT else ""
 
 
-def _outcome(content: bytes, ended: str, seconds: float) -> Outcome:
-    """What came out, if it can be read."""
+def _outcome(item: dict, content: bytes, ended: str, seconds: float) -> Outcome:
+    """What came out for an item, if it can be read."""
     try:
         said = inside.decode(content) if not ended else {"ended": ended}
-        errors = {int(position): _without_paths(str(text)) for position, text in said.get("errors", {}).items()}
+        told = dict(said.get("errors", {}))
+        errors = {place: _without_paths(str(told[str(place)])) for place, _ in item["cells"] if str(place) in told}
         ended, error, at = str(said.get("ended", "")), str(said.get("error", "")), int(said.get("at", -1))
         return Outcome(said.get("found"), errors, ended, error, at, seconds)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         return Outcome(None, {}, "output", "", -1, seconds)
 
 

@@ -189,6 +189,11 @@ trace.Row = lambda kind, **options: row(kind, **options | {{"stride": (2000, 200
         "steps_per_epoch = Bomb()",
     ),
     "has too many digits": (NUMBER, 0, "", "steps_per_epoch = 10 ** 100_000"),
+    "blames a cell that there is not": (
+        *(NUMBER, 0, ""),
+        """import json\njson.dumps = lambda thing: '{"errors": {"99999": "x"}, "found": 70}'""",
+    ),
+    "ends nowhere": (NUMBER, 0, "", """import json\njson.dumps = lambda thing: '{"at": Infinity}'"""),
     "holds itself": (NUMBER, 0, "", "steps_per_epoch = []\nsteps_per_epoch.append(steps_per_epoch)"),
 }
 USUAL, LONG = list(ATTACKS)[:3], list(ATTACKS)[3:]
@@ -356,7 +361,7 @@ def test_numbers_arrays_and_texts_cross_and_nothing_else_does():
 
 def test_whatever_else_comes_out_is_refused():
     texts = [b"[}", b"[" * 10**5, b"[%s0]" % (b"[]," * (inside.LONGEST // 3))]
-    texts += [b'{"array": "<f8", "shape": [1000, 1000]}', b'{"array": "O", "shape": [1]}']
+    texts += [b'{"array": "<f8", "shape": [1000, 1000]}', b'{"array": "O", "shape": [1]}', b'{"array": "<f8"}']
     for text in (*texts, b'{"array": "<f8", "shape":[-1]}'):
         for content in (inside.LENGTH.pack(len(text)) + text, text[:7]):
             with pytest.raises(ValueError):
