@@ -548,7 +548,7 @@ def set_due_date(course: Path, due: str) -> datetime:
         offset = zone if zone.startswith(("+", "-")) else ""
         time = datetime.fromisoformat(written + offset)
         time = time.replace(tzinfo=ZoneInfo(zone)) if zone and not offset else time.astimezone(time.tzinfo)
-    except (AttributeError, ValueError, OverflowError, ZoneInfoNotFoundError) as error:
+    except (AttributeError, ValueError, OverflowError, OSError, ZoneInfoNotFoundError) as error:
         expected = "a day, a time and perhaps a zone, such as 2027-03-01 23:59, or 2027-03-01 23:59 Europe/Berlin"
         raise OptionError(f"--due {due}: expected {expected}.") from error
     with _new_gradebook(course) as path, open_gradebook(course, path) as gradebook:
