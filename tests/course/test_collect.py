@@ -12,6 +12,7 @@ import unicodedata
 import zipfile
 from datetime import datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from handed_in import (
@@ -373,6 +374,13 @@ def test_a_folder_that_cannot_be_read_is_named_and_stops_no_other(course, tmp_pa
     monkeypatch.setattr(os, "access", lambda path, mode: not path.name.startswith("bob"))  # root may read everything
     command("collect", tmp_path / "in", "--course", course)
     assert [path.name for path in (course / "submitted").iterdir()] == ["ada"] and "bob" in outcomes(capsys)["bob"]
+    for name in (SECRET, "locked/notes.txt"):
+        loose(tmp_path / "in" / f"ada+{ASSIGNMENT}+x" / name, {})
+    stat, refuse = os.stat, Mock(side_effect=PermissionError)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    monkeypatch.setattr(os, "stat", lambda path, **how: refuse() if "locked/" in str(path) else stat(path, **how))
+    command("collect", tmp_path / "in", "--course", course)
+    assert outcomes(capsys)["ada"].startswith("as before")
     with pytest.raises(CourseError, match="nowhere"):
         command("collect", tmp_path / "nowhere", "--course", course)
 
