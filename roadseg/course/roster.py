@@ -137,7 +137,7 @@ def _rows(course: Path) -> list[dict[str, str]]:
     head = lines[0] if lines else ""
     table = csv.DictReader(lines, delimiter=max(",;\t", key=head.count), restkey="", restval="")
     rows = [{(key or "").strip().lower(): str(value).strip() for key, value in row.items()} for row in table]
-    rows = [row for row in rows if any(row.values())]
+    rows = [row for row in rows if letters("".join(row.values()))]  # others may hold separators alone
     for number, row in enumerate(rows, start=1):
         if not row.get("id") or row["id"] != ascii_name(row["id"]):
             found = f"student {number} has {row.get('id')!r}, and the head is {head}"

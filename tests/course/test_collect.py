@@ -399,7 +399,7 @@ def test_what_belongs_to_nobody_is_named(course, tmp_path, capsys, full):
 
 def test_a_roster_as_excel_may_write_it(course, tmp_path, full):
     hand_in(tmp_path / "in" / "Ada Lovelace_4711_assignsubmission_file_" / "x.zip", full)
-    (course / "roster.csv").write_text("sep=;\nid;Vorname;Nachname;E-Mail\ns1;Ada;Lovelace;a@b.org\n;;;\n", "utf-8")
+    (course / "roster.csv").write_text("sep=;\nid;Vorname;Nachname;E-Mail\ns1;Ada;Lovelace;a@b.org\n;;;;\n", "utf-8")
     assert collected(course, tmp_path / "in") == ["s1"] and not_collected(course) == []
 
 
