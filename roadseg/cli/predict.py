@@ -43,7 +43,7 @@ def run(options: Namespace) -> int:
     with explained(DataError, options.out, "choose another folder with --out"):
         options.out.mkdir(parents=True, exist_ok=True)
     paths = list(list_inputs(options.files, (*photos.SUFFIXES, *film.SUFFIXES)))
-    inputs = {path.resolve().with_suffix("") for path in paths}
+    inputs = {path.parent / path.stem for path in map(Path.resolve, paths)}
     videos = [path for path in paths if path.suffix.lower() in film.SUFFIXES]
     with tqdm(total=None if videos else len(paths), unit=" images", disable=None) as bar:
         started, count = time.perf_counter(), 0

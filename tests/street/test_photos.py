@@ -141,7 +141,7 @@ def test_no_photo_is_overwritten_by_a_result(weights, tmp_path, capsys):
     for name in ("street.jpg", "street_road.png", "other.jpg"):
         Image.fromarray(shades()).save(tmp_path / name)
     before = (tmp_path / "street_road.png").read_bytes()
-    assert main(["predict", str(weights), str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert main(["predict", str(weights), str(tmp_path), "/", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err.count("street.jpg") == 1
     assert (tmp_path / "street_road.png").read_bytes() == before and not (tmp_path / "street_road.jpg").exists()
     assert (tmp_path / "other_road.jpg").is_file()
