@@ -15,6 +15,7 @@ import numpy as np
 
 from roadseg import metrics, runs
 from roadseg.data import RoadData
+from roadseg.errors import RunError, explained
 from roadseg.storage import atomic_write
 
 TARGET = 0.90
@@ -37,7 +38,8 @@ def standings(data: RoadData) -> dict[str, dict]:
     writer = csv.DictWriter(text := io.StringIO(), COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    with atomic_write(runs.make_folder() / TABLE) as file:
+    path = runs.make_folder() / TABLE
+    with explained(RunError, path, runs.NOT_WRITABLE), atomic_write(path) as file:
         file.write(text.getvalue().encode())
     first = {}
     for row in rows:
