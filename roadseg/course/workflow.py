@@ -151,7 +151,7 @@ def students_to_grade(course: Path, named: list[str], *, everybody: bool = False
         whom = ", ".join(missing) or "anybody"
         raise CourseError(f"nothing has been collected from {whom}: run python -m roadseg course collect FOLDER first.")
     graded = set() if named or everybody else _graded(course)
-    return named or [student for student in collected if student not in graded]
+    return list(dict.fromkeys(named)) or [student for student in collected if student not in graded]
 
 
 def _graded(course: Path) -> set[str]:

@@ -101,6 +101,7 @@ def test_notebooks_are_found_wherever_they_are_and_collecting_again_changes_what
         digests.append((course / "submitted" / "ada" / ASSIGNMENT / "digest.txt").read_text())
     assert states == [["new", "new"], ["as before"] * 2, ["changed", "as before"]]
     assert digests[0] == digests[1] != digests[2] and students_to_grade(course, []) == ["ada", "bob"]
+    assert students_to_grade(course, ["bob", "bob"]) == ["bob"]
     (kept,) = (course / "earlier" / "ada").iterdir()
     assert "68" in (kept / f"{THIRD}.ipynb").read_text() and answered(course, "ada").endswith("70")
     assert submitted(course, "bob") == full
