@@ -105,7 +105,8 @@ def set_up_course(course: Path) -> list[str]:
                 copied[name] = _digest(own)
             elif differences := _differences(workbook.read_notebook(own), new):
                 kept.append(f"{own} stays as you have changed it: {differences}")
-        record.write_text(json.dumps(copied), "utf-8")
+        with atomic_write(record) as file:
+            file.write(json.dumps(copied).encode())
         if not (course / "nbgrader_config.py").exists():
             shutil.copyfile(Path(__file__).with_name("nbgrader_config.py"), course / "nbgrader_config.py")
     with _nbgrader_process() as run:

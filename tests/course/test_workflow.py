@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from datetime import UTC
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import pytest
@@ -85,6 +87,16 @@ def test_a_course_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "course").write_text("in the way")
     with pytest.raises(CourseError, match=re.escape(str(tmp_path / "course"))):
         command("setup", tmp_path / "course")
+
+
+def test_on_a_full_disk_setup_leaves_its_record_whole(course, monkeypatch):
+    record = course / "source" / ".as_set_up.json"
+    record.parent.mkdir()
+    record.write_text("{}")
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=[*(None for _ in GRADED), OSError(28, "full")]))
+    with pytest.raises(CourseError, match="full"):
+        workflow.set_up_course(course)
+    assert record.read_text() == "{}"
 
 
 @pytest.mark.slow
