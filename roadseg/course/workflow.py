@@ -89,7 +89,7 @@ def set_up_course(course: Path) -> list[str]:
         answers have been added or removed since the first submission.
     """
     _require_nbgrader()
-    if odd := sorted(set("[]?*") & set(str(course))):
+    if odd := sorted(set(re.findall(r"[][?*]|%[0-9a-fA-F]{2}", str(course)))):
         raise CourseError(f"{course}: nbgrader fails where a folder's name has {' '.join(odd)}; name another folder.")
     worked = workbook.worked_folder()
     source, record = course / "source" / ASSIGNMENT, course / "source" / ".as_set_up.json"
