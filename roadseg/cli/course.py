@@ -54,16 +54,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Run the step that was named."""
-    return STEPS[options.step](options)
+    return STEPS[options.step]((options.course or project_root() / "course").absolute(), options)
 
 
-def _folder(options: Namespace) -> Path:
-    return (options.course or project_root() / "course").absolute()
-
-
-def setup(options: Namespace) -> int:
+def setup(course: Path, options: Namespace) -> int:
     """Make or renew the course folder, and the archive to hand out."""
-    course = _folder(options)
     for line in workflow.set_up_course(course):
         print(line)
     if options.due:
@@ -77,13 +72,12 @@ def setup(options: Namespace) -> int:
     return 0
 
 
-def collect(options: Namespace) -> int:
+def collect(course: Path, options: Namespace) -> int:
     """Copy the notebooks out of the zips that were handed in."""
     from roadseg.course.collect import SubmissionError, collect_submissions, handed_in, remarks
     from roadseg.course.roster import not_collected
     from roadseg.kitti import a_few
 
-    course = _folder(options)
     outcomes = collect_submissions(options.folder, course)
     for student, outcome in outcomes.items():
         print(f"{student}: {outcome}")
@@ -99,14 +93,13 @@ def collect(options: Namespace) -> int:
     return int(any(isinstance(outcome, SubmissionError) for outcome in outcomes.values()))
 
 
-def grade(options: Namespace) -> int:
+def grade(course: Path, options: Namespace) -> int:
     """Grade code, numbers and choices of everything new or changed."""
     if options.workers < 1 or (options.seconds is not None and options.seconds <= 0):
         raise OptionError(
             f"--workers {options.workers} --seconds {options.seconds}: expected at least 1 worker and some seconds."
         )
     only = frozenset(questions.item(name).id for name in options.item)
-    course = _folder(options)
     students = workflow.students_to_grade(course, options.students, everybody=options.all or bool(only))
     failed = []
     if students:
@@ -154,22 +147,20 @@ def _summary(points: dict) -> str:
     return f"{text}, {ungraded} answer{'s' * (ungraded > 1)} to grade by hand" if ungraded else text
 
 
-def open_formgrader(options: Namespace) -> int:
+def open_formgrader(course: Path, options: Namespace) -> int:
     """Open nbgrader's formgrader, to grade texts below their rubrics."""
-    workflow.require_course(_folder(options))
-    return _open_jupyterlab("/formgrader", options)
+    workflow.require_course(course)
+    return _open_jupyterlab("/formgrader", course, options.lab)
 
 
-def _open_jupyterlab(page: str, options: Namespace) -> int:
+def _open_jupyterlab(page: str, course: Path, options: list[str]) -> int:
     """Open JupyterLab in the course folder, at that page."""
-    os.chdir(_folder(options))
-    first = f"--LabApp.default_url={page}"
-    return open_jupyterlab(first, *options.lab, environment=workflow.nbgrader_environment())
+    os.chdir(course)
+    return open_jupyterlab(f"--LabApp.default_url={page}", *options, environment=workflow.nbgrader_environment())
 
 
-def open_review(options: Namespace) -> int:
+def open_review(course: Path, options: Namespace) -> int:
     """Read and mark texts, all students' answers to a question after another, alike ones together."""
-    course = _folder(options)
     workflow.require_course(course)  # which says what is missing, before its packages are imported
     from roadseg.course import reading, review_panel
 
@@ -178,12 +169,11 @@ def open_review(options: Namespace) -> int:
     workflow.back_up_gradebook(course)
     notebook = review_panel.write_review(course, question)
     print(f"Answers that wait for a mark: {sum(waiting.values())}. They are read in {notebook}.", flush=True)
-    return 0 if options.no_open else _open_jupyterlab(f"/doc/tree/{notebook.name}", options)
+    return 0 if options.no_open else _open_jupyterlab(f"/doc/tree/{notebook.name}", course, options.lab)
 
 
-def stats(options: Namespace) -> int:
+def stats(course: Path, options: Namespace) -> int:
     """Write a page of statistics: what the class did not understand."""
-    course = _folder(options)
     workflow.require_course(course)
     from roadseg.course.stats import write_stats
 
@@ -191,20 +181,18 @@ def stats(options: Namespace) -> int:
     return 0
 
 
-def feedback(options: Namespace) -> int:
+def feedback(course: Path, options: Namespace) -> int:
     """Make a page of feedback for each student."""
-    course = _folder(options)
     pages = workflow.make_feedback(course)
     print(f"The pages are in {course / 'feedback'}; new: {len(pages)}.")
     _print_ungraded(course)
     return 0
 
 
-def points(options: Namespace) -> int:
+def points(course: Path, options: Namespace) -> int:
     """Write a table of all points."""
     from roadseg.course.collect import remarks
 
-    course = _folder(options)
     print(f"The table is {workflow.write_points(course)}.")
     for student in workflow.read_points(course):
         for remark in remarks(course, student):
