@@ -43,7 +43,7 @@ def write_archive(path: Path, project: Path) -> None:
         name = own.relative_to(project).as_posix()
         if own.is_file() and not LEFT_OUT.fullmatch(name):
             files[name] = own.read_bytes()
-    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name in sorted(files):
             member = zipfile.ZipInfo(f"{TOP}/{name}")  # of 1980: the same bytes whenever it is made
             member.external_attr = 0o644 << 16

@@ -132,9 +132,8 @@ def _rows(course: Path) -> list[dict[str, str]]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", "replace")  # as Excel saves it
-    lines = text.splitlines()
-    lines = lines[1:] if re.fullmatch(r"sep=.", lines[0] if lines else "") else lines  # as Excel may begin
-    head = lines[0] if lines else ""
+    lines = re.sub(r"\Asep=.[\r\n]+", "", text).splitlines()  # as Excel may begin
+    head = "".join(lines[:1])
     table = csv.DictReader(lines, delimiter=max(",;\t", key=head.count), restkey="", restval="")
     rows = [{(key or "").strip().lower(): str(value).strip() for key, value in row.items()} for row in table]
     rows = [row for row in rows if letters("".join(row.values()))]  # others may hold separators alone

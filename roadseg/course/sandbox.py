@@ -33,7 +33,7 @@ from roadseg.storage import cache_folder
 PACKAGE = Path(roadseg.__file__).parent
 # What would do an answer's work, or judges it. Paths below the package, a folder or a file each.
 LEFT_OUT = (
-    *("__main__.py", "__pycache__", "cli", "course", "report", "workbook/rubric.toml"),
+    *("__main__.py", "cli", "course", "report", "workbook/rubric.toml"),
     *(f"checks/{name}" for name in ("answers.py", "answers.toml", "grading.py", "judge.py")),
     *(f"checks/{name}" for name in ("step_mistakes.py", "steps.py", "steps.toml")),
 )

@@ -110,9 +110,9 @@ def _compare(client: Client, scheduler: str) -> None:
             raise WorkerError(f"the worker {address} has {threads[address]} threads: start it with `{start}`.")
 
 
-def everywhere(client: Client, function: Callable, *arguments, **options) -> list:
+def everywhere(client: Client, function: Callable, *arguments) -> list:
     """What a function returns on each worker; where one dies, another does it."""
-    options |= {"pure": False, "allow_other_workers": True}
+    options = {"pure": False, "allow_other_workers": True}
     return client.gather([client.submit(function, *arguments, workers=[a], **options) for a in client.nthreads()])
 
 

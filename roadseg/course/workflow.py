@@ -247,7 +247,6 @@ def grade_submissions(
         return _notebooks(course / "submitted" / student / ASSIGNMENT), handed_out, seconds, again
 
     with _nbgrader_process() as run:
-        remarks: list[str] = []
         for student, found in workers.results(client, judge, students, task):
             if isinstance(found, dict):
                 try:
