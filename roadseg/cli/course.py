@@ -5,6 +5,7 @@ example:
 """
 
 import argparse
+import math
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -95,7 +96,7 @@ def collect(course: Path, options: Namespace) -> int:
 
 def grade(course: Path, options: Namespace) -> int:
     """Grade code, numbers and choices of everything new or changed."""
-    if options.workers < 1 or (options.seconds is not None and options.seconds <= 0):
+    if options.workers < 1 or (options.seconds is not None and not 0 < options.seconds < math.inf):
         raise OptionError(
             f"--workers {options.workers} --seconds {options.seconds}: expected at least 1 worker and some seconds."
         )

@@ -124,7 +124,8 @@ def find_owners(folder: Path, roster: dict[str, str]) -> dict[File, Owner | None
     with explained(CourseError, folder, "name a folder that you may read"):
         refused = {path: problem for path in folder.iterdir() if (problem := _refusal(path))}
     inside, below = folder.resolve(), set(refused)
-    paths = [path for path in sorted(folder.rglob("*")) if os.path.isfile(path) and below.isdisjoint(path.parents)]
+    files = filter(os.path.isfile, sorted(folder.rglob("*")))  # pathlib's raises in a folder that is locked
+    paths = [path for path in files if below.isdisjoint(path.parents)]
     paths = [path for path in paths if path.resolve().is_relative_to(inside)]  # links may lead to the solutions
     zips = {path: list(list_files(File(path))) for path in paths if File(path).is_zip}
     loose = [file for path in paths if path not in zips for file in list_files(File(path))]

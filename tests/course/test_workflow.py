@@ -61,6 +61,7 @@ def course(tmp_path) -> Path:
         (["grade", "ada", "bob"], CourseError, "ada, bob"),
         (["grade", "--workers", "0"], OptionError, "--workers 0"),
         (["grade", "--seconds", "0"], OptionError, "--seconds 0"),
+        (["grade", "--seconds", "inf"], OptionError, "--seconds inf"),
         (["grade", "--item", "answer-99"], OptionError, "answer-99"),
         (["feedback"], CourseError, "course grade"),
     ],
