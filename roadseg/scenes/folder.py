@@ -24,7 +24,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from roadseg.errors import DataError, explained
+from roadseg.errors import DataError
+from roadseg.kitti import read_image
 from roadseg.scenes.rendering import COUNTS, render, require_category, require_whole
 
 RECORD = "scenes.json"  # lies where scenes were rendered
@@ -203,12 +204,14 @@ def load_classes(size: tuple[int, int] = (128, 128), *, root: str | Path) -> Sce
         raise DataError(f"{root}: expected scenes with classes in training/classes_2, found none; write them anew")
 
     def read(name: str) -> list[np.ndarray]:
-        arrays = []
-        for part, method in (("image_2", Image.Resampling.BILINEAR), ("classes_2", Image.Resampling.NEAREST)):
-            with Image.open(folder / part / f"{name}.png") as file:
-                arrays.append(np.asarray(file.resize(size[::-1], method)))
-        return arrays
+        image, classes = (read_image(folder / part / f"{name}.png") for part in ("image_2", "classes_2"))
+        planes = (image, Image.Resampling.BILINEAR), (classes[..., 0], Image.Resampling.NEAREST)
+        return [np.asarray(Image.fromarray(plane).resize(size[::-1], method)) for plane, method in planes]
 
-    with explained(DataError, root, "delete the folder and write the scenes anew"), ThreadPoolExecutor() as pool:
-        images, classes = (np.stack(arrays) for arrays in zip(*pool.map(read, names)))
+    try:
+        with ThreadPoolExecutor() as pool:
+            images, classes = (np.stack(arrays) for arrays in zip(*pool.map(read, names)))
+    except DataError as error:
+        found = str(error).rpartition("; ")[0]
+        raise DataError(f"{found}; delete the folder {root} and write the scenes anew") from error
     return SceneData(images, classes, names)

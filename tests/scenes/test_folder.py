@@ -191,6 +191,13 @@ def test_a_folder_without_whole_classes_is_named(written, tmp_path):
     with pytest.raises(DataError, match=tmp_path.name):
         scenes.load_classes(root=tmp_path)
     root = Path(shutil.copytree(written, tmp_path / "scenes"))
+    for place in (11, -30):  # in the header; in the pixels, whose checksum decoding leaves out
+        path = Path(shutil.copytree(written, tmp_path / f"bit {place}")) / "training/classes_2/um_000000.png"
+        changed = bytearray(path.read_bytes())
+        changed[place] ^= 4
+        path.write_bytes(changed)
+        with pytest.raises(DataError, match=f"bit {place}"):
+            scenes.load_classes(root=path.parents[2])
     (root / "training/image_2/uu_000000.png").write_bytes(b"cut short")
     with pytest.raises(DataError, match=root.name):
         scenes.load_classes(root=root)
