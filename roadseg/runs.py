@@ -148,9 +148,9 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
 
     Raises RunError where there is none, where the training has not finished, or where its files contradict each other.
     """
-    path = Path(path) if Path(path).is_dir() else runs_folder() / path
-    if not (path / "finished.json").is_file():
-        if (path / "settings.json").is_file():
+    path = Path(path) if os.path.isdir(path) else runs_folder() / path
+    if not os.path.isfile(path / "finished.json"):  # False, too, where it may not be read: pathlib's raises
+        if os.path.isfile(path / "settings.json"):
             raise RunError(f"the run {path} has not finished: the same training command resumes it.")
         raise RunError(f"{path} is no run: name one of the folders in runs, or train: `python -m roadseg train`.")
     run = Run(path, how)
@@ -158,7 +158,7 @@ def open_run(path: str | Path, *, how: str = "reused") -> Run:
     names = ["steps.csv", *(f"{which}.weights.h5" for which in WEIGHTS)]
     names += [f"predictions/{prediction_name(epoch)}" for epoch in range(1, epochs + 1)]
     whole = epochs == run.finished["epochs"] == run.settings["epochs"] and "name" in run.settings["recipe"]
-    if not whole or not all((path / name).is_file() for name in names):
+    if not whole or not all(os.path.isfile(path / name) for name in names):
         raise RunError(f"the run {path} has lost files or lines: delete it and train again.")
     return run
 

@@ -54,7 +54,7 @@ def test_a_run_reads_back(path):
 
 
 def test_what_is_no_finished_run(path, tmp_path):
-    for other in (tmp_path / "none", tmp_path, path / "settings.json"):
+    for other in (tmp_path / "none", tmp_path, path / "settings.json", tmp_path / (300 * "x")):
         with pytest.raises(RunError, match=str(other)):
             runs.open_run(other)
     (path / "finished.json").unlink()
