@@ -160,9 +160,10 @@ def train(
         log(f"ROADSEG_EPOCHS stops this run after {allowed} of {epochs} epochs: the text may not fit its result.")
     parts = road_data.split(data, split)
     steps = step or train_step, validation_step or val_step
+    start = {"start_sha256": models.read_card(recipe.start)["sha256"]} if recipe.start else {}  # other weights may ship
     settings = {
         "model": model,
-        "recipe": recipe.settings() | {"precision": precision},
+        "recipe": recipe.settings() | {"precision": precision} | start,
         "seed": seed,
         "split": split,
         "epochs": allowed,

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from roadseg import baselines, data, metrics, models, recipes, scenes, training
+from roadseg import baselines, data, metrics, models, recipes, runs, scenes, training
 from roadseg.cli import main
 from roadseg.errors import DataError, OptionError
 
@@ -73,6 +73,20 @@ def test_a_recipe_starts_from_them_only_where_they_fit(roads, tmp_path):
     recipe = recipes.get_recipe("fast", name="own", epochs=1, start="scenes", standardize=False)
     with pytest.raises(OptionError, match="scenes"):
         training.train("unet", recipe, roads, out=tmp_path)
+
+
+def test_a_run_that_starts_from_other_weights_is_another_run(roads, monkeypatch):
+    def stop(settings, *, out):
+        raise LookupError(runs.key(settings))
+
+    monkeypatch.setattr(runs, "find", stop)
+    keys = set()
+    for card in ({"sha256": "one"}, {"sha256": "other"}):
+        monkeypatch.setattr(models, "read_card", {"scenes": card}.get)
+        with pytest.raises(LookupError) as found:
+            training.train("unet", "transfer", roads)
+        keys.add(str(found.value))
+    assert len(keys) == 2
 
 
 def test_photos_need_no_run(tmp_path):
