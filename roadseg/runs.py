@@ -292,7 +292,8 @@ def source_digest(*functions: Callable) -> str:
 
 def _compiled(code: CodeType) -> str:
     """Compiled code in words that are the same whenever it is compiled."""
-    constants = [_compiled(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts]
+    sets = [sorted(map(repr, part)) if isinstance(part, frozenset) else part for part in code.co_consts]
+    constants = [_compiled(part) if isinstance(part, CodeType) else repr(part) for part in sets]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 

@@ -231,3 +231,5 @@ def test_a_step_below_a_line_of_ipython_has_a_digest():
     """IPython compiles what is below %%time under a name of its own, and keeps no source."""
     one, same, other = (eval(compile(f"lambda x: [x + {n} for _ in x]", "<timed exec>", "eval")) for n in (1, 1, 2))
     assert runs.source_digest(one) == runs.source_digest(same) != runs.source_digest(other)
+    sets = [eval(f"lambda x: x in {members}") for members in ("{0, 8}", "{8, 0}")]  # whose order in memory differs
+    assert runs.source_digest(sets[0]) == runs.source_digest(sets[1])
