@@ -21,7 +21,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -99,7 +99,8 @@ def part_of(path: Path) -> Iterator[Path]:
             error.filename, error.filename2 = str(path), None  # nobody has to know of the other name
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to tell
+            part.unlink()
 
 
 @contextmanager

@@ -59,6 +59,13 @@ def test_a_file_is_the_new_one_or_the_old_one(tmp_path, error):
     assert target.read_bytes() == (b"old" if error else b"new") and list(tmp_path.iterdir()) == [target]
 
 
+def test_an_error_names_the_file_that_was_meant(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as error, storage.atomic_write(tmp_path / "file" / "below"):
+        pytest.fail("it began")
+    assert error.value.filename == str(tmp_path / "file" / "below")
+
+
 def test_a_folder_in_the_way_is_refused_at_once(tmp_path):
     with pytest.raises(IsADirectoryError, match=tmp_path.name), storage.atomic_write(tmp_path):
         pytest.fail("it began")
