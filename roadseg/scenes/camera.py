@@ -58,11 +58,11 @@ class Camera:
 
 
 def develop(
-    light: np.ndarray, rng: np.random.Generator, *, brightness: float, grain: np.random.Generator | None = None
+    light: np.ndarray, rng: np.random.Generator, *, brightness: float, grain: np.random.Generator
 ) -> np.ndarray:
     """Turn linear light (h, w, 3) into an image (h, w, 3) uint8 of this mean brightness, with a camera's flaws.
 
-    grain : draws the noise of the pixels, which is otherwise rng's."""
+    grain : draws the noise of the pixels."""
     sample, exposure = light[::3, ::3], 1.0
     for _ in range(8):  # automatic exposure
         exposure *= (brightness / np.mean(np.clip(sample * exposure, 0, 1) ** (1 / 2.2))) ** 1.6
@@ -72,5 +72,5 @@ def develop(
     image *= (1 - 0.18 * np.square(radius, dtype=np.float32))[..., None]
     image *= rng.normal(1, 0.025, 3).astype(np.float32)  # white balance
     image = np.clip(image - rng.uniform(0.002, 0.008), 0, 1) ** np.float32(1 / rng.uniform(2.0, 2.35))
-    image += np.float32(0.008) * (grain or rng).standard_normal(image.shape, np.float32)
+    image += np.float32(0.008) * grain.standard_normal(image.shape, np.float32)
     return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)

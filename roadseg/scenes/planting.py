@@ -67,7 +67,7 @@ class Planter:
         color = leaves * rng.uniform(0.75, 1.3) * (1 + rng.normal(0, 0.05, 3))
         self.add(outside, ahead, Tree(self.locate(outside, ahead), height, width, shape, int(rng.integers(5)), color))
 
-    def add_wood(self, outside: float, *, height: tuple[float, float] = (7, 15), gaps: float = 0.1) -> None:
+    def add_wood(self, outside: float, *, height: tuple[float, float] = (7, 15), gaps: float) -> None:
         """Trees and undergrowth from `outside` on, dense enough to close the view."""
         u = self.rng.uniform
         for ahead in self.space_out((2, 7), (2.5, 6), 220, spread=1.7):

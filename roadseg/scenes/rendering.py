@@ -54,7 +54,8 @@ def render(category: str, index: int, *, seed: int = 0, variety: bool = False) -
         An argument is out of its range.
     """
     street, camera, rng = set_scene(category, index, seed, variety)
-    return draw(street, camera, plant_sides(street, camera, rng) + plant_traffic(street, camera, rng), rng)
+    objects = plant_sides(street, camera, rng) + plant_traffic(street, camera, rng)
+    return draw(street, camera, objects, rng, grain=rng)
 
 
 def set_scene(
@@ -80,11 +81,11 @@ def draw(
     rng: np.random.Generator,
     *,
     travel: float = 0.0,
-    grain: np.random.Generator | None = None,
+    grain: np.random.Generator,
 ) -> Scene:
     """Draw a scene.
 
-    travel : meters from where the street begins; grain : draws the noise of the pixels, which is otherwise rng's."""
+    travel : meters from where the street begins; grain : draws the noise of the pixels."""
     classes = np.full((HEIGHT, WIDTH), OTHER, np.uint8)
     canvas = Canvas(camera, street.light, paint_sky(street.light, camera, rng), classes)
     valid = paint_ground(canvas, street, objects, rng, travel)
@@ -112,7 +113,7 @@ def require_whole(name: str, number: int, *, least: int = 0) -> None:
 
 def make_generator(*key: int) -> np.random.Generator:
     """A generator of random numbers that depends on these numbers alone, on any machine."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+    return np.random.Generator(np.random.PCG64(key))
 
 
 def enlarge(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -158,7 +159,7 @@ def paint_ground(
 def light_ground(ground: Ground, coarse: Ground, objects: list[SceneObject], canvas: Canvas) -> np.ndarray:
     """Light (h, w, 3) that the ground receives; shadows and cars are looked up at the coarse points, then enlarged."""
     size, light = ground.lateral.shape, canvas.light
-    shadow = enlarge(cast_shadows(objects, Tree | House | Car, canvas, coarse), size)
+    shadow = enlarge(cast_shadows(objects, canvas, coarse), size)
     leaves = ground.noise(0.7, 3, seed=3) + 0.6 * ground.noise(2.5, 2, seed=8)
     leaves *= np.clip(shadow + 0.8, 0, 1) * (shadow < 1.2)  # only crowns let light through, in spots
     sunlit = np.clip(0.5 - 2.2 * (shadow - 0.25 + 0.33 * leaves), 0, 1)
@@ -169,12 +170,12 @@ def light_ground(ground: Ground, coarse: Ground, objects: list[SceneObject], can
     return ((sunlit * light.sun[1])[..., None] * light.sunlight + light.skylight) * enlarge(sky, size)[..., None]
 
 
-def cast_shadows(objects: list[SceneObject], kinds, canvas: Canvas, ground: Ground) -> np.ndarray:
-    """How deep each ground point lies in the shadow of these kinds of objects, as `SceneObject` says."""
+def cast_shadows(objects: list[SceneObject], canvas: Canvas, ground: Ground) -> np.ndarray:
+    """How deep each ground point lies in the shadow of these objects, as `SceneObject` says."""
     x, y, z = canvas.camera.line(ground.ahead) + ground.lateral, canvas.camera.rise(ground.ahead), ground.ahead
     deepest = np.full(x.shape, -1, np.float32)
     for thing in objects:
-        if isinstance(thing, kinds) and thing.foot[2] < SHADOW_FAR:
+        if isinstance(thing, Tree | House | Car) and thing.foot[2] < SHADOW_FAR:
             np.maximum(deepest, thing.shadow(canvas.light.sun, x, y, z), out=deepest)
     return deepest
 
@@ -184,6 +185,6 @@ def darken(objects: list[SceneObject], canvas: Canvas) -> list[SceneObject]:
     casters = [thing for thing in objects if isinstance(thing, Tree | House)]
     others = [thing for thing in objects if not isinstance(thing, Tree | House)]
     x, _, z = np.array([thing.foot for thing in others], np.float32).reshape(-1, 3).T
-    shadow = cast_shadows(casters, Tree | House, canvas, Ground(x - canvas.camera.line(z), z, z, z))
+    shadow = cast_shadows(casters, canvas, Ground(x - canvas.camera.line(z), z, z, z))
     sunlit = np.clip(1 - 1.2 * shadow, 0.08, 1)
     return casters + [replace(thing, sunlit=float(each)) for thing, each in zip(others, sunlit, strict=True)]

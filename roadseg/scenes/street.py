@@ -38,9 +38,9 @@ class Junction:
         inwards = np.clip(self.radius - outside, 0, self.radius)  # the corner is a quarter of a circle
         return np.where(outside <= 0, 40.0, self.radius - np.sqrt(np.maximum(self.radius**2 - inwards**2, 0)))
 
-    def clears(self, lateral: float, ahead: float, margin: float = 3.0) -> bool:
-        """Whether an object at this place stays out of the mouth."""
-        return lateral * self.side < 0 or not self.start - margin < ahead < self.start + self.width + margin
+    def clears(self, lateral: float, ahead: float) -> bool:
+        """Whether an object at this place stays 3 meters away from the mouth."""
+        return lateral * self.side < 0 or not self.start - 3 < ahead < self.start + self.width + 3
 
 
 @dataclass(frozen=True)
