@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from roadseg.backend import keras
@@ -165,11 +166,7 @@ def build(name: str, *, size: tuple[int, int] = (256, 256), **options) -> keras.
     """The model that a name means, simple, unet or unet-no-skip, for images of `size` (height, width).
 
     Raises OptionError for another name, and where the size does not fit."""
-    builders = {
-        "simple": simple_model,
-        "unet": unet,
-        "unet-no-skip": lambda shape, **rest: unet(shape, skip_connections=False, **rest),
-    }
+    builders = {"simple": simple_model, "unet": unet, "unet-no-skip": partial(unet, skip_connections=False)}
     if name not in builders:
         raise OptionError(f"no model is called {name!r}: choose one of {', '.join(builders)}.")
     return builders[name]((*size, 3), **options)

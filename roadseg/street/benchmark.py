@@ -71,17 +71,15 @@ def look(root: Path, frame: kitti.Frame, probability: np.ndarray) -> tuple[View,
 
 
 @styled
-def draw_views(camera: View, above: View, *, threshold: float = 0.5) -> Figure:
+def draw_views(camera: View, above: View) -> Figure:
     """The errors of one prediction in both views, as `look` returns them: from above, the car drives to the right."""
     titles = []
     for name, view in (("from the camera", camera), ("from above", above)):
-        counts = metrics.confusion_counts(view.probability, view.mask, view.valid, threshold=threshold)
-        titles.append(f"{name}: F1 {counts.f1:.3f}")
+        titles.append(f"{name}: F1 {metrics.confusion_counts(view.probability, view.mask, view.valid).f1:.3f}")
     alt = f"Errors of one prediction (blue: TP, orange: FN, vermilion: FP). {'; '.join(titles)}."
     figure, axes = grid(1, 2, height=2.4, alt=alt)
     for cell, title, view in zip(axes[0], titles, (camera, above)):
-        predicted = view.probability >= 255 * threshold
-        errors, mask = error_overlay(view.image, view.mask, view.valid, predicted), view.mask
+        errors, mask = error_overlay(view.image, view.mask, view.valid, view.probability >= 128), view.mask
         if view is above:
             errors, mask = np.rot90(errors, -1), np.rot90(mask, -1)
         draw_image(cell, errors, title, outline=mask)

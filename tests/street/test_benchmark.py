@@ -89,7 +89,7 @@ def test_both_views_of_one_prediction(folder):
     assert not above.valid[above.probability == 0].any()  # what the camera does not see does not count
     eight_bits = benchmark.look(folder, frame, np.full((8, 8), 64, np.uint8))[1]
     np.testing.assert_array_equal(eight_bits.probability, above.probability)
-    figure = benchmark.draw_views(camera, above, threshold=0.2)
+    figure = benchmark.draw_views(camera, above)
     assert len(figure.axes) == 2 and plots.encoded(figure).startswith(b"\x89PNG")
     assert "F1 0." in figure.get_label()
 
