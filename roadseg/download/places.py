@@ -42,13 +42,13 @@ class Location:
         return len(self.searched) == 1
 
 
-def locate(project: Path | None = None) -> Location:
+def locate() -> Location:
     """Find the road data: ROADSEG_DATA, else KITTI in the project's data folder, else the rendered scenes.
 
     An archive that was put into the data folder by hand is unpacked there once. Raises DataError where KITTI is meant
     to be (ROADSEG_DATA is set, a folder is called data_road) but is not.
     """
-    data = (project or project_root()) / "data"
+    data = project_root() / "data"
     searched = ("ROADSEG_DATA", f"data/{ROOT}", f"data/{ARCHIVE}", "data/scenes")
     if chosen := os.environ.get("ROADSEG_DATA"):
         try:
