@@ -146,7 +146,7 @@ def load(
             data = _decode(frames, size, workers, source)
         if folders:
             place = folders[0]
-            if place != folders[-1] and place.is_dir() and not os.access(place, os.W_OK):
+            if place != folders[-1] and os.path.isdir(place) and not os.access(place, os.W_OK):
                 log(f"The cache {place} is read-only and lacks these images: {folders[-1]} keeps them.")
                 place = folders[-1]
             _write_cache(place / name, data)

@@ -48,7 +48,8 @@ def project_root() -> Path:
         return Path(os.path.realpath(os.path.expanduser(home)))
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
-        if (folder / "roadseg" / "__init__.py").is_file() or any((folder / "notebooks").glob("00_*.ipynb")):
+        # os.path's answer is no where a folder may not be read: pathlib's is an error
+        if os.path.isfile(folder / "roadseg" / "__init__.py") or any((folder / "notebooks").glob("00_*.ipynb")):
             return folder
     return here
 

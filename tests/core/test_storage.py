@@ -15,6 +15,7 @@ def test_project_root_is_the_nearest_project_else_the_checkout(tmp_path, monkeyp
     monkeypatch.delenv("ROADSEG_HOME")
     monkeypatch.chdir(tmp_path)
     assert storage.project_root() == Path(storage.__file__).resolve().parents[1]
+    (tmp_path / "roadseg").symlink_to(300 * "x")  # a folder that refuses, as those of others do
     inner = tmp_path / "notebooks" / "deep"
     inner.mkdir(parents=True)
     monkeypatch.chdir(inner)
