@@ -196,10 +196,9 @@ def report(
     `categories` names the category of each of the N images; the arrays are (N, H, W) or (N, H, W, 1).
     Raises OptionError as `threshold_sweep` does, and where N differs.
     """
-    probability, mask, kinds = np.asarray(probability), np.asarray(mask), np.asarray(categories)
-    valid = np.ones(mask.shape, bool) if valid is None else np.asarray(valid)
-    arrays = probability, mask, valid
-    if not 0 < len(kinds) == len(probability) == len(mask) == len(valid):
+    kinds = np.asarray(categories)
+    arrays = [np.asarray(array) for array in (probability, mask, valid) if array is not None]
+    if not len(kinds) or any(len(array) != len(kinds) for array in arrays):
         found = ", ".join(str(len(array)) for array in arrays)
         raise OptionError(f"categories: expected one for each image, found {len(kinds)} for {found}; pass one each")
     sweeps = {str(kind): threshold_sweep(*(array[kinds == kind] for array in arrays)) for kind in np.unique(kinds)}
