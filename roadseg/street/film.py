@@ -114,7 +114,7 @@ def write_gif(path: Path, frames: Iterator[np.ndarray], rate: float) -> None:
         for width in GIF_WIDTHS:
             size = (width, round(width * shown[0].shape[0] / shown[0].shape[1]))
             small = [Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in shown]
-            palette = Image.fromarray(np.vstack([np.asarray(image) for image in small[::10]])).quantize(GIF_COLORS)
+            palette = Image.fromarray(np.vstack([np.asarray(image)[::10] for image in small])).quantize(GIF_COLORS)
             first, *rest = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in small]
             content = io.BytesIO()
             first.save(content, "GIF", save_all=True, append_images=rest, duration=10 * round(100 / rate), loop=0)

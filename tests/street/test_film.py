@@ -114,6 +114,13 @@ def test_a_gif_plays_as_fast_as_its_film_and_draws_only_what_it_shows(tmp_path, 
     assert len(drawn) == count
 
 
+def test_a_gif_has_colors_for_each_of_its_frames(tmp_path):
+    film.write_film(tmp_path / "a.gif", [np.full((8, 16, 3), level, np.uint8) for level in (0, 100, 200)], rate=5)
+    with Image.open(tmp_path / "a.gif") as gif:
+        found = [gif.convert("L").getpixel((0, 0)) for frame in range(3) if gif.seek(frame) is None]
+    assert found == pytest.approx([0, 100, 200], abs=2)
+
+
 def test_a_folder_of_that_name_is_told_before_anything_is_drawn(tmp_path):
     (tmp_path / "a.gif").mkdir()
     with pytest.raises(DataError, match=r"a\.gif"):
