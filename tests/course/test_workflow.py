@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing, contextmanager
 from datetime import UTC
 from pathlib import Path
 from unittest.mock import Mock
@@ -109,6 +110,13 @@ def test_where_nbgrader_fails_its_log_is_named_and_the_teachers_settings_stay(co
     assert (course / "nbgrader_config.py").read_text() == "raise SystemExit(3)"
 
 
+@contextmanager
+def changed(path):
+    """A gradebook's connection, committed and closed afterwards."""
+    with closing(sqlite3.connect(path)) as gradebook, gradebook:
+        yield gradebook
+
+
 def test_by_default_the_course_folder_is_in_the_project(tmp_path, course):
     hand_in(tmp_path / "in" / "ada.zip", blank())
     assert command("collect", tmp_path / "in") == 0
@@ -117,17 +125,17 @@ def test_by_default_the_course_folder_is_in_the_project(tmp_path, course):
 
 def test_marks_given_while_a_submission_is_recorded_are_not_lost(course):
     path = course / "gradebook.db"
-    with sqlite3.connect(path) as gradebook:
+    with changed(path) as gradebook:
         gradebook.execute("create table marks (points)")
 
     def mark_meanwhile(*arguments, log) -> None:
-        with sqlite3.connect(path) as gradebook:
+        with changed(path) as gradebook:
             gradebook.execute("insert into marks values (4)")
 
     found = {"items": {}, "errors": {}, "remarks": {}}
     with pytest.raises(CourseError):
         workflow.record(course, "ada", found, again=False, run=mark_meanwhile)
-    with sqlite3.connect(path) as gradebook:
+    with changed(path) as gradebook:
         assert gradebook.execute("select * from marks").fetchall() == [(4,)]
     assert not list(course.glob(".*.part.db"))
 
@@ -304,7 +312,7 @@ def test_what_late_days_cost_follows_the_due_date_and_an_open_formgrader_goes_on
         settings.write("\nc.LateDays.percent = 10\n")
     stamp = course / "submitted/perfect" / ASSIGNMENT / "timestamp.txt"
     late = lambda: next(csv.DictReader(io.StringIO(workflow.write_points(course).read_text())))["late"]  # noqa: E731
-    with sqlite3.connect(course / "gradebook.db") as formgrader:
+    with changed(course / "gradebook.db") as formgrader:
         formgrader.execute("update submitted_assignment set timestamp = '2026-11-20 12:00:00'")
         formgrader.execute("select * from assignment").fetchall()
         formgrader.commit()
@@ -319,7 +327,7 @@ def test_what_late_days_cost_follows_the_due_date_and_an_open_formgrader_goes_on
         (course / "submitted/8103" / ASSIGNMENT / "timestamp.txt").unlink()
         assert float(late()) == 0
         formgrader.execute("update comment set manual_comment = 'Mine.'")
-    with sqlite3.connect(course / "gradebook.db") as gradebook:
+    with changed(course / "gradebook.db") as gradebook:
         assert gradebook.execute("select distinct manual_comment from comment").fetchall() == [("Mine.",)]
 
 
