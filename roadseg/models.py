@@ -182,8 +182,8 @@ def with_input_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
 
 def _inputs(input_shape, divisor: int, filters: Sequence[int], classes: int) -> keras.KerasTensor:
     height, width, _ = input_shape
-    if height < 1 or width < 1 or height % divisor or width % divisor:
-        fits = " x ".join(str(max(1, round(side / divisor)) * divisor) for side in (height, width))
+    if any(not side or side < 1 or side % divisor for side in (height, width)):
+        fits = " x ".join(str(max(1, round((side or 0) / divisor)) * divisor) for side in (height, width))
         raise OptionError(
             f"the input is {height} x {width}, but halving it {divisor.bit_length() - 1} times needs a height "
             f"and a width divisible by {divisor}: {fits} would do."

@@ -532,7 +532,10 @@ def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np
     """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes).
 
     flip : test-time augmentation: the mean of the predictions for each image and its mirror image, at twice the time.
+    Raises OptionError for other arrays, such as images that are divided by 255 already, and where n is 0.
     """
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise OptionError(f"images: expected uint8 (n, H, W, 3), from 0 to 255, found {images.dtype} {images.shape}.")
     if flip:
         return (predict(model, images) + predict(model, images[:, :, ::-1])[:, :, ::-1]) / 2
     batches = (images[start : start + VALIDATION_BATCH] for start in range(0, len(images), VALIDATION_BATCH))

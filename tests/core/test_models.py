@@ -105,6 +105,7 @@ def test_with_input_size_shares_the_weights():
     [
         (lambda: models.unet((375, 1242, 3)), "375 x 1242.* 16: 368 x 1248"),
         (lambda: models.unet((0, 16, 3)), "0 x 16.* 16: 16 x 16"),
+        (lambda: models.unet((None, 32, 3)), "None x 32.* 16: 16 x 32"),
         (lambda: models.simple_model((29, 32, 3)), "29 x 32.* 4: 28 x 32"),
         (lambda: models.unet(classes=0), "0 classes"),
         (lambda: models.simple_model(filters=(8, 0)), r"\(8, 0\)"),

@@ -400,6 +400,9 @@ def test_predict_by_batches_and_with_mirror_images(roads, trained):
     np.testing.assert_allclose(training.predict(model, roads.images, flip=True), (plain + mirrored) / 2, atol=1e-6)
     softmax = models.build("simple", size=(32, 32), classes=3)
     assert training.predict(softmax, roads.images[:2], flip=True).shape == (2, 32, 32, 3)
+    for wrong in (roads.images / 255, roads.images[0], roads.images[:0]):
+        with pytest.raises(OptionError, match="uint8"):
+            training.predict(model, wrong)
 
 
 def test_evaluate_scores_validation_images_or_all(roads, trained):
