@@ -146,7 +146,8 @@ def train(
         recipe = replace(recipe, name=f"{recipe.name}-{precision}")
     epochs = recipe.epochs if epochs is None else epochs
     if type(epochs) is not int or epochs < 1 or type(seed) is not int or not 0 <= seed < 2**31:  # True is an int, too
-        raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected whole numbers, from 1 on, and below 2 ** 31.")
+        expected = "whole numbers, epochs from 1 on, a seed from 0 to 2 ** 31 - 1"
+        raise OptionError(f"epochs {epochs!r}, seed {seed!r}: expected {expected}.")
     try:
         keras.initializers.get(recipe.initializer)
     except (ValueError, TypeError):

@@ -49,7 +49,8 @@ def feature_maps(model: keras.Model, image: np.ndarray) -> dict[Level, np.ndarra
             "pass an image of the size that the network takes, such as roads.images[0]."
         )
     several = keras.Model(model.inputs[0], [level.layers[-1].output for level in parts])
-    return {level: np.asarray(output[0]) for level, output in zip(parts, several(image[None] / np.float32(255)))}
+    outputs = keras.tree.flatten(several(image[None] / np.float32(255)))  # of one level, it is no list
+    return {level: np.asarray(output[0], np.float32) for level, output in zip(parts, outputs)}
 
 
 def level_page(level: Level, maps: np.ndarray) -> str:

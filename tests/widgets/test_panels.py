@@ -239,6 +239,14 @@ def test_feature_maps_are_those_of_the_network(network, roads):
     np.testing.assert_allclose(maps[2], keras.Model(network.input, last.output)(batch)[0], atol=1e-6)
 
 
+def test_feature_maps_of_one_level_in_bfloat16(roads):
+    inputs = keras.Input((32, 32, 3))
+    layer = keras.layers.Conv2D(2, 3, padding="same", dtype="bfloat16")
+    (maps,) = feature_maps.feature_maps(keras.Model(inputs, layer(inputs)), roads.images[0]).values()
+    assert maps.shape == (32, 32, 2) and maps.dtype == np.float32
+    assert len(np.unique(feature_maps.tiled(maps).reshape(-1, 4), axis=0)) > 10
+
+
 def test_tiles_are_scaled_one_by_one_and_maps_without_activity_are_counted(network):
     maps = np.zeros((2, 4, 3), np.float32)
     maps[..., 0] = np.arange(8).reshape(2, 4)
