@@ -158,7 +158,12 @@ def read_image(path: Path, *, formats: Sequence[str] = ("PNG",), gray: bool = Tr
         Image.open(content, formats=formats).verify()  # checksums, which decoding leaves out
         image = Image.open(content, formats=formats)
         frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # phones put a second image into a JPEG
-        if image.width * image.height <= LARGEST_IMAGE and frames == 1 and image.mode in modes:
+        facts = {
+            f"{image.width} x {image.height} pixels": image.width * image.height <= LARGEST_IMAGE,
+            f"{frames} frames": frames == 1,
+            f"mode {image.mode}": image.mode in modes,
+        }
+        if all(facts.values()):
             ImageOps.exif_transpose(image, in_place=True)
             image = image.convert("RGBA") if "P" in image.mode else image  # the one way on which Pillow does not warn
             return np.asarray(image.convert("RGB"))
@@ -169,7 +174,8 @@ def read_image(path: Path, *, formats: Sequence[str] = ("PNG",), gray: bool = Tr
         raise DataError(f"{path}: expected an image ({kinds}), found something else; {REPLACE}") from None
     except DAMAGED as error:
         raise DataError(f"{path}: truncated or damaged image ({one_line(error)}); {REPLACE}") from error
+    found = " and ".join(fact for fact, fits in facts.items() if not fits)
     raise DataError(
         f"{path}: expected a still image of at most {LARGEST_IMAGE:,} pixels in one of the modes {', '.join(modes)}, "
-        f"found {image.width} x {image.height} pixels, {frames} frames, mode {image.mode}; save it as one"
+        f"found {found}; save it as one"
     )
