@@ -15,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from inspect import getsource
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -206,13 +207,18 @@ iou_and_f1 = Exercise(
          ("(~predicted & truth)", "(~predicted & ~truth)")),
         ("no_intersection", "The union leaves out what is road in both masks, TP: it is TP + FP + FN.",
          (IOU, "tp / (fp + fn)")),
+        ("not_counted", "These are still masks: count the pixels that are True, with `.sum()`.", (".sum()", "")),
+        ("all_right_pixels", "TP counts the true negatives, too: it is the road in both masks, `predicted & truth`.",
+         ("(predicted & truth)", "(predicted == truth)")),
         ("percent", "These are percentages: both scores are fractions, from 0 to 1.",
          (IOU, f"100 * {IOU}"), (F1, f"100 * {F1}")),
         ("mean_over_images", "These are means over the images: count the pixels of all images first, then divide.",
          ("sum()", "sum((1, 2))"), (IOU, f"({IOU}).mean()"), (F1, f"({F1}).mean()")),
     ],
     errors=[("truth value of an array", "`not`, `and` and `or` want a single True or False: for arrays these are `~`, "
-             "`&` and `|`, with parentheses around comparisons.")],
+             "`&` and `|`, with parentheses around comparisons."),
+            ("boolean subtract", "Masks cannot be subtracted: what is in one and not in the other is "
+             "`predicted & ~truth`.")],
     place=lambda case, index: f" as {('IoU', 'F1')[index[0]]}" if index else "",
 )  # fmt: skip
 
@@ -309,11 +315,9 @@ def _column(name: str, entries: Any) -> list[float]:
     """The entries of a history under a name."""
     if not isinstance(entries, list | tuple | np.ndarray):
         raise Unfit(f"`{name}` is of type `{type(entries).__name__}`; expected a list with an entry for each epoch.")
-    numbers, wrong = attempt(lambda: [float(entry) for entry in entries])
-    if wrong:
-        kind = type(entries[0]).__name__
-        raise Unfit(f"`{name}` holds something of type `{kind}`: append a number, `float(metric.result())`.")
-    return numbers
+    if kinds := [type(entry).__name__ for entry in entries if not isinstance(entry, Real)]:
+        raise Unfit(f"`{name}` holds something of type `{kinds[0]}`: append a number, `float(metric.result())`.")
+    return [float(entry) for entry in entries]
 
 
 def _loop_differs(given: list, right: list) -> str:
@@ -409,12 +413,15 @@ training_loop = Exercise(
                                           "optimizer=optimizer,")),
         ("no_validation", "Nothing is validated: after training, run the validation step on all validation batches.",
          (VALIDATION, "")),
+        ("noted_as_training", "The means of the validation are appended to `loss` and `accuracy`, and `val_loss` and "
+         "`val_accuracy` stay empty.", (VALIDATED, TRAINED)),
         ("one_epoch", "Only one epoch is trained: repeat both parts `epochs` times, and return after the loop.",
          ("range(epochs)", "[0]")),
         ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times.",
          ("range(epochs)", "range(1, epochs)")),
     ],
     differs=_loop_differs,
+    errors=[("'int' object is not iterable", "`epochs` is a number: repeat with `range(epochs)`.")],
 )  # fmt: skip
 
 
@@ -502,8 +509,9 @@ scatter_and_add = Exercise(
         ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
          ("return output", "return output[: len(values) * stride]")),
     ],
-    errors=[("broadcast", "A copy of the kernel does not fit in: the output is too short, it needs (n - 1) stride + k "
-             "places, or the slice is not as long as the kernel, or begins too late.")],
+    errors=[("broadcast", "A copy of the kernel does not fit in. Is it one value times the kernel, has the output "
+             "(n - 1) stride + k places, and is the slice as long as the kernel?"),
+            ("Cannot cast", "The output holds whole numbers only: leave `dtype` out.")],
     place=lambda case, index: f" {f'at {index} ' * bool(index)}for {SCATTER_CASES[case]}",
 )  # fmt: skip
 
@@ -551,6 +559,8 @@ best_f1 = Exercise(
         ("factor_missing", "F1 is half of what it should be: its numerator is 2 TP.", ("[1]", "[1] / 2")),
         ("most_accurate", "That is the threshold of the best accuracy, the one with the fewest errors. Choose by F1.",
          ("np.argmax(scores)", "np.argmax([((probability >= t) == truth).sum() for t in thresholds])")),
+        *(("rounded", "F1 is rounded: return all of its digits.", ("scores[best],", f"round(scores[best], {digits}),"))
+          for digits in (2, 3)),
         ("one_half", "That is the F1 at 0.5: try all thresholds, and keep the best.",
          ("    scores = []", "    scores, thresholds = [], [0.5]")),
         ("mean_over_images", "That is a mean over the images: count the pixels of all of them together.",
@@ -637,6 +647,8 @@ def _flip_differs(given: list, right: list) -> str:
         )
     if seen <= {(0, 1), (1, 0)}:
         return "Always one of the two is mirrored and the other is not: mirror both under the same condition."
+    if seen <= {(0, 0), (0, 1), (1, 0), (1, 1)}:
+        return TWO_DRAWS
     if seen <= {(0, 0), (1, 2)}:
         return "The image is mirrored, but its mask is turned upside down: axis 0 is the height, axis 1 the width."
     return (
@@ -647,6 +659,10 @@ def _flip_differs(given: list, right: list) -> str:
 
 IMAGE, MASK = (f"tf.where(flip, tf.reverse({part}, [1]), {part})" for part in ("image", "mask"))
 DRAW = "tf.random.uniform([]) < 0.5"
+TWO_DRAWS = (
+    "Image and mask each have a random draw of their own (`seed=` does not tie two draws together), so they agree half "
+    "of the time. Draw once, use twice."
+)
 random_flip = Exercise(
     "random_flip",
     "Exercise, random flip",
@@ -657,8 +673,7 @@ random_flip = Exercise(
     [
         ("mask_left", "The image is mirrored and its mask is not: the road is then on the wrong side.", (MASK, "mask")),
         ("image_left", "The mask is mirrored and its image is not.", (IMAGE, "image")),
-        ("two_draws", "Image and mask each have a random draw of their own, so they agree half of the time. Draw once, "
-         "use twice.", (MASK, MASK.replace("flip", DRAW))),
+        ("two_draws", TWO_DRAWS, (MASK, MASK.replace("flip", DRAW))),
         ("upside_down", "The sample is turned upside down. Axis 0 is the height, axis 1 the width: mirror a street in "
          "its width.", ("[1]", "[0]")),
         ("colors", "The colors are reversed: a single sample has no batch axis, so its width is axis 1.",
@@ -673,6 +688,7 @@ random_flip = Exercise(
     ],
     _unfair,
     differs=_flip_differs,
+    errors=[("required positional argument", "`tf.random.uniform(())` draws one number: it needs the shape, `()`.")],
 )  # fmt: skip
 
 
@@ -713,8 +729,8 @@ def _useless_as_loss(function: Callable) -> tuple[str, str] | None:
     if stopped:
         return "no_graph", f"Called directly it works, but `fit` compiles it, and then it stops with `{stopped}`."
     empty, stopped = attempt(lambda: float(function(0 * mask, 0 * probability)))
-    if stopped or not np.isfinite(empty):
-        return "empty", "Without any road it is 0 / 0, NaN: add a small number to both sums."
+    if stopped or not abs(empty) < 0.01:
+        return "empty", "Without any road Dice, 0 / 0, should be 1: add the small number to numerator and denominator."
     return None
 
 
@@ -761,7 +777,7 @@ PEAK, WARMUP, TOTAL = 0.02, 10, 110  # of the schedule that is tried
 
 def _run_schedule(function: Callable) -> list:
     rates = [function(step, PEAK, WARMUP, TOTAL) for step in range(TOTAL)]
-    if rates[0] is None:
+    if all(rate is None for rate in rates):
         return [None]
     if any(np.shape(rate) != () for rate in rates):
         raise Unfit("It should return one number for each step.")
@@ -785,6 +801,8 @@ def cosine_schedule(step: int, peak: float, warmup: int, total: int) -> float:
 
 BEGIN, WAVE = "    if step < warmup:\n", "(1 + math.cos(math.pi * time)) / 2"
 LATE = (BEGIN, "    step += 1\n" + BEGIN)  # by somebody who counts the steps from 1, which is as good
+RISE, FALL = "return peak * step / warmup", f"peak * {WAVE}"
+WITHOUT_PEAK = [(RISE, "return step / warmup"), (FALL, WAVE)]
 DIVISIONS = [("step / warmup", "(step // warmup)"), ("(step - warmup) / (", "(step - warmup) // (")]
 warmup_cosine = Exercise(
     "warmup_cosine",
@@ -798,6 +816,13 @@ warmup_cosine = Exercise(
          ("peak * step / warmup", "peak * (step + 1) / warmup")),
         *(("whole_numbers", "`//` leaves whole numbers only, here 0 or 1: divide with `/`.", *changes)
           for changes in (DIVISIONS, DIVISIONS[:1])),
+        *(("no_peak", "`peak` is missing: the rate is a fraction of it, in the warm-up and after it.", *changes)
+          for changes in (WITHOUT_PEAK, WITHOUT_PEAK[:1], WITHOUT_PEAK[1:])),
+        ("no_pi", "The cosine ends at angle 1: multiply the time by `math.pi`.", ("math.pi * ", "")),
+        ("no_return", "The rate of the warm-up is computed and not returned: `return` is missing there.",
+         (RISE, RISE.removeprefix("return "))),
+        *(("floor", "The rate stops at 1 % of the peak, as in the package's own schedule; here it falls to 0.", change)
+          for change in ((FALL, f"max(peak / 100, {FALL})"), (WAVE, f"(0.01 + 0.99 * {WAVE})"))),
         ("half_inside", "Only the cosine is halved: (1 + cos) / 2 needs parentheses around the sum.",
          (WAVE, "(1 + math.cos(math.pi * time) / 2)")),
         ("rises", "After the warm-up the rate drops to 0 and rises: it is 1 + cos, not 1 - cos.",

@@ -169,6 +169,7 @@ OTHERS = [
     ("training_loop", "unfit", fixed([1, 2])),
     ("training_loop", "returns_nothing", lambda *given, **steps: exercises.loop_over_epochs(*given, **steps) and None),
     ("training_loop", "unfit", loop_noting(lambda metric: metric)),
+    ("training_loop", "unfit", loop_noting(lambda metric: metric.result())),
     ("training_loop", "unfit", lambda *given, **steps: dict.fromkeys(exercises.HISTORY, [0.0] * exercises.EPOCHS)),
     ("training_loop", "differs", loop_noting(lambda metric: 2 * float(metric.result()))),
     ("training_loop", "differs", lambda *given, **steps: exercises.loop_over_epochs(*given[:3], 4, **steps)),
@@ -190,10 +191,12 @@ OTHERS = [
     ("soft_dice", "no_graph", lambda mask, p: exercises.dice_loss(mask, p) * (len(mask) / len(p))),
     ("soft_dice", "no_graph", lambda mask, p: 0.0 if tf.reduce_sum(p) == 0 else exercises.dice_loss(mask, p)),
     ("soft_dice", "empty", unsmoothed_dice),
+    ("soft_dice", "empty", lambda mask, p: unsmoothed_dice(mask, p + 1e-12)),
     ("soft_dice", "differs", lambda mask, p: keras.ops.mean(keras.losses.binary_crossentropy(mask, p))),
     ("warmup_cosine", "unfit", lambda step, peak, warmup, total: np.array([peak, step])),
     ("warmup_cosine", "differs", lambda step, peak, warmup, total: 3 * peak),
     ("warmup_cosine", "unfit", lambda step, peak, warmup, total: peak * step / warmup if step < warmup else None),
+    ("warmup_cosine", "unfit", lambda step, peak, warmup, total: None if step < warmup else peak),
     ("iou_and_f1", "returns_nothing", lambda predicted, truth: print(predicted.sum())),
 ]  # fmt: skip
 
@@ -203,6 +206,21 @@ def test_what_no_version_explains_has_a_card_too(name, cause, function):
     keras.utils.set_random_seed(0)
     result = getattr(checks, name)(function)
     assert (result.passed, result.cause) == (False, cause) and result.message
+
+
+ERRORS = [
+    ("iou_and_f1", lambda predicted, truth: (predicted - truth).sum()),
+    ("training_loop", lambda model, train_batches, val_batches, epochs, **steps: [0 for _ in epochs]),
+    ("scatter_and_add", lambda values, kernel, stride: values * kernel),
+    ("scatter_and_add", lambda values, kernel, stride: np.add(values, 1.0, out=np.zeros(3, int))),
+    ("random_flip", lambda image, mask: tf.random.uniform() < 0.5),
+]
+
+
+@pytest.mark.parametrize("name, function", ERRORS)
+def test_an_error_is_told_with_its_usual_cause(name, function):
+    message = getattr(checks, name)(function).message
+    assert any(message.endswith(reason) for _, reason in EXERCISES[name].errors)
 
 
 def test_another_optimizer_or_model_is_not_right():
@@ -224,6 +242,10 @@ def mask_upside_down(image, mask):
     return tf.where(flip, image[:, ::-1], image), tf.where(flip, mask[::-1], mask)
 
 
+def mirrored_by_seed(image, mask):
+    return tuple(tf.image.random_flip_left_right(part, seed=1) for part in (image, mask))
+
+
 def always_the_same_draw(image, mask):
     tf.random.set_seed(0)
     return exercises.flip_together(image, mask)
@@ -233,6 +255,7 @@ def test_flips_that_go_wrong_in_other_ways_are_told_apart():
     functions = mirrored_by_turns, mask_upside_down, always_the_same_draw, lambda image, mask: (mask, image)
     results = [checks.random_flip(function) for function in functions]
     assert {result.cause for result in results} == {"differs"} and len({result.message for result in results}) == 4
+    assert checks.random_flip(mirrored_by_seed).message == exercises.TWO_DRAWS
 
 
 def test_numbers_say_where_they_stand():
