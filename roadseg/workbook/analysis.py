@@ -12,20 +12,24 @@ import numpy as np
 from scipy.ndimage import distance_transform_cdt
 
 MARGIN = 0.02  # above the majority class: four times what the mean over half an epoch varies by chance
+PERCENT = 10  # a guess from here on, where a number up to 1 was measured, is a percentage; a loss or epochs stay below
 LINES, NOISE = 3, 0.12  # thin lines an image, and the spread of its noise: visible, and not by one pixel alone
 
 
 def compare_guess(guess: Any, measured: float | str | list, *, digits: int = 3) -> None:
-    """Print a guess beside what was measured and, of numbers, how far off it was. None means no guess."""
+    """Print a guess beside what was measured and, of numbers, how far off it was. None means no guess; words are
+    the same in any case and with any spaces."""
     shown = measured if isinstance(measured, str | list) else f"{measured:.{digits}f}"
     if guess is None:
         print(f"measured: {shown} (no guess)")
         return
     if isinstance(guess, Real) and guess == guess and not isinstance(measured, str | list):
         off = f"{abs(guess - measured):.{digits}f}"
-        verdict = f" ({off} too {'high' if guess > measured else 'low'})" if float(off) else " (right)"
+        percent = f"; {guess:g} % is {guess / 100:g}" if 0 <= measured <= 1 and guess >= PERCENT else ""
+        verdict = f" ({off} too {'high' if guess > measured else 'low'}{percent})" if float(off) else " (right)"
     else:
-        verdict = " (right)" if np.array_equal(guess, measured) else ""
+        one, two = ("".join(x.split()).lower() if isinstance(x, str) else x for x in (guess, measured))
+        verdict = " (right)" if np.array_equal(one, two) else ""
     print(f"your guess: {guess}, measured: {shown}{verdict}")
 
 

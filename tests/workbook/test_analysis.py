@@ -36,11 +36,16 @@ def test_distance_to_edge_counts_from_both_sides():
 
 @pytest.mark.parametrize(
     "guess, measured, numbers",
-    [(None, 0.8234, ["0.823"]), (0.5, 0.8234, ["0.5", "0.823", "0.323"]), (0.82340, 0.8234, ["0.8234", "0.823"])],
+    [
+        (None, 0.8234, ["0.823"]),
+        (82, 0.8234, ["0.823", "81.177", "0.82"]),
+        (0.5, 0.8234, ["0.5", "0.823", "0.323"]),
+        (0.82340, 0.8234, ["0.8234", "0.823"]),
+    ],
 )
 def test_a_guess_is_told_how_far_off_it_is(guess, measured, numbers, capsys):
     analysis.compare_guess(guess, measured)
-    assert re.findall(r"\d\.\d+", capsys.readouterr().out) == numbers
+    assert re.findall(r"\d+\.\d+", capsys.readouterr().out) == numbers
 
 
 def test_a_word_is_right_or_not(capsys):
@@ -48,6 +53,12 @@ def test_a_word_is_right_or_not(capsys):
     analysis.compare_guess("Dice", "flip")
     right, wrong = capsys.readouterr().out.splitlines()
     assert right != wrong.replace("Dice", "flip")
+
+
+@pytest.mark.parametrize("guess, measured", [(" UU ", "uu"), ("Cars", "CARS"), ("encoder 1", "encoder1")])
+def test_a_word_is_right_in_any_case_and_with_any_spaces(guess, measured, capsys):
+    analysis.compare_guess(guess, measured)
+    assert "(right)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("guess", [np.array([3, 6]), (3, 6), [3, 6], np.array([3, 6, 1]), float("nan"), np.float32(3)])
