@@ -20,7 +20,7 @@ from roadseg.checks.result import Aspect, aspects_of
 LATER = {"running loss": 1, "running accuracy": 1, "value returned": 1, "compiled": 1}
 SHARES = {  # in parts of the task's points
     "train_step": {"prediction": 2, "loss": 2, "update": 4, **LATER},
-    "val_step": {"prediction": 2, "model unchanged": 1, "loss": 1, **LATER},
+    "val_step": {"prediction": 2, "trainable weights unchanged": 1, "loss": 1, **LATER},
 }
 PRECISION = 1e-3  # of the largest number that is compared; float32 sums in another order are off by 1e-6 to 1e-5
 NOISE = 1e-6
@@ -110,7 +110,7 @@ def _verdicts(name: str, step: Step, wanted: Step, *, measured: bool) -> dict[st
         right["update"] = updated or (not follows and _updates(step))
     else:
         settled = step.after.trainable == step.before.trainable
-        right["model unchanged"] = updated or (any_training(step) and settled and not moved(step))
+        right["trainable weights unchanged"] = updated or (any_training(step) and settled and not moved(step))
     right["running loss"] = not measured or loss_is_measured or (not follows and _measures_own_loss(step))
     right["running accuracy"] = measures(step, wanted, ACCURACY) or (
         not follows and any(_adds(step, ACCURACY, accuracy(step.mask, prediction)) for prediction in own)

@@ -282,7 +282,7 @@ def _first_difference(name: str, seen: list[list[Step]], step: Step, wanted: Ste
         return _wrong_arguments(step) or ("loss_fn_not_used" if used else "loss_not_computed")
     if not verdict.get("update", True):
         return _wrong_update(name, seen, step, wanted)
-    if not verdict.get("model unchanged", True):
+    if not verdict.get("trainable weights unchanged", True):
         return "trains_in_validation" if moved(step) else "model_changed"
     if not verdict["running loss"]:
         if cause := _not_once(step, LOSS):

@@ -139,6 +139,12 @@ def test_hints_do_not_give_the_number_away(question, number):
     assert str(number) not in re.findall(r"\w+", " ".join([texts["look"], *texts["hints"]]).replace(",", ""))
 
 
+def test_what_tells_the_number_of_parameters_comes_last():
+    texts = TEXTS["question-8"]
+    earlier = " ".join([texts["look"], texts["mistakes"]["other"], *texts["hints"][:-1]])
+    assert "summary()" not in earlier and "count_params()" not in earlier and "count_params()" in texts["hints"][-1]
+
+
 @pytest.mark.parametrize("question", [0, 1, 5, 15, "3", None, 3.5, True, np.array([3, 4]), [3], {3: 4}])
 def test_questions_without_a_number_or_a_choice_are_refused(question):
     with pytest.raises(OptionError, match="3, 4, 8, 9, 10"):
