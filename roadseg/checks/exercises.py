@@ -660,8 +660,8 @@ def _flip_differs(given: list, right: list) -> str:
 IMAGE, MASK = (f"tf.where(flip, tf.reverse({part}, [1]), {part})" for part in ("image", "mask"))
 DRAW = "tf.random.uniform([]) < 0.5"
 TWO_DRAWS = (
-    "Image and mask each have a random draw of their own (`seed=` does not tie two draws together), so they agree half "
-    "of the time. Draw once, use twice."
+    "Image and mask each have a random draw of their own, so they need not agree, not even with the same `seed=`. Draw "
+    "once, use twice."
 )
 random_flip = Exercise(
     "random_flip",
