@@ -25,6 +25,7 @@ from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, par
 ATTEMPTS = 5  # characters without a font, what cannot be set, and both again
 LAST_RESORT = "Last Resort High-Efficiency"
 UNSEEN = dict.fromkeys((0xFE0E, 0xFE0F, 0x20E3))  # what makes an emoji of a sign or of the digit on a key
+UNSET = "This answer cannot be set in the PDF: read it in the HTML file, or make it shorter."
 HERE = Path(__file__).parent
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")  # DejaVu: Greek, Cyrillic, arrows; Last Resort: boxes
 
@@ -42,8 +43,8 @@ def html(blocks: Sequence[dict], *, title: str) -> str:
 def pdf(blocks: Sequence[dict], *, title: str, author: str = "", timestamp: int = 0) -> bytes:
     """A whole PDF/A-2u file, which says that it was made at `timestamp`, in seconds since 1970.
 
-    What typst cannot set is shown as it was typed. A character that no font here has is a box with a sign of its
-    script; a line at the end names these characters. Raises TypesetError.
+    What typst cannot set is shown as it was typed, and an answer that fails even so as UNSET. A character that no font
+    here has is a box with a sign of its script; a line at the end names these characters. Raises TypesetError.
     """
     lacking: set[str] = set()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
@@ -59,7 +60,8 @@ def pdf(blocks: Sequence[dict], *, title: str, author: str = "", timestamp: int 
                 press.add_fonts("LastResort*.ttf")
             else:
                 blocks = replaced(list(blocks), press.mended)
-    raise TypesetError(f"the PDF cannot be set: {str(reason).splitlines()[0]}") from reason
+    why = str(reason).splitlines()[0]
+    raise TypesetError(f"the PDF cannot be set: {why}; shorten your longest answers.") from reason
 
 
 class _Press:
@@ -89,9 +91,12 @@ class _Press:
         """Parts and images in typst's own language; all words as strings, which typst never reads as code."""
         match node:
             case {"t": "Str", "c": words}:
-                return [_raw("Inline", f"#{_literal(words.translate(UNSEEN))};")]
-            case {"t": "Code" | "CodeBlock" as kind, "c": [attributes, words]}:
-                return [{"t": kind, "c": [attributes, words.translate(UNSEEN)]}]
+                return [_raw("Inline", "#box();".join(f"#{_literal(piece)};" for piece in _pieces(words)))]
+            case {"t": "Code", "c": [attributes, words]}:
+                pieces = ({"t": "Code", "c": [attributes, piece]} for piece in _pieces(words))
+                return [node for piece in pieces for node in (_raw("Inline", "#box();"), piece)][1:]
+            case {"t": "CodeBlock", "c": [attributes, words]}:
+                return [{"t": "CodeBlock", "c": [attributes, words.translate(UNSEEN)]}]
             case {"t": "Div", "c": [[_, [kind], _], inner]}:
                 return [_raw("Block", f"#{kind}["), *replaced(inner, self.for_typst), _raw("Block", "]")]
             case {"t": "Plain" | "Para" | "Header" | "BulletList" | "OrderedList" | "Table" as kind, "c": inner}:
@@ -115,8 +120,8 @@ class _Press:
                 return [node if self.can_set([alone]) else typed]
             case {"t": "Div", "c": [attributes, inner]} if not self.can_set([node]):
                 inner = replaced(inner, self.mended)
-                inner = inner if self.can_set(inner) else [code("".join(strings(inner)))]
-                return [{"t": "Div", "c": [attributes, inner]}]
+                tries = (inner, [code("".join(strings(inner)))], [paragraph(UNSET)])
+                return [{"t": "Div", "c": [attributes, next(filter(self.can_set, tries))]}]
             case {"t": "Div"}:
                 return [node]
         return None
@@ -127,6 +132,11 @@ class _Press:
             return bool(self.printed(blocks))
         except (typst.TypstError, PandocError):
             return False
+
+
+def _pieces(words: str) -> list[str]:
+    """Text in pieces, between which a line may break: a word of 30 characters and more is cut behind every eighth."""
+    return re.sub("[!-~]{30,}", lambda long: re.sub(".{8}", "\\g<0>\0", long[0]), words.translate(UNSEEN)).split("\0")
 
 
 def _direction(nodes: pandoc.Tree) -> str:

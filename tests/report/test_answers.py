@@ -237,6 +237,27 @@ def test_characters_without_a_font_are_named():
     )
 
 
+def test_a_pasted_training_log_is_set():
+    log = "\n".join(f"{i}/600 [{'=' * 30}] - 12s 170ms/step - loss: 0.1234" for i in range(600))
+    page, paper = both(log, f"```\n{log}\n```")
+    assert page.words.count(squeezed(log)) == 2 and paper.count(squeezed(log)) == 2
+
+
+def test_long_words_break_within_the_page():
+    long = "y" * 300
+    blocks = markdown.read_markdown(f"{long} `{long}`\n\n- *{long}*\n\n```python\n# {long}\n```\n\n|a|\n|-|\n|{long}|")
+    ends = []
+    keep = lambda words, _, matrix, font, size: ends.append(matrix[4] + 0.4 * size * len(words.strip()))  # noqa: E731
+    PdfReader(io.BytesIO(pages.pdf(blocks, title="T"))).pages[0].extract_text(visitor_text=keep)
+    assert max(ends) < 530, ends
+
+
+def test_an_answer_that_typst_cannot_set_costs_no_other():
+    """A line of too many long words."""
+    page, paper = both("```\n" + f"{'=' * 30} " * 600 + "last\n```", "other")
+    assert page.words.count("last") == 1 and squeezed(pages.UNSET) in paper and "other" in paper
+
+
 def test_each_cell_of_a_table_runs_its_own_way():
     places = {}
     head = "| רשת | הערה |\n|--|--|\n| one | good. |\n\nText.\n\n"
