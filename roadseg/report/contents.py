@@ -84,7 +84,8 @@ def _phrases(book: Workbook, entries: Sequence[Entry]) -> list[str]:
     labels = [entry.item.label for entry in book.entries]
 
     def named(entry: Entry) -> str:  # with its kind where a question has two answers
-        more = [entry.item.kind] * (labels.count(entry.item.label) > 1) + [_state(entry)] * (entry.state != "open")
+        more = [entry.item.kind] * (labels.count(entry.item.label) > 1)
+        more += [_state(entry)] if entry.state != "open" or entry.remark else []
         return f"{entry.item.label} ({'; '.join(more)})" if more else entry.item.label
 
     by_notebook = groupby(entries, key=lambda entry: entry.item.notebook)
@@ -199,22 +200,22 @@ def _answers(entries: Iterable[Entry]) -> Iterator[dict]:
 
 
 def written_answer(entry: Entry) -> Iterator[dict]:
-    """The answer as it was typed, or a box in its place, and what its check said."""
+    """The answer as it was typed, and what its check said; a box where it is missing, and what its cell holds."""
     state, is_text = _state(entry), entry.item.kind == "text"
     if entry.state in ABSENT:
         yield part("missing", paragraph(f"Missing: {state}."))
-        return
-    read = read_markdown(entry.source, entry.attachments) if is_text else [code(entry.source, "python")]
-    yield part("answer", *read)
-    if not entry.done:
+    if entry.source:
+        read = read_markdown(entry.source, entry.attachments) if is_text else [code(entry.source, "python")]
+        yield part("answer", *read)
+    if entry.state not in (*ABSENT, "done"):
         yield part("remark", paragraph(f"{state[0].upper()}{state[1:]}."))
-    elif not is_text:
+    elif entry.done and not is_text:
         yield part("remark", paragraph("Its check: right."))
 
 
 def _state(entry: Entry) -> str:
     if entry.state == "open":
-        return "not answered yet"
+        return entry.remark or "not answered yet"
     return f"{entry.state}, {entry.remark}" if entry.remark else entry.state
 
 

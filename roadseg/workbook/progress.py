@@ -25,9 +25,9 @@ class Entry:
     """What a workbook holds for one item of the assignment.
 
     state : done, not right, not checked, too short, wrong cell, deleted, open or no notebook. remark : one
-    line about it. source : the answer, Markdown or code; empty where there is none. attachments : images that were
-    pasted into the answer, name to {mime type: base64}. check : what the check below the answer last said, {name,
-    passed, cause}, or None.
+    line about it. source : what the cell holds, Markdown or code; empty where nothing was typed. attachments :
+    images that were pasted into the answer, name to {mime type: base64}. check : what the check below the answer
+    last said, {name, passed, cause}, or None.
     """
 
     item: Item
@@ -127,8 +127,13 @@ def read_entry(item: Item, notebook: dict | None) -> Entry:
     else:
         check = _check(item, notebook)
         state, remark = _code_state(item, source, check)
-    if state == "open" and (elsewhere := _elsewhere(item, notebook, places[0])):
-        state, remark = "wrong cell", f"there is something in {elsewhere}: move it into the answer's own cell"
+    if state == "open":
+        if item.kind == "text" or files.is_blank(own, files.handed_out(notebook)):
+            source = ""
+        else:
+            remark = f"its cell does not set {item.defines}"
+        if elsewhere := _elsewhere(item, notebook, places[0]):
+            state, remark = "wrong cell", f"there is something in {elsewhere}: move it into the answer's own cell"
     return Entry(item, state, remark, source, own.get("attachments", {}), check)
 
 

@@ -266,6 +266,16 @@ def test_weak_answers_are_not_refused(book, state, name, source):
     assert any(entry.item.label in phrase and state in phrase for phrase in contents.answer_remarks(own))
 
 
+@pytest.mark.parametrize("source", ["unet.count_params()", "answer_8 = 485_817", "# 485 817", "pass  # as above"])
+def test_code_that_does_not_define_the_answer_is_shown(book, source):
+    change(book, "answer-8", source=[source])
+    change(book, "check-answer-8", outputs=[])
+    own = workbook.read_workbook(book)
+    assert source in "".join(strings(list(contents.contents(own, NOTHING))))
+    for said in (contents.missing_parts(own, NOTHING)[0], workbook.summary(own)):
+        assert "trainable_parameters" in said
+
+
 def test_a_draft_marks_what_is_missing(quick, book, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda: pytest.fail("images are not needed without runs"))
     change(book, "answer-5", source=[workbook.TEXT_STUB])

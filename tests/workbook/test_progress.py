@@ -36,7 +36,7 @@ def answer(folder, name, source, card, notebook=QUESTIONS):
 
 def test_a_fresh_copy_is_all_open(folder):
     book = workbook.read_workbook(folder)
-    assert {e.state for e in (*book.entries, *book.exercises)} == {"open"}
+    assert {(e.state, e.remark, e.source) for e in (*book.entries, *book.exercises)} == {("open", "", "")}
     assert [e.item for e in book.entries] == list(workbook.ITEMS) and not any(book.changed.values())
     assert "0 of 21" in workbook.summary(book)
 
