@@ -6,7 +6,7 @@ Needs no TensorFlow, which takes longer to load than all the rest to do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -18,8 +18,8 @@ from roadseg import metrics, plots, runs, storage
 from roadseg.data import RoadData
 from roadseg.errors import clock
 from roadseg.recipes import get_recipe
-from roadseg.report.markdown import read_markdown
-from roadseg.report.pandoc import bullets, code, figure, heading, paragraph, part, table_block
+from roadseg.report.markdown import MISSING, read_markdown
+from roadseg.report.pandoc import bullets, code, figure, heading, paragraph, part, strings, table_block
 from roadseg.workbook import Entry, Workbook
 
 TITLE = "Finding the road: a simple model and a U-Net"
@@ -76,8 +76,17 @@ def missing_parts(book: Workbook, found: Trained) -> list[str]:
 
 
 def answer_remarks(book: Workbook) -> list[str]:
-    """Answers that are there, and not right, not checked or too short, a phrase for each notebook."""
-    return _phrases(book, [entry for entry in book.entries if entry.state not in (*ABSENT, "done")])
+    """Answers that are there, and not right, not checked, too short or without an image of theirs, by notebook."""
+    return _phrases(book, [e for e in map(_with_images, book.entries) if e.state not in (*ABSENT, "done")])
+
+
+def _with_images(entry: Entry) -> Entry:
+    """The same entry, or one that says so where an image of a text is missing."""
+    with_image = entry.item.kind == "text" and ("![" in entry.source or "<img" in entry.source.lower())
+    if not with_image or MISSING not in "".join(strings(read_markdown(entry.source, entry.attachments))):
+        return entry
+    remark = "; ".join(filter(None, ("paste it into the cell", entry.remark)))
+    return replace(entry, state="an image is missing", remark=remark)
 
 
 def _phrases(book: Workbook, entries: Sequence[Entry]) -> list[str]:

@@ -16,6 +16,7 @@ from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, inl
 
 FORMAT = "commonmark+pipe_tables+task_lists+strikeout+autolink_bare_uris+tex_math_dollars"  # what JupyterLab knows
 DEEPEST = 25  # nodes inside nodes; beyond it an answer is shown as it was typed
+MISSING = "[This image is missing: copy the image itself and paste it into the cell.]"
 LANGUAGES = {"python", "py", "python3", "ipython3", "bash", "sh", "console", "text", "txt", "json", "latex", "tex"}
 
 # Formulas are found before Markdown is read, as in JupyterLab, and each is put into one line: what looks like a list or
@@ -41,6 +42,7 @@ _FOUND = re.compile(
 _DATA = re.compile(r"(?i)data:image/[\w.+-]+(?:;[\w=-]+)?;base64,([A-Z0-9+/=%]{60,})")
 _QUOTED_DATA = re.compile(r"""(?i)(?<=src=["'])data:image/[^"']+""")  # may be broken into lines
 _IMG = re.compile(r"""(<img\b[^>]*?\bsrc\s*=\s*["']?(attachment:[^"'\s>]+)[^>]*>)""", re.IGNORECASE)
+_ANY_IMG = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp|bmp)$", re.IGNORECASE)  # no caption: what programs put there
 _NEVER_SET = re.compile(r"(?<!\\)%|\\(?:tag|newcommand|def)\b")  # TeX of which a set formula shows nothing
 _TEX = (  # what pandoc does not know, in words that it knows
@@ -129,7 +131,7 @@ class _Reader:
             case {"t": "RawInline", "c": [_, words]}:
                 return self.markup(words)
             case {"t": "RawBlock", "c": [_, words]}:
-                return [{"t": "Para", "c": self.markup(words)} if _IMG.search(words) else code(words.rstrip("\n"))]
+                return [{"t": "Para", "c": self.markup(words)} if _ANY_IMG.search(words) else code(words.rstrip("\n"))]
             case {"t": "Link", "c": [_, inner, [address, title]]}:
                 return self.link(replaced(inner, self.shown), address, title)
             case {"t": "Image", "c": [_, inner, [address, title]]}:
@@ -137,13 +139,13 @@ class _Reader:
         return None
 
     def markup(self, words: str) -> list[dict]:
-        """HTML as text; the tag of an attached image as the image."""
+        """HTML as text; the tag of an attached image as the image, that of another with MISSING."""
         nodes = []
         for i, piece in enumerate(_IMG.split(words)):  # text, tag, address, text, ...
             if i % 3 == 1:
                 self.noted.append(piece)
             else:
-                nodes += self.image("", piece, "") if i % 3 else inline(piece)
+                nodes += self.image("", piece, "") if i % 3 else inline(_ANY_IMG.sub(rf"\g<0> {MISSING}", piece))
         return nodes
 
     def link(self, inner: list[dict], address: str, title: str) -> list[dict]:
@@ -154,11 +156,11 @@ class _Reader:
         return [{"t": "Link", "c": [NO_ATTRIBUTES, inner, [address, ""]]}] if on_the_web else inner
 
     def image(self, alt: str, address: str, title: str) -> list[dict]:
-        """An attached image. Any other is shown as it was typed, and not looked for."""
+        """An attached image. Any other is shown as it was typed, with MISSING, and not looked for."""
         name = address.removeprefix("attachment:")
         name = name if name in self.images else unquote(name)
         if not address.startswith("attachment:") or name not in self.images:
-            return inline(f"![{alt}]({address}{_quoted(title)})")
+            return inline(f"![{alt}]({address}{_quoted(title)}) {MISSING}")
         self.noted += [address, name, alt]
         return self.pasted(name, ". ".join(words for words in (alt, title) if words and not _FILE_NAME.match(words)))
 

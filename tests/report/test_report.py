@@ -24,6 +24,7 @@ from roadseg import data, metrics, plots, report, runs, workbook
 from roadseg.recipes import get_recipe
 from roadseg.report import build, contents
 from roadseg.report.build import ReportError
+from roadseg.report.markdown import MISSING
 from roadseg.report.pandoc import strings
 from roadseg.workbook import questions
 
@@ -264,6 +265,14 @@ def test_weak_answers_are_not_refused(book, state, name, source):
     assert entry.state == state and not [phrase for phrase in contents.missing_parts(own, NOTHING) if "ipynb" in phrase]
     assert source in "".join(strings(list(contents.written_answer(entry))))
     assert any(entry.item.label in phrase and state in phrase for phrase in contents.answer_remarks(own))
+
+
+@pytest.mark.parametrize("typed", ["![](a.png)", "![a](attachment:gone.png)", "so <IMG src='a.png'>", "<img src=a.png>"])
+def test_an_image_that_is_not_in_the_notebook_is_remarked(book, typed):
+    change(book, "answer-2", source=[f"{typed}\n\n{ANSWER * 3}"])
+    own = workbook.read_workbook(book)
+    said = "".join(strings(list(contents.contents(own, NOTHING))))
+    assert typed in said and said.count(MISSING) == 2 and "Question 2 (an image" in contents.answer_remarks(own)[0]
 
 
 @pytest.mark.parametrize("source", ["unet.count_params()", "answer_8 = 485_817", "# 485 817", "pass  # as above"])
