@@ -32,7 +32,7 @@ class ReportError(RoadsegError):
 
 @dataclass(frozen=True)
 class Written:
-    """Where the report is, and answers in it that are not right, not checked or too short, in words."""
+    """Where the report is, and answers and files to look at again, in words."""
 
     html: Path
     pdf: Path
@@ -63,10 +63,11 @@ def write_report(
     found = contents.trained()
     missing = contents.missing_parts(book, found)
     if missing and not draft:
-        raise ReportError(
+        why = (
             f"the report is not complete. Missing: {'; '.join(missing)}. Answer, run all cells of the notebooks, save "
             "them and try again; or write a draft with --draft, which marks what is missing."
         )
+        raise ReportError(" ".join([why, *book.unread]))
     files = made(book, found, name=name)
     with explained(ReportError, book.folder, "make it readable"):
         packed = {path.name: path.read_bytes() for path in book.notebooks} | files
@@ -81,7 +82,7 @@ def write_report(
                 opened = stack.enter_context(atomic_write(out / file))
                 opened.write(content)
                 opened.flush()
-    return Written(*(out / file for file in files), remarks=tuple(contents.answer_remarks(book)))
+    return Written(*(out / file for file in files), remarks=(*contents.answer_remarks(book), *book.unread))
 
 
 def made(book: Workbook, found: Trained, *, name: str) -> dict[str, bytes]:

@@ -93,12 +93,14 @@ def _phrases(book: Workbook, entries: Sequence[Entry]) -> list[str]:
     labels = [entry.item.label for entry in book.entries]
 
     def named(entry: Entry) -> str:  # with its kind where a question has two answers
+        if entry.state == "no notebook":
+            return "there is no such notebook"
         more = [entry.item.kind] * (labels.count(entry.item.label) > 1)
         more += [_state(entry)] if entry.state != "open" or entry.remark else []
         return f"{entry.item.label} ({'; '.join(more)})" if more else entry.item.label
 
     by_notebook = groupby(entries, key=lambda entry: entry.item.notebook)
-    return [f"{name}.ipynb: {', '.join(map(named, group))}" for name, group in by_notebook]
+    return [f"{name}.ipynb: {', '.join(dict.fromkeys(map(named, group)))}" for name, group in by_notebook]
 
 
 def _missing_runs(found: Trained) -> list[str]:

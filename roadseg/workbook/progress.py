@@ -62,6 +62,12 @@ class Workbook:
     others: tuple[Path, ...]
     damaged: dict[str, str]
 
+    @property
+    def unread(self) -> list[str]:
+        """A line that names the others, if there are any."""
+        names = ", ".join(path.name for path in self.others)
+        return [f"Not read, as the workbook has no notebook of that name: {names}."] if names else []
+
 
 def read_workbook(folder: Path | None = None) -> Workbook:
     """What the notebooks of a folder hold. Missing and damaged ones are no error: their items have no notebook.
@@ -108,9 +114,7 @@ def summary(book: Workbook) -> str:
     lines += book.damaged.values()
     if changed := [f"{name}: {', '.join(ids)}" for name, ids in book.changed.items() if ids]:
         lines.append(f"Locked cells were changed ({'; '.join(changed)}): take them back from a blank copy.")
-    if others := ", ".join(path.name for path in book.others):
-        lines.append(f"Not read, as the workbook has no notebook of that name: {others}.")
-    return "\n".join(lines)
+    return "\n".join(lines + book.unread)
 
 
 def read_entry(item: Item, notebook: dict | None) -> Entry:

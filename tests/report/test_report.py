@@ -267,7 +267,7 @@ def test_weak_answers_are_not_refused(book, state, name, source):
     assert any(entry.item.label in phrase and state in phrase for phrase in contents.answer_remarks(own))
 
 
-@pytest.mark.parametrize("typed", ["![](a.png)", "![a](attachment:gone.png)", "so <IMG src='a.png'>", "<img src=a.png>"])
+@pytest.mark.parametrize("typed", ["![](a.png)", "![a](attachment:b.png)", "so <IMG src='a.png'>", "<img src=a.png>"])
 def test_an_image_that_is_not_in_the_notebook_is_remarked(book, typed):
     change(book, "answer-2", source=[f"{typed}\n\n{ANSWER * 3}"])
     own = workbook.read_workbook(book)
@@ -294,6 +294,15 @@ def test_a_draft_marks_what_is_missing(quick, book, tmp_path, monkeypatch):
     assert said.count("U-Net (reported, seed 0)") == 2 and said.count("Missing: ") == 4 and "Question 14" in said
     manifest = json.loads(zipfile.ZipFile(made.zip).read("manifest.json"))
     assert manifest["draft"] and len(manifest["missing"]) == 3
+
+
+def test_a_notebook_under_another_name_is_named(quick, book):
+    name = f"{students.QUESTIONS} (1).ipynb"
+    (book / f"{students.QUESTIONS}.ipynb").rename(book / name)
+    with pytest.raises(ReportError) as error:
+        report.write_report(book)
+    assert str(error.value).count(f"{students.QUESTIONS}.ipynb") == str(error.value).count(name) == 1
+    assert any(name in remark for remark in report.write_report(book, draft=True).remarks)
 
 
 def test_a_damaged_notebook_is_named(book, tmp_path):
