@@ -74,16 +74,19 @@ def read_workbook(folder: Path | None = None) -> Workbook:
 
     Raises
     ------
-    NotebookError : no such folder, or no notebook of the workbook in it.
+    NotebookError : no such folder, a file in its place, or no notebook of the workbook in it.
     """
     folder = folder or files.default_folder()
     names = {path.name for path in files.worked_notebooks()}
     found = sorted(path for path in folder.glob("*.*") if NEARLY.search(path.name) and path.is_file())
     paths = tuple(path for path in found if path.name in names)
+    if folder.is_file():
+        raise NotebookError(f"{folder} is a file: name the folder that your notebooks are in, such as {folder.parent}.")
     if not paths:
         others = f", which holds {', '.join(path.name for path in found)}" if found else ""
-        remedy = "python -m roadseg start makes your copies, whose names have to stay"
-        raise NotebookError(f"there are no notebooks of the workbook in {folder}{others}: {remedy}.")
+        what = f"there are no notebooks of the workbook in {folder}{others}"
+        what = what if folder.is_dir() else f"the folder {folder} does not exist"
+        raise NotebookError(f"{what}: python -m roadseg start makes your copies, whose names have to stay.")
     cells, changed, counts, damaged = {}, {}, {}, {}
     for path in paths:
         try:

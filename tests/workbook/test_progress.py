@@ -203,5 +203,6 @@ def test_missing_and_foreign_notebooks(folder, tmp_path):
     assert all(name in workbook.summary(book) for name in others)
     assert [path.stem for path in book.notebooks] == ["00_road_data", "01_simple_model", QUESTIONS, "04_going_further"]
     assert entry(folder, "build_unet").state == "no notebook" and entry(folder, "train_step").state == "open"
-    with pytest.raises(workbook.NotebookError, match="nowhere"):
-        workbook.read_workbook(tmp_path / "nowhere")
+    for path, said in {"nowhere": "exist", "02_unet.json": "is a file"}.items():
+        with pytest.raises(workbook.NotebookError, match=f"{path} .*{said}"):
+            workbook.read_workbook(tmp_path / path)
