@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from roadseg import data as road_data
-from roadseg import metrics, plots, runs, storage
+from roadseg import download, metrics, plots, runs, storage
 from roadseg.data import RoadData
 from roadseg.errors import clock
 from roadseg.recipes import get_recipe
@@ -245,7 +245,8 @@ def _origin(book: Workbook, found: Trained) -> Iterator[dict]:
         for row in facts.values():  # for readers: a time without seconds, and the beginning of a long digest
             row |= {"ended": f"{_local(row['ended']):%Y-%m-%d %H:%M}", "weights": row["weights"][:16]}
         yield _by_model(facts, align="Left")
-        yield part("remark", paragraph(f"Images: {found.roads.source}"))
+        images = "rendered scenes." if download.locate().kind == "scenes" else found.roads.source
+        yield part("remark", paragraph(f"Images: {images}"))
 
 
 def in_order(counts: Sequence[int | None]) -> bool:

@@ -20,7 +20,7 @@ from pypdf import PdfReader
 from students import change, edit
 from test_answers import Page, image, pages_of, squeezed
 
-from roadseg import data, metrics, plots, report, runs, workbook
+from roadseg import data, download, metrics, plots, report, runs, workbook
 from roadseg.recipes import get_recipe
 from roadseg.report import build, contents
 from roadseg.report.build import ReportError
@@ -157,6 +157,13 @@ def test_numbers_and_fingerprint_are_in_it(whole, said, roads, file):
         assert not [words for words in wanted if squeezed(words) not in said[file]]
     assert squeezed("Zoë Łuk. Trained on 3 May 2026.") in said[file]
     assert "03_written_questions" in said[file] and "Missing" not in said[file]
+
+
+def test_rendered_scenes_are_named(whole, monkeypatch):
+    found = contents.trained()
+    monkeypatch.setattr(download, "locate", lambda: Mock(kind="scenes"))
+    last = list(contents.contents(workbook.read_workbook(whole / "book"), found))[-1]
+    assert "rendered scenes" in "".join(strings(last))
 
 
 def test_four_figures_and_the_pasted_image_are_in_it(written):
