@@ -81,10 +81,11 @@ def predict_photo(model, path: Path, target: Path, options: Namespace, bar) -> i
     from PIL import Image
 
     from roadseg.storage import atomic_write
-    from roadseg.street import photos
+    from roadseg.street import film, photos
 
     if path.is_dir():
-        raise DataError(f"{path}: expected a photo or video in this folder, found none; name another")
+        endings = ", ".join((*photos.SUFFIXES, *film.SUFFIXES))
+        raise DataError(f"{path}: expected a photo or video in this folder ({endings}), found none; name another")
     photo = photos.open_photo(path)
     probability = photos.find_road(model, photo)
     results = {"road.jpg": photos.draw_road(photo, probability)}

@@ -163,7 +163,12 @@ def _take_over(own: dict[File, Owner], student: str, course: Path, orders: dict)
     for name in NOTEBOOKS:
         before = folder / f"{name}.ipynb"
         new = max(copies[name], key=lambda copy: copy.rank(name), default=None)
-        old = read_notebook(before) if before.is_file() else None
+        try:
+            old = read_notebook(before) if before.is_file() else None
+        except NotebookError:
+            old = None
+            remarks.append(f"{name} was damaged where it had been collected")
+            (folder / "digest.txt").unlink(missing_ok=True)  # so that it is stored anew
         order = orders.get(name, ["", 0, ""] if old and _is_answered(old) else None)  # the record may be lost
         if old and order and (new is None or _is_older(new, old, order)):
             remarks.append(f"{name} is {'older than' if new else 'missing:'} what was collected before, which counts")

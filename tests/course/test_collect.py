@@ -107,6 +107,9 @@ def test_notebooks_are_found_wherever_they_are_and_collecting_again_changes_what
     assert submitted(course, "bob") == full
     stored = course / "submitted" / "bob" / ASSIGNMENT / f"{THIRD}.ipynb"
     assert stored.read_bytes() == workbook.notebook_bytes(full[THIRD])  # as the reader made it
+    stored.write_bytes(b"{")  # by a failing disk
+    assert collected(course, tmp_path / "in") == ["ada", "bob"]
+    assert submitted(course, "bob") == full and THIRD in outcomes(capsys)["bob"]
 
 
 # --- what can be read counts ------------------------------------------------------------------------------------------
