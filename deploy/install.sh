@@ -60,7 +60,8 @@ cd "$hub/teacher"
 export PYTHONPATH="$hub/teacher/project" PATH="$hub/python/bin:$PATH" ROADSEG_HUB="$hub"
 $as_teacher python -m roadseg course setup "$hub/teacher/course"
 cd course
-for notebook in "$hub"/workbook/notebooks/*.ipynb; do  # also those that carry no points; some `cp -n` fail at the others
+# Also those that carry no points. `cp -n` would do, but that of some systems fails at a file that is there.
+for notebook in "$hub"/workbook/notebooks/*.ipynb; do
     [ -e "release/road_segmentation/${notebook##*/}" ] || $as_teacher cp "$notebook" release/road_segmentation/
 done
 $as_teacher nbgrader release_assignment road_segmentation --force
