@@ -21,7 +21,9 @@ from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -38,6 +40,7 @@ UNET, SIMPLE, WITHOUT_SKIPS = "#B0489F", "#8F7355", "#1B9185"  # each network's 
 SLOW = "#4A8FD0"  # of any network trained at the script's learning rate, 1e-4
 COLORS = ("#7A6FD0", "#C2607A", "#8F8F2E")  # of whatever else is compared
 INK = "#797979"  # of text and axes: as far from white as from JupyterLab's dark ground
+ROWS = np.array(["#0072B2", "#E69F00", "#CC79A7", "#4A8FD0", "#8F7355"])  # of a signal's numbers, and of their copies
 SCORE_LINES = {  # color and style of each score by threshold
     "accuracy": (INK, ":"),
     "precision": ("#4A8FD0", "--"),
@@ -45,7 +48,7 @@ SCORE_LINES = {  # color and style of each score by threshold
     "f1": (INK, "-"),
     "iou": ("#C2607A", "-"),
 }
-OUTLINE = {"colors": [FOUND], "linewidths": 1.2}
+CASING = [withStroke(linewidth=1.6, foreground="#333333")]  # of a white line, which shows on any ground
 WIDTH = 9.0  # inches: the width of a notebook's column
 PIXEL_ASPECT = 0.5  # images squeezed to 256 x 256 are shown wide again
 DOTS, FILM_DOTS = 200, 100  # an inch, of a figure and of the many in a film: sharp, and a notebook stays below 2 MB
@@ -164,10 +167,10 @@ def grid(rows: int, columns: int, *, height: float, alt: str) -> tuple[Figure, n
 
 
 def draw_image(axes, image: np.ndarray, title: str = "", *, outline: np.ndarray | None = None, **options) -> None:
-    """Draw one image without axes; `outline`, bool (H, W), adds the border of a mask."""
+    """Draw one image without axes; `outline`, bool (H, W), adds the edge of a mask as a white line."""
     axes.imshow(image, aspect=PIXEL_ASPECT, interpolation="nearest" if image.ndim == 2 else "antialiased", **options)
     if outline is not None and outline.any() and not outline.all():
-        axes.contour(outline, levels=[0.5], **OUTLINE)
+        axes.contour(outline, levels=[0.5], colors="white", linewidths=0.8).set_path_effects(CASING)
     axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
@@ -178,7 +181,7 @@ def draw_image(axes, image: np.ndarray, title: str = "", *, outline: np.ndarray 
 def gallery(data: RoadData, indices: Sequence[int]) -> Figure:
     """Images by position, three in a row, each with the outline of its road."""
     names = ", ".join(data.names[i] for i in indices)
-    alt = f"Road images {names}; a blue line outlines the road."
+    alt = f"Road images {names}; a white line outlines the road."
     figure, axes = grid(-(-len(indices) // 3), 3, height=1.75, alt=alt)
     for cell in axes.flat[len(indices) :]:
         cell.set_axis_off()
@@ -232,11 +235,13 @@ def comparison(
 
 
 def legend(figure: Figure, *, probability: bool = False) -> None:
-    """The colors of `error_overlay` in words, below everything; before them those of probabilities, if wanted."""
+    """The colors of `error_overlay` and the edge of the true road in words, below everything; before them those of
+    probabilities, if wanted."""
     scale = zip(colormaps["cividis"]([0.0, 0.5, 1.0]), ("probability 0", "½", "1")) if probability else ()
     colors = (*scale, (FOUND, "found road (TP)"), (MISSED, "missed road (FN)"), (FALSE, "false road (FP)"))
-    handles = [Patch(facecolor=color, edgecolor=INK, linewidth=0.5, label=text) for color, text in colors]
-    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False)
+    handles: list = [Patch(facecolor=color, edgecolor=INK, linewidth=0.5, label=text) for color, text in colors]
+    handles.append(Line2D([], [], color="white", linewidth=0.8, path_effects=CASING, label="true edge"))
+    figure.legend(handles=handles, loc="outside lower right", ncols=len(handles), frameon=False, columnspacing=1.5)
 
 
 @styled
@@ -578,18 +583,30 @@ def confusion(named: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure
     return figure
 
 
+def draw_copies(axes, copies: np.ndarray) -> None:
+    """Rows that add up, (n, places), as stacked bars in a color each, negative ones downward, and a dot at the sum."""
+    up, down = np.maximum(copies, 0), np.minimum(copies, 0)
+    for bars in (up, down):
+        row, place = np.nonzero(bars)
+        base = (bars.cumsum(axis=0) - bars)[row, place]
+        axes.bar(place + 0.5, bars[row, place], 0.85, base, color=ROWS[row])
+    axes.plot(np.arange(copies.shape[1]) + 0.5, copies.sum(axis=0), "o", color=INK, markersize=3)
+    low, high = down.sum(axis=0).min(), up.sum(axis=0).max()
+    axes.set(xlim=(0, copies.shape[1]), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)), xticks=[])
+
+
 @styled
-def signals(named: Mapping[str, np.ndarray]) -> Figure:
-    """One-dimensional signals as stems, a panel for each, all on one scale (question 7)."""
-    described = "; ".join(f"{name}: {', '.join(f'{v:.2f}' for v in values)}" for name, values in named.items())
-    figure, axes = grid(1, len(named), height=1.9, alt=f"Signals. {described}.")
-    lowest, highest = (function([function(values) for values in named.values()]) for function in (min, max))
-    for cell, (title, values) in zip(axes[0], named.items()):
-        cell.vlines(range(len(values)), 0, values, color=INK)
-        cell.plot(values, "o", color=INK, markersize=4)
-        cell.axhline(0, color=INK, linewidth=0.8)
+def copies(named: Mapping[str, np.ndarray]) -> Figure:
+    """What each of at most five numbers adds to an output, (n, places), and the sum: a panel for each title."""
+    sums = {title: rows.sum(axis=0) for title, rows in named.items()}
+    described = "; ".join(f"{title}: {', '.join(f'{value:g}' for value in total)}" for title, total in sums.items())
+    alt = f"Numbers by position, what each number of the input adds in its color. {described}."
+    figure, axes = grid(1, len(named), height=1.9, alt=alt)
+    highest = max(total.max() for total in sums.values())
+    for cell, (title, rows) in zip(axes[0], named.items()):
+        draw_copies(cell, rows)
         cell.set_title(title, fontsize=9)
-        cell.set(ylim=(min(0, lowest) - 0.1 * highest, 1.1 * highest), xlim=(-0.8, len(values) - 0.2))
+        cell.set_ylim(top=1.1 * highest)
         cell.tick_params(labelleft=cell is axes[0, 0])
     return figure
 
@@ -645,7 +662,7 @@ def spread(named: Mapping[str, Mapping[str, Sequence[float]]], *, unit: str, mar
     for i, (name, color, marker) in enumerate(zip(series, colors_of(series), cycle(MARKERS))):
         height = 0.22 * (i - (len(series) - 1) / 2)
         dots = [(value, place + height) for place, row in enumerate(named.values()) for value in row.get(name, ())]
-        axes[0, 0].plot(*zip(*dots), marker, color=color, label=name)
+        axes[0, 0].plot(*zip(*dots), marker, color=color, label=name, markerfacecolor="none", markeredgewidth=1.5)
     axes[0, 0].axvline(mark[1], color=INK, linestyle=":", linewidth=1, label=mark[0])
     axes[0, 0].set(xlabel=unit, yticks=range(len(named)), ylim=(len(named) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(named)

@@ -27,8 +27,8 @@ from importlib import import_module
 from roadseg.checks.result import Result
 
 _EXERCISES = (
-    *("best_f1", "iou_and_f1", "mean_mask", "random_flip", "receptive_field", "scatter_and_add", "soft_dice"),
-    *("training_loop", "warmup_cosine"),
+    *("best_f1", "iou_and_f1", "make_pipeline", "mean_mask", "random_flip", "receptive_field", "scatter_and_add"),
+    *("soft_dice", "softmax", "training_loop", "warmup_cosine"),
 )
 _HOME = {"answer": "answers", "points": "grading", "train_step": "steps", "val_step": "steps"}
 _HOME |= {"own_network": "network", "unet": "network"} | dict.fromkeys(_EXERCISES, "exercises")

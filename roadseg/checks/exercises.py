@@ -15,6 +15,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from inspect import getsource
+from itertools import islice
 from numbers import Real
 from typing import Any
 
@@ -43,6 +44,7 @@ class Exercise:
     differs : the message for what is wrong in a way that no mistake explains, from what `run` gives for it and for the
     solution; None tells the largest difference.
     errors : what an error usually comes from, by a text that it holds.
+    hints : each goes further than the one before.
     place : where a number stands, in words, from its case and its index there; the index of a plain number is empty.
     tolerance : by how much numbers may differ.
     """
@@ -57,6 +59,7 @@ class Exercise:
     further: Callable[[Callable], tuple[str, str] | None] = lambda function: None
     differs: Callable[[list, list], str] | None = None
     errors: Sequence[tuple[str, str]] = ()
+    hints: tuple[str, ...] = ()
     place: Callable[[int, list], str] = lambda case, index: f" at {index}" if index else ""
     tolerance: float = 1e-5
 
@@ -80,7 +83,8 @@ class Exercise:
             mistake = self._mistake(function)
         cause, message = mistake or (None, self.found)
         used = self.reference if mistake else function
-        return Result(self.name, self.title, not mistake, cause, message, function=used)
+        hints = self.hints if mistake else ()
+        return Result(self.name, self.title, not mistake, cause, message, hints=hints, function=used)
 
     def _mistake(self, function: Any) -> tuple[str, str] | None:
         """The id and the message of what is wrong."""
@@ -154,6 +158,102 @@ def _count(numbers: np.ndarray) -> str:
     return shapes.get(numbers.ndim, f"numbers of shape {numbers.shape}")
 
 
+# --- the pipeline ----------------------------------------------------------------------------------------------------
+
+FILES = 42  # of batches of four, the last one is smaller
+
+
+def _run_pipeline(function: Callable) -> list:
+    """The sizes of the batches in each of two epochs, largest first, and seven facts."""
+    reads, casts = (tf.Variable(0, dtype=tf.int64) for _ in range(2))
+
+    def read_sample(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        reads.assign_add(1)
+        return tf.fill((2, 2, 3), image), tf.fill((2, 2, 1), label)
+
+    def to_float(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        casts.assign_add(tf.size(mask, tf.int64) // 4)  # of one sample, or of a batch
+        return tf.cast(image, tf.float32) / 255, tf.cast(mask, tf.float32)
+
+    numbers = np.arange(FILES, dtype=np.uint8)
+    pipeline = function(tf.data.Dataset.from_tensor_slices((numbers, numbers)), read_sample, to_float)
+    if pipeline is None:
+        return [None]
+    if not isinstance(pipeline, tf.data.Dataset):
+        raise Unfit(f"It returns something of type `{type(pipeline).__name__}`; expected a dataset.")
+    parts = tf.nest.flatten(pipeline.element_spec)
+    if [part.shape.rank for part in parts] != [4, 4]:
+        shapes = " and ".join(str(part.shape) for part in parts)
+        raise Unfit(f"Its elements have shape {shapes}; expected batches of images and masks: read, then `batch` once.")
+    scale = 255 if parts[0].dtype == tf.float32 else 1
+    epochs = [[np.rint(scale * image[:, 0, 0, 0]) for image, _ in islice(pipeline, FILES + 1)] for _ in range(2)]
+    if len(epochs[0]) > FILES:
+        raise Unfit("It does not end: leave `repeat` out, an epoch is one pass.")
+    orders, half = [np.concatenate(batches) for batches in epochs], np.arange(FILES // 2)
+    facts = (
+        reads.numpy(),
+        casts.numpy(),
+        scale,
+        np.array_equal(*orders),
+        any((order[half] > FILES // 2 + half).any() for order in orders),  # a sample from far behind
+        len({frozenset(batch) for batches in epochs for batch in batches}) == len(epochs[0]),
+        "Prefetch" in repr(pipeline),
+    )
+    return [*(sorted(map(len, batches), reverse=True) for batches in epochs), facts]
+
+
+def _pipeline_differs(given: list, right: list) -> str:
+    """The first mistake whose effects are all there, among those of others; or the sizes of the batches."""
+    for _, message, version in make_pipeline.versions:
+        results = zip(given[-1], right[-1], make_pipeline._results(version)[-1])
+        effects = [found == wrong for found, good, wrong in results if wrong != good]
+        if effects and all(effects):
+            return message
+    return f"An epoch has {len(given[0])} batches, of {given[0][0]} down to {given[0][-1]} samples: use `batch(4)`."
+
+
+def pipeline_of(files: tf.data.Dataset, read_sample: Callable, to_float: Callable) -> tf.data.Dataset:
+    """Batches of four images and masks, float32, from a dataset of file names: read once, shuffled in each epoch."""
+    read = files.map(read_sample, num_parallel_calls=tf.data.AUTOTUNE).cache()
+    return read.shuffle(len(files)).map(to_float).batch(4).prefetch(tf.data.AUTOTUNE)
+
+
+CACHE, SHUFFLE, CAST, BATCH = ".cache()", ".shuffle(len(files))", ".map(to_float)", ".batch(4)"
+ONE_ORDER = (
+    "Every epoch has the same order: the cache keeps the first one. What is random comes after the cache, so `shuffle` "
+    "does."
+)
+make_pipeline = Exercise(
+    "make_pipeline",
+    "Exercise, the pipeline",
+    "`make_pipeline(files, read_sample, to_float)`, which returns a dataset of batches, by two epochs of it.",
+    "It reads each file once, in two epochs of different order, and prepares the next batch in the meantime.",
+    _run_pipeline,
+    pipeline_of,
+    [
+        ("not_cached", "Each epoch reads all files again: keep what was read, with `cache()`. (Each method returns a "
+         "new dataset: go on with that one.)", (CACHE, "")),
+        ("cached_late", ONE_ORDER, (CACHE, ""), (SHUFFLE, SHUFFLE + CACHE)),
+        ("cached_late", ONE_ORDER, (CACHE, ""), (BATCH, BATCH + CACHE)),
+        ("floats_cached", "The cache keeps float32, which takes four times the memory of uint8: `to_float` comes after "
+         "it.", (CAST, ""), (CACHE, CAST + CACHE)),
+        ("not_cast", "The images stay uint8: use `map` with `to_float`, too.", (CAST, "")),
+        ("batches_shuffled", "Batches are shuffled, so the same four images are always together: `shuffle` comes "
+         "before `batch`.", (SHUFFLE, ""), (BATCH, BATCH + SHUFFLE)),
+        ("not_shuffled", "Every epoch has the order of the files: use `shuffle`, after the cache.", (SHUFFLE, "")),
+        ("small_buffer", "It shuffles neighbors only: `shuffle(n)` draws from the next n samples, so n should be "
+         "`len(files)`.", ("len(files)", "4")),
+        ("remainder_dropped", "The last batch is dropped, as it has fewer than four samples: leave `drop_remainder` "
+         "out.", (BATCH, ".batch(4, drop_remainder=True)")),
+        ("not_prefetched", "Nothing is prepared while a batch is used: end with `prefetch(tf.data.AUTOTUNE)`.",
+         (".prefetch(tf.data.AUTOTUNE)", "")),
+    ],
+    hints=("Write one line a step: `samples = files.map(...)`, then `samples = samples.cache()`, and so on.",
+           "The order is read, cache, shuffle, to float, batch, prefetch."),
+    differs=_pipeline_differs,
+)  # fmt: skip
+
+
 # --- IoU and F1, the mean mask ---------------------------------------------------------------------------------------
 
 
@@ -215,6 +315,7 @@ iou_and_f1 = Exercise(
         ("mean_over_images", "These are means over the images: count the pixels of all images first, then divide.",
          ("sum()", "sum((1, 2))"), (IOU, f"({IOU}).mean()"), (F1, f"({F1}).mean()")),
     ],
+    hints=("Give TP, FP and FN a line each, as numbers.", "`tp = (predicted & truth).sum()`"),
     errors=[("truth value of an array", "`not`, `and` and `or` want a single True or False: for arrays these are `~`, "
              "`&` and `|`, with parentheses around comparisons."),
             ("boolean subtract", "Masks cannot be subtracted: what is in one and not in the other is "
@@ -420,6 +521,10 @@ training_loop = Exercise(
         ("one_epoch_missing", "One epoch is missing: `range(epochs)` repeats `epochs` times.",
          ("range(epochs)", "range(1, epochs)")),
     ],
+    hints=("In words, for each epoch: reset, train on every batch, note; reset, validate on every batch, note.",
+           "Two loops stand side by side in the loop over epochs: `for image, mask in train_batches:`, then one over "
+           "`val_batches`.",
+           "The same two metrics go to every call, as `running_loss` and `running_accuracy`."),
     differs=_loop_differs,
     errors=[("'int' object is not iterable", "`epochs` is a number: repeat with `range(epochs)`.")],
 )  # fmt: skip
@@ -468,6 +573,8 @@ receptive_field = Exercise(
         ("backwards", "(r - 1) s + k goes from the last layer to the first: begin with the last one.",
          ("r += (kernel - 1) * j", "r = (r - 1) * stride + kernel")),
     ],
+    hints=("Begin with `r, j = 1, 1`, then loop over the pairs; each changes both numbers.",
+           "First `r` grows by k - 1 times `j`; then `j` is multiplied by the stride."),
     place=lambda case, index: f" for {'the U-Net encoder' if case == 1 else FIELD_CASES[case]}",
 )  # fmt: skip
 
@@ -509,6 +616,9 @@ scatter_and_add = Exercise(
         ("cut_off", "The end is cut off: the last copy begins at (n - 1) stride and has the kernel's whole length.",
          ("return output", "return output[: len(values) * stride]")),
     ],
+    hints=("The first copy begins at place 0. Where does the last of n copies begin, and where does it end?",
+           "`enumerate(values)` gives each value and its number i: its copy begins at `i * stride`.",
+           "Add to a part of the output: `output[start:start + len(kernel)] += ...`"),
     errors=[("broadcast", "A copy of the kernel does not fit in. Is it one value times the kernel, has the output "
              "(n - 1) stride + k places, and is the slice as long as the kernel?"),
             ("Cannot cast", "The output holds whole numbers only: leave `dtype` out.")],
@@ -576,8 +686,56 @@ best_f1 = Exercise(
          ("np.argmax(scores)", "0")),
         ("worst", "That is the lowest F1: keep the highest.", ("argmax", "argmin")),
     ],
+    hints=("Collect the F1 of every threshold in a list.",
+           "In a loop over the thresholds, `predicted = probability >= threshold` is a mask as in notebook 00."),
     errors=[("bitwise_and", "`&` comes before a comparison, so `(p >= threshold) & truth` needs parentheses.")],
     place=lambda case, index: f" as {('F1', 'the threshold')[index[0]]}" if index else "",
+)  # fmt: skip
+
+
+# --- softmax ---------------------------------------------------------------------------------------------------------
+
+
+def softmax_of(logits: np.ndarray) -> np.ndarray:
+    """Probabilities that add up to 1 along the last axis, from logits of any shape."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _overflows(function: Callable) -> tuple[str, str] | None:
+    if np.allclose(_call(function, np.array([[1000.0, 999.0]])), softmax_of(np.array([[1.0, 0.0]]))):
+        return None
+    return "overflow", (
+        "It is right for small logits, but e to the power of 1000 is infinite: subtract the largest logit of each "
+        "pixel first."
+    )
+
+
+softmax = Exercise(
+    "softmax",
+    "Exercise, softmax",
+    "a function of logits, float (..., classes), that returns probabilities of the same shape.",
+    "The probabilities of each pixel add up to 1, and large logits do no harm.",
+    lambda function: [_call(function, np.random.default_rng(0).normal(0, 2, (2, 3, 4)))],
+    softmax_of,
+    [
+        ("whole_sum", "It divides by the sum over all pixels: each pixel has a sum of its own, over the last axis.",
+         (".sum(axis=-1, keepdims=True)", ".sum()")),
+        *(("other_axis", f"It divides by a sum over axis {axis}: the classes are the last axis, -1.",
+           ("sum(axis=-1", f"sum(axis={axis}")) for axis in (0, 1)),
+        ("not_divided", "Divide by the sum over the classes, so that the probabilities of a pixel add up to 1.",
+         (" / powers.sum(axis=-1, keepdims=True)", ""), (" - logits.max(axis=-1, keepdims=True)", "")),
+        ("not_divided", "Divide by the sum over the classes, so that the probabilities of a pixel add up to 1.",
+         (" / powers.sum(axis=-1, keepdims=True)", "")),
+        ("no_power", "It divides the logits themselves by their sum, which may be negative: take e to their power.",
+         ("np.exp(logits - logits.max(axis=-1, keepdims=True))", "logits")),
+        ("sigmoid", "That is a sigmoid of each logit, by itself: divide by the sum over the classes of a pixel.",
+         ("return powers / powers.sum(axis=-1, keepdims=True)", "return 1 / (1 + np.exp(-logits))")),
+    ],
+    _overflows,
+    hints=("Two lines: the powers, then each divided by a sum.",
+           "`powers.sum(axis=-1, keepdims=True)` has one number for each pixel, which divides all of its classes."),
+    errors=[("broadcast", "A sum over the last axis has one axis fewer than the logits: `keepdims=True` keeps it.")],
 )  # fmt: skip
 
 
@@ -687,6 +845,9 @@ random_flip = Exercise(
          (DRAW, "np.random.default_rng().random() < 0.5")),
     ],
     _unfair,
+    hints=("One draw decides for both: give it a name before you use it.",
+           "`if tf.random.uniform(()) < 0.5:`, and below it mirror both.",
+           "`tf.image.flip_left_right` mirrors one image, and a mask as well."),
     differs=_flip_differs,
     errors=[("required positional argument", "`tf.random.uniform(())` draws one number: it needs the shape, `()`.")],
 )  # fmt: skip
@@ -766,6 +927,8 @@ soft_dice = Exercise(
          "are.", ("    overlap", "    probability = tf.round(probability)\n    overlap")),
     ],
     _useless_as_loss,
+    hints=("Three sums for each image: of `mask * probability`, of `mask`, of `probability`.",
+           "`tf.reduce_sum(..., axis=[1, 2, 3])` gives one number for each image; the mean of the losses comes last."),
     tolerance=2e-3,  # what a smoothing term of 1 in both sums changes on these images
 )  # fmt: skip
 
@@ -844,6 +1007,9 @@ warmup_cosine = Exercise(
         ("warmup_only", "After the warm-up the rate stays at its peak; it should fall. (`//` leaves whole "
          "numbers only.)", (WAVE, "1.0")),
     ))],
+    hints=("Two cases: before the step `warmup`, and from it on.",
+           "How far the second part has come, from 0 to 1, is `(step - warmup) / (total - warmup)`; times pi, that "
+           "is the angle."),
     place=_at_step,
     tolerance=PEAK / 500,
 )  # fmt: skip

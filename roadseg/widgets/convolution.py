@@ -29,7 +29,6 @@ KERNELS = {
 INPUTS = {f"{signal}, kernel {kernel}": (signal, kernel) for signal in SIGNALS for kernel in KERNELS}
 STRIDES = (1, 2, 3)
 STEPS = {f"stride {stride}, {padding}": (stride, padding) for stride in STRIDES for padding in ("valid", "same")}
-COLORS = np.array(["#0072B2", "#E69F00", "#CC79A7", "#4A8FD0", "#8F7355"])  # of the signal's numbers
 
 
 def scatter(
@@ -82,7 +81,7 @@ def convolution_figure(inputs: str, step: str) -> Figure:
     )
     layout = [["copies", "matrix"], ["sum", "matrix"]]
     figure, axes = mosaic(layout, height=3.5, alt=alt, width_ratios=(2.2, 1))
-    _draw_cells(axes["copies"], copies, shifted != 0, COLORS[:, None])
+    _draw_cells(axes["copies"], copies, shifted != 0, plots.ROWS[:, None])
     axes["copies"].set_yticks(np.arange(len(copies)) + 0.5, [f"{number} ×" for number in signal.split()])
     axes["copies"].tick_params(length=0)
     _draw_cut(axes["copies"], copies, kept)
@@ -93,7 +92,7 @@ def convolution_figure(inputs: str, step: str) -> Figure:
         axes["sum"].annotate(_number(value), (place + 0.5, top), (0, 4), **above)
     added = " to ".join(map(str, sorted({overlaps.min(), overlaps.max()})))
     axes["sum"].set_title(f"their sum: {len(copies)} numbers become {len(overlaps)}; copies at each place: {added}")
-    _draw_cells(axes["matrix"], shifted[:, kept].T, shifted[:, kept].T != 0, COLORS)
+    _draw_cells(axes["matrix"], shifted[:, kept].T, shifted[:, kept].T != 0, plots.ROWS)
     axes["matrix"].set_title("as a matrix: sum = matrix × signal")
     return figure
 
@@ -130,16 +129,8 @@ def _draw_cells(axes: Axes, values: np.ndarray, filled: np.ndarray, colors: np.n
 
 
 def _draw_sum(axes: Axes, copies: np.ndarray, kept: slice) -> None:
-    """The copies stacked, negative ones downward, and a black dot at their sum."""
-    up, down = np.maximum(copies, 0), np.minimum(copies, 0)
-    for bars in (up, down):
-        row, place = np.nonzero(bars)
-        base = (bars.cumsum(axis=0) - bars)[row, place]
-        axes.bar(place + 0.5, bars[row, place], 0.85, base, color=COLORS[row])
-    total = copies.sum(axis=0)
-    axes.plot(np.arange(len(total)) + 0.5, total, "o", color=plots.INK, markersize=3)
-    low, high = down.sum(axis=0).min(), up.sum(axis=0).max()
-    axes.set(xlim=(0, len(total)), ylim=(low - 0.1 * (high - low), high + 0.25 * (high - low)), xticks=[])
+    """The copies added up, and what the padding cuts off."""
+    plots.draw_copies(axes, copies)
     _draw_cut(axes, copies, kept)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import binary_erosion
@@ -170,10 +169,10 @@ def _errors(data: RoadData, place: int, predicted: np.ndarray) -> np.ndarray:
 
 
 def _beside_errors(words: str, left: np.ndarray, data: RoadData, place: int, predicted: np.ndarray, alt: str) -> str:
-    """A page with an image, uint8 (H, W, 4), and beside it the errors, in blue the inner border of the true road."""
+    """A page with an image, uint8 (H, W, 4), and beside it the errors, in white the inner edge of the true road."""
     mask = data.masks[place]
     border = mask & ~binary_erosion(mask, border_value=1)
-    errors = np.where(border[..., None], to_rgb(plots.FOUND), _errors(data, place, predicted))
+    errors = np.where(border[..., None], 1.0, _errors(data, place, predicted))
     right = np.dstack([np.rint(255 * errors).astype(np.uint8), np.full_like(mask, 255, np.uint8)])
     pixels = np.hstack([left, np.zeros((len(left), GAP, 4), np.uint8), right])
     height, width, _ = pixels.shape
@@ -185,4 +184,4 @@ def _legend(left: str) -> str:
     named = ((plots.FOUND, "road found (TP)"), (plots.MISSED, "missed (FN)"), (plots.FALSE, "false road (FP)"))
     square = "<span style='background: {}; display: inline-block; width: 0.9em; height: 0.9em'></span>&nbsp;{}"
     squares = " ".join(square.format(color, text) for color, text in named)
-    return f"<div>Left: {escape(left)}. Right: {squares}; the line is the true border.</div>"
+    return f"<div>Left: {escape(left)}. Right: {squares}; white is the edge of the true road.</div>"

@@ -32,6 +32,11 @@ def scores_of_arrays(predicted, truth):
     return np.array([both / either, 2 * both / (predicted.sum() + truth.sum())])
 
 
+def pipeline_that_casts_batches(files, read_sample, to_float):
+    shuffled = files.map(read_sample).cache().shuffle(1000)
+    return shuffled.batch(4).map(to_float).prefetch(2)
+
+
 def loop_by_fresh_metrics(model, train_batches, val_batches, epochs, *, train_step, val_step, loss_fn, optimizer):
     history = {name: np.zeros(epochs) for name in exercises.HISTORY}
     for epoch in range(epochs):
@@ -106,6 +111,8 @@ def schedule_from_one(step, peak, warmup, total):
 RIGHT = [
     ("iou_and_f1", scores_of_arrays),
     ("mean_mask", lambda masks: sum(mask.astype(float) for mask in masks) / len(masks)),
+    ("make_pipeline", pipeline_that_casts_batches),
+    ("softmax", lambda logits: keras.ops.softmax(logits)),
     ("training_loop", loop_by_fresh_metrics),
     (
         "training_loop",
@@ -127,8 +134,14 @@ RIGHT = [
 @pytest.mark.parametrize("name, function", RIGHT)
 def test_right_versions_pass_in_any_style_and_are_used(name, function, capsys):
     result = getattr(checks, name)(function)
-    assert result.passed and result.function is function and result.message
+    assert result.passed and result.function is function and result.message and not result.hints
     assert capsys.readouterr().out == ""
+
+
+def test_of_two_mistakes_in_a_pipeline_the_first_is_named():
+    result = checks.make_pipeline(pipeline_by(lambda read, to_float: read.batch(4).shuffle(99).map(to_float)))
+    messages = {cause: message for cause, message, _ in exercises.make_pipeline.versions}
+    assert (result.cause, result.message) == ("differs", messages["batches_shuffled"])
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -144,6 +157,7 @@ def test_right_versions_pass_in_any_style_and_are_used(name, function, capsys):
 def test_what_gives_nothing_or_fails(name, function, cause):
     result = getattr(checks, name)(function)
     assert result.cause == cause and result.function is EXERCISES[name].reference
+    assert name == "mean_mask" or len(result.hints) >= 2  # one line, whose message says all
 
 
 def loop_noting(entry):
@@ -162,7 +176,16 @@ def fixed(value):
     return lambda *arguments, **options: value
 
 
+def pipeline_by(change):
+    return lambda files, read_sample, to_float: change(files.map(read_sample).cache(), to_float)
+
+
 OTHERS = [
+    ("make_pipeline", "unfit", lambda files, read_sample, to_float: [1, 2]),
+    ("make_pipeline", "unfit", lambda files, read_sample, to_float: files.map(read_sample).map(to_float)),
+    ("make_pipeline", "unfit", pipeline_by(lambda read, to_float: read.map(to_float).repeat().batch(4))),
+    ("make_pipeline", "differs", pipeline_by(lambda read, to_float: read.shuffle(99).map(to_float).batch(8))),
+    ("softmax", "overflow", lambda logits: np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)),
     ("iou_and_f1", "differs", fixed((0.5, 0.25))),
     ("mean_mask", "differs", fixed([[1], [2, 3]])),
     ("mean_mask", "differs", lambda masks: masks.sum(0) / masks.sum(0).max()),

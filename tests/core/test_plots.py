@@ -38,7 +38,7 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
     mask, image, square = roads.masks[0], roads.images[0], np.eye(4)
     sweep = metrics.threshold_sweep(0.4 * mask + 0.6 * np.random.default_rng(0).random(mask.shape), mask)
     max_f, ap = f"{sweep.max_f1:.3f}", f"{sweep.average_precision:.3f}"
-    stored, signal, seeds = [curves(3, 0.5), curves(3, 0.6)], np.array([-2, 0.5]), {"a": [0.6], "b": [0.9, 0.91]}
+    stored, seeds = [curves(3, 0.5), curves(3, 0.6)], {"a": [0.6], "b": [0.9, 0.91]}
     figures = {
         names[1]: plots.gallery(roads, [0, 1]),
         "level 2 14 x 14": plots.receptive_fields(image, {"level 1": 5, "level 2": 14}, center=(3, 20)),
@@ -55,7 +55,7 @@ def test_every_figure_says_its_numbers_and_leaves_the_settings_alone(roads):
         f"U-Net: MaxF {max_f}, AP {ap}": plots.precision_recall({"U-Net": sweep}),
         "y by x: a from 0.600 to 0.100": plots.lines({"a": [0.6, 0.4, 0.1]}, along=(1, 2, 3), labels="xy"),
         "softmax: ROAD 0.75, CARS 1.00": plots.confusion({"softmax": np.array([[3, 1], [0, 2]])}, ("ROAD", "CARS")),
-        "learned: -2.00, 0.50": plots.signals({"learned": signal}),
+        "learned: -2, 0.5": plots.copies({"learned": np.array([[-3, 0], [1, 0.5]])}),
         "fast, b: 0.900, 0.910. mark 0.860": plots.spread({"fast": seeds}, unit="MaxF", mark=("mark", 0.86)),
     }
     shown = [cell.images[0].get_array() for cell in figures[f"{names[0]}, F1 1.00; {names[1]}, F1 1.00"].axes[:3]]
