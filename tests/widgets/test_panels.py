@@ -11,7 +11,6 @@ import ipywidgets
 import numpy as np
 import pytest
 from matplotlib import colormaps
-from matplotlib.colors import to_rgb
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score, precision_score, recall_score
 from students import panel_of, write_run
