@@ -602,12 +602,13 @@ def copies(named: Mapping[str, np.ndarray]) -> Figure:
     described = "; ".join(f"{title}: {', '.join(f'{value:g}' for value in total)}" for title, total in sums.items())
     alt = f"Numbers by position, what each number of the input adds in its color. {described}."
     figure, axes = grid(1, len(named), height=1.9, alt=alt)
-    highest = max(total.max() for total in sums.values())
     for cell, (title, rows) in zip(axes[0], named.items()):
         draw_copies(cell, rows)
         cell.set_title(title, fontsize=9)
-        cell.set_ylim(top=1.1 * highest)
         cell.tick_params(labelleft=cell is axes[0, 0])
+    limits = np.array([cell.get_ylim() for cell in axes[0]])
+    for cell in axes[0]:
+        cell.set_ylim(limits[:, 0].min(), limits[:, 1].max())
     return figure
 
 
