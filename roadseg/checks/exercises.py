@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from roadseg.backend import keras, tf
-from roadseg.checks.probe import attempt, caught, failure, rewritten
+from roadseg.checks.probe import STOPPED, attempt, caught, failure, rewritten
 from roadseg.checks.result import NOT_WRITTEN, Result
+from roadseg.errors import interruptible
 from roadseg.runs import code_of
 
 
@@ -79,7 +80,7 @@ class Exercise:
     @np.errstate(all="ignore")
     def __call__(self, function: Any) -> Result:
         """Compare what `run` gives for a function with what it gives for the solution and each mistake."""
-        with redirect_stdout(io.StringIO()):
+        with interruptible(STOPPED), redirect_stdout(io.StringIO()):
             mistake = self._mistake(function)
         cause, message = mistake or (None, self.found)
         used = self.reference if mistake else function

@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score
 from roadseg import checks
 from roadseg.backend import keras, tf
 from roadseg.checks import exercises
+from roadseg.errors import Interrupted
 
 EXERCISES = {name: thing for name, thing in vars(exercises).items() if isinstance(thing, exercises.Exercise)}
 WRONG = [(name, *version) for name, exercise in EXERCISES.items() for version in exercise.versions if version[0]]
@@ -136,6 +137,14 @@ def test_right_versions_pass_in_any_style_and_are_used(name, function, capsys):
     result = getattr(checks, name)(function)
     assert result.passed and result.function is function and result.message and not result.hints
     assert capsys.readouterr().out == ""
+
+
+def test_an_interrupt_ends_in_one_line():
+    def endless(masks):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        checks.mean_mask(endless)
 
 
 def test_of_two_mistakes_in_a_pipeline_the_first_is_named():
