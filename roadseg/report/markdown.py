@@ -16,6 +16,7 @@ from roadseg.report.pandoc import NO_ATTRIBUTES, PandocError, cleaned, code, inl
 
 FORMAT = "commonmark+pipe_tables+task_lists+strikeout+autolink_bare_uris+tex_math_dollars"  # what JupyterLab knows
 DEEPEST = 25  # nodes inside nodes; beyond it an answer is shown as it was typed
+LONGEST = 100_000  # characters; the same: typst needs minutes for a paragraph of a million, and a second as code
 MISSING = "[This image is missing: copy the image itself and paste it into the cell.]"
 LANGUAGES = {"python", "py", "python3", "ipython3", "bash", "sh", "console", "text", "txt", "json", "latex", "tex"}
 
@@ -56,7 +57,7 @@ _TEX = (  # what pandoc does not know, in words that it knows
 
 
 def read_markdown(markdown: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> list[dict]:
-    """The blocks of a Markdown cell; one that pandoc cannot read, or a too deep one, as one block of code.
+    """The blocks of a Markdown cell; one that pandoc cannot read, or a too deep or long one, as one block of code.
 
     attachments : the cell's images, name to {media type: base64}. Those that the text does not show come last.
     """
@@ -67,7 +68,7 @@ def read_markdown(markdown: str, attachments: Mapping[str, Mapping[str, str]] | 
     try:
         document = json.loads(pandoc.run_pandoc(source, f"--from={FORMAT}", "--to=json"))
         blocks = replaced(document["blocks"], reader.shown)
-        if _depth(blocks) > DEEPEST:
+        if len(source) > LONGEST or _depth(blocks) > DEEPEST:
             raise RecursionError
     except (PandocError, RecursionError):
         blocks = [code(markdown)]

@@ -211,6 +211,11 @@ def test_what_is_too_deep_is_shown_as_it_was_typed():
         assert squeezed(deep) in said and squeezed(deeper) in said
 
 
+def test_what_is_too_long_is_shown_as_it_was_typed():
+    long = "one *word*, " * (markdown.LONGEST // 10)
+    assert markdown.read_markdown(long) == [pandoc.code(long)]
+
+
 def test_where_pandoc_fails_the_answer_is_shown_as_it_was_typed(monkeypatch):
     monkeypatch.setattr(pandoc, "SECONDS", 0.0001)
     blocks = markdown.read_markdown("*words* and $x$ ![](attachment:a.png)", {"a.png": {"image/png": image()}})
