@@ -60,7 +60,8 @@ def open_network(place: str | Path) -> keras.Model:
 
 def open_photo(path: Path) -> np.ndarray:
     """The photo in a PNG, JPEG or WebP file, upright; DataError as `roadseg.kitti.read_image`."""
-    return kitti.read_image(path, formats=("PNG", "JPEG", "WEBP"))
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # the refusal says it
+        return kitti.read_image(path, formats=("PNG", "JPEG", "WEBP"))
 
 
 def find_road(model: keras.Model, photo: np.ndarray) -> np.ndarray:
