@@ -68,11 +68,20 @@ def run(options: Namespace) -> int:
 
 
 def list_inputs(paths: list[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Each file; of each folder the files that end so, sorted by name, or the folder itself where there is none."""
+    """Each file; of each folder the files that end so, sorted by name, or the folder itself where there is none.
+
+    A line names what else a folder with some holds.
+    """
+    from roadseg.kitti import a_few
+
     for path in paths:
         with explained(DataError, path, "make the folder readable"):
             inside = sorted(path.iterdir()) if path.is_dir() else []
-        shown = [file for file in inside if file.suffix.lower() in suffixes and not file.name.startswith(".")]
+        inside = [file for file in inside if not file.name.startswith(".")]
+        shown = [file for file in inside if file.suffix.lower() in suffixes]
+        others = [file.name for file in inside if file not in shown]
+        if shown and others:
+            print(f"{path}: not read, as none ends in {', '.join(suffixes)}: {a_few(others)}.", file=sys.stderr)
         yield from shown or [path]
 
 
