@@ -26,7 +26,7 @@ KERNELS = {
     "1 1 1": (1.0, 1.0, 1.0),  # stride 2: a checkerboard artifact
     "1 −1": (1.0, -1.0),
 }
-INPUTS = {f"{signal}, kernel {kernel}": (signal, kernel) for signal in SIGNALS for kernel in KERNELS}
+INPUTS = {f"{signal} and {kernel}": (signal, kernel) for signal in SIGNALS for kernel in KERNELS}
 STRIDES = (1, 2, 3)
 STEPS = {f"stride {stride}, {padding}": (stride, padding) for stride in STRIDES for padding in ("valid", "same")}
 
@@ -54,7 +54,7 @@ def transposed_convolution() -> None:
     inputs = choice(INPUTS, description="signal and kernel")
     step = choice(STEPS, value="stride 2, valid", description="stride and padding")
     caption = "Each number is multiplied by the kernel; where these copies overlap, they are added."
-    figure = convolution_figure("2 2 2 0 1, kernel 1 1 1", "stride 2, valid")
+    figure = convolution_figure("2 2 2 0 1 and 1 1 1", "stride 2, valid")
     show_panel(cache(convolution_page), figure, caption, inputs=inputs, step=step)
     caption = "At stride 2 the kernel 1 1 repeats numbers, ½ 1 ½ interpolates, and 1 1 1 makes a checkerboard."
     plots.show(_all_kernels("2 2 2 0 1"), caption)

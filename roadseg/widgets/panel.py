@@ -35,7 +35,7 @@ def show_panel(view: Callable[..., str], figure: Figure, caption: str, **control
         control.description, control.style.description_width = control.description or name, "initial"
         control.observe(update, "value")
     update()
-    row = ipywidgets.Box(list(controls.values()), layout={"flex_flow": "row wrap"})
+    row = ipywidgets.Box(list(controls.values()), layout={"flex_flow": "row wrap", "grid_gap": "0 1.5em"})
     alive = ipywidgets.VBox([row, content])._repr_mimebundle_()
     plots.show(figure, f"{caption} No controls here? Run this cell.", alive=alive)
 
@@ -44,7 +44,7 @@ def choice(names: Iterable[str], **options) -> ipywidgets.SelectionSlider:
     """A slider over names, wide enough to read them. JupyterLab takes the arrow keys away from drop-down lists."""
     import ipywidgets
 
-    return ipywidgets.SelectionSlider(options=list(names), layout={"width": "400px"}, **options)
+    return ipywidgets.SelectionSlider(options=list(names), layout={"width": "420px"}, **options)
 
 
 def page(words: str, image: Image.Image, alt: str, *, size: tuple[int, int] | None = None) -> str:

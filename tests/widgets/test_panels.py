@@ -191,7 +191,7 @@ def test_transposed_convolution_follows_its_sliders(shown):
     widgets.transposed_convolution()
     (panel, first, _), (_, every, _) = shown
     moved = sliders(panel)
-    moved["signal and kernel"].value, moved["stride and padding"].value = "2 2 2 0 1, kernel 1 1 1", "stride 2, same"
+    moved["signal and kernel"].value, moved["stride and padding"].value = "2 2 2 0 1 and 1 1 1", "stride 2, same"
     assert 'Conv1DTranspose(1, 3, strides=2, padding="same"' in words(panel)
     assert "adds up to 2 2 4 2 4 2 2 0 1 1;" in page(panel)
     assert "kernel 1 1 1" in first.get_label() and "stride 2" in first.get_label()
@@ -200,7 +200,7 @@ def test_transposed_convolution_follows_its_sliders(shown):
 
 
 def test_convolution_figure_draws_copies_sum_and_matrix():
-    figure = convolution.convolution_figure("2 2 2 0 1, kernel 1 −1", "stride 1, valid")
+    figure = convolution.convolution_figure("2 2 2 0 1 and 1 −1", "stride 1, valid")
     copies, matrix, total = (next(c for c in figure.axes if c.get_title().startswith(w)) for w in ("c", "as", "their"))
     assert [text.get_text() for text in copies.texts] == ["2", "−2"] * 3 + ["0", "0", "1", "−1"]
     assert [label.get_text() for label in copies.get_yticklabels()] == ["2 ×", "2 ×", "2 ×", "0 ×", "1 ×"]
@@ -208,7 +208,7 @@ def test_convolution_figure_draws_copies_sum_and_matrix():
     np.testing.assert_array_equal(dots.get_ydata(), [2, 0, 0, -2, 1, -1])
     assert len(matrix.texts) == 10 and {text.get_text() for text in matrix.texts} == {"1", "−1"}
     for step, cut in (("stride 1, valid", 0), ("stride 3, same", 0), ("stride 1, same", 2)):  # which is hatched
-        figure = convolution.convolution_figure("2 2 2 0 1, kernel 1 1 1", step)
+        figure = convolution.convolution_figure("2 2 2 0 1 and 1 1 1", step)
         assert len(figure.axes[0].patches) == cut
 
 
