@@ -84,7 +84,7 @@ def _level_figure(image: np.ndarray, maps: dict[Level, np.ndarray]) -> Figure:
     figure, axes = plots.grid(-(-(len(maps) + 1) // 3), 3, height=1.85, alt=alt)
     for cell in axes.flat[len(maps) + 1 :]:
         cell.set_axis_off()
-    plots.draw_image(axes[0, 0], image, "the image")
+    plots.draw_image(axes[0, 0], image, "the image", cmap="gray", vmin=0, vmax=255)  # of one channel
     for cell, (level, values) in zip(axes.flat[1:], maps.items()):
         most = np.sort(values.std(axis=(0, 1)).argsort()[-CHOSEN:])
         plots.draw_image(cell, tiled(values[..., most]), _described(level))

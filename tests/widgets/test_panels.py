@@ -246,6 +246,12 @@ def test_feature_maps_of_one_level_in_bfloat16(roads):
     assert len(np.unique(feature_maps.tiled(maps).reshape(-1, 4), axis=0)) > 10
 
 
+def test_an_image_of_one_channel_is_gray_in_the_figure(roads, shown):
+    widgets.unet_levels(models.unet((32, 32, 1), filters=(4, 8)), roads.images[0, ..., :1])
+    drawn = shown[0][1].axes[0].images[0]
+    np.testing.assert_allclose(drawn.to_rgba(drawn.get_array().squeeze())[..., 0], roads.images[0, ..., 0] / 255)
+
+
 def test_tiles_are_scaled_one_by_one_and_maps_without_activity_are_counted(network):
     maps = np.zeros((2, 4, 3), np.float32)
     maps[..., 0] = np.arange(8).reshape(2, 4)
