@@ -27,7 +27,6 @@ SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the figure below the panel
 EPOCHS = 6  # in the figure below the panel, at most
 GAP = 4  # pixels between the two images of a page
-COLORS = "Blue: found road; orange: missed road; vermilion: false road."
 
 
 def threshold(run: Run, data: RoadData) -> None:
@@ -48,7 +47,8 @@ def threshold(run: Run, data: RoadData) -> None:
         value = round(threshold, 2)  # a browser's 0.6000000000000001 would leave out the pixels at 0.6
         return threshold_page(data, predictions, sweep, place=data.names.index(image), threshold=value)
 
-    caption = f"A low threshold predicts too much road, a high one misses road. {COLORS}"
+    colors = "Blue: found road; orange: missed road; vermilion: false road."  # which the figure does not say
+    caption = f"A low threshold predicts too much road, a high one misses road. {colors}"
     slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
     figure = _threshold_figure(data, predictions, sweep)
     show_panel(view, figure, caption, threshold=slider, image=choice(data.names))
@@ -105,7 +105,7 @@ def epochs(run: Run, data: RoadData) -> None:
         place = data.names.index(image)
         return epoch_page(data, run.prediction(epoch)[place], run.curves, place=place, epoch=epoch)
 
-    caption = f"One image after several epochs. {COLORS}"
+    caption = "One image after several epochs."
     slider = ipywidgets.IntSlider(1, min=1, max=count)
     shown = np.unique(np.linspace(1, count, EPOCHS).round().astype(int)).tolist()
     figure = _epoch_figure(data, {epoch: run.prediction(epoch)[0] for epoch in shown}, run.curves)
