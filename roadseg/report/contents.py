@@ -221,7 +221,7 @@ def written_answer(entry: Entry) -> Iterator[dict]:
     if entry.state not in (*ABSENT, "done"):
         yield part("remark", paragraph(f"{state[0].upper()}{state[1:]}."))
     elif entry.done and not is_text:
-        yield part("remark", paragraph("Its check: right."))
+        yield part("remark", paragraph("Its check last said: right."))
 
 
 def _state(entry: Entry) -> str:

@@ -170,7 +170,7 @@ def _code_state(item: Item, source: str, check: dict | None) -> tuple[str, str]:
     if check and check["passed"]:
         return "done", ""
     if check and check["cause"] != NOT_WRITTEN:
-        return "not right", f"its check says: {check['cause'].replace('_', ' ')}"
+        return "not right", f"its check last said: {check['cause'].replace('_', ' ')}"
     return ("not checked", "run its cell and the check below it") if _defines(item, source) else ("open", "")
 
 
