@@ -275,10 +275,11 @@ def test_weak_answers_are_not_refused(book, state, name, source):
 
 
 @pytest.mark.parametrize("typed", ["![](a.png)", "![a](attachment:b.png)", "so <IMG src='a.png'>", "<img src=a.png>"])
-def test_an_image_that_is_not_in_the_notebook_is_remarked(book, typed):
+def test_an_image_that_is_not_in_the_notebook_is_remarked(book, typed, monkeypatch):
     change(book, "answer-2", source=[f"{typed}\n\n{ANSWER * 3}"])
     own = workbook.read_workbook(book)
     said = "".join(strings(list(contents.contents(own, NOTHING))))
+    monkeypatch.setattr("roadseg.report.images.recoded", lambda it: pytest.fail("decoded again") if it else None)
     assert typed in said and said.count(MISSING) == 2 and "Question 2 (an image" in contents.answer_remarks(own)[0]
 
 
