@@ -47,8 +47,7 @@ def threshold(run: Run, data: RoadData) -> None:
         value = round(threshold, 2)  # a browser's 0.6000000000000001 would leave out the pixels at 0.6
         return threshold_page(data, predictions, sweep, place=data.names.index(image), threshold=value)
 
-    colors = "Blue: found road; orange: missed road; vermilion: false road."  # which the figure does not say
-    caption = f"A low threshold predicts too much road, a high one misses road. {colors}"
+    caption = "A low threshold predicts too much road, a high one misses road."
     slider = ipywidgets.FloatSlider(0.5, min=0, max=1, step=0.01)
     figure = _threshold_figure(data, predictions, sweep)
     show_panel(view, figure, caption, threshold=slider, image=choice(data.names))
@@ -89,6 +88,7 @@ def _threshold_figure(data: RoadData, predictions: np.ndarray, sweep: metrics.Th
     axes["scores"].axvline(sweep.threshold, color=plots.INK, linestyle=":", linewidth=1, label="best F1")
     axes["scores"].set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
     axes["scores"].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    plots.legend(figure)
     return figure
 
 
