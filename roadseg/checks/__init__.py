@@ -15,6 +15,7 @@ trace          what a network computes, as rows of plain data
 architecture   names what differs from the U-Net, by its catalog `unet_mistakes`, which `sketch` reads
 network        judges a network
 answers        numbers and choices
+exercise       how an exercise is checked
 exercises      the exercises without points
 grading        points
 """
