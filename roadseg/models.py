@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from roadseg.backend import keras
@@ -178,6 +179,23 @@ def with_input_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     The size has to be one that `build` takes for this network."""
     image = layers.Input((*size, model.input_shape[-1]), name="image")
     return keras.models.clone_model(model, input_tensors=image, clone_function=lambda layer: layer)
+
+
+def with_test_time_augmentation(model: keras.Model, sizes: Sequence[float] = (1.0, 0.75, 0.5)) -> keras.Model:
+    """A network that averages what `model` predicts for an image and its mirror image, at several sizes.
+
+    sizes : fractions of the height and width, both rounded to multiples of 16 pixels. Time grows with the pixels: these
+    six predictions take 3.6 times as long as one.
+    """
+    height, width, _ = model.input_shape[1:]
+    image, any_size = layers.Input(model.input_shape[1:], name="image"), with_input_size(model, (None, None))
+    found = []
+    for fraction, mirrored in product(sizes, (False, True)):
+        size = [max(16, 16 * round(fraction * side / 16)) for side in (height, width)]
+        seen = layers.Resizing(*size, antialias=True)(image)
+        probability = layers.Resizing(height, width)(any_size(seen[:, :, ::-1] if mirrored else seen))
+        found.append(probability[:, :, ::-1] if mirrored else probability)
+    return keras.Model(image, layers.Average()(found))
 
 
 def _inputs(input_shape, divisor: int, filters: Sequence[int], classes: int) -> keras.KerasTensor:

@@ -529,32 +529,30 @@ class TimeLeft(keras.callbacks.Callback):
 # --- using a trained network -----------------------------------------------------------------------------------------
 
 
-def predict(model: keras.Model, images: np.ndarray, *, flip: bool = False) -> np.ndarray:
+def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Road probabilities float32 (n, H, W) of uint8 images (n, H, W, 3); of a softmax, (n, H, W, classes).
 
-    flip : test-time augmentation: the mean of the predictions for each image and its mirror image, at twice the time.
     Raises OptionError for other arrays, such as images that are divided by 255 already, and where n is 0.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise OptionError(f"images: expected uint8 (n, H, W, 3), from 0 to 255, found {images.dtype} {images.shape}.")
-    if flip:
-        return (predict(model, images) + predict(model, images[:, :, ::-1])[:, :, ::-1]) / 2
     batches = (images[start : start + VALIDATION_BATCH] for start in range(0, len(images), VALIDATION_BATCH))
     probability = np.concatenate([model(batch.astype(np.float32) / 255, training=False).numpy() for batch in batches])
     return probability[..., 0] if probability.shape[-1] == 1 else probability
 
 
 def evaluate(
-    run: runs.Run, data: RoadData, *, images: str = "validation", flip: bool = False
+    run: runs.Run, data: RoadData, *, images: str = "validation", tta: bool = False
 ) -> dict[str, dict[str, float]]:
     """Scores of a run's last weights by category and for all together, as `roadseg.metrics.report` returns them;
     excluded pixels are left out.
 
-    images : all, or the run's own validation images; flip : as in `predict`. Raises OptionError where the validation
-    images are not among the data.
+    images : all, or the run's own validation images; tta : with test-time augmentation, as `roadseg.models` has it.
+    Raises OptionError where the validation images are not among the data.
     """
     where = choose_images(run, data, images)
-    probability = predict(run.model(), data.images[where], flip=flip)
+    model = models.with_test_time_augmentation(run.model()) if tta else run.model()
+    probability = predict(model, data.images[where])
     return metrics.report(probability, data.masks[where], data.valid[where], data.categories[where])
 
 

@@ -111,7 +111,11 @@ def tried(roads: data.RoadData, kept: list[dict]) -> list[dict]:
             entries.append(there[recipe.name, seed])
             continue
         run = training.train("unet", recipe, roads, split="blocks", seed=seed)
-        alone, mirrored = (rounded(training.evaluate(run, roads, flip=flip)) for flip in (False, True))
+        where = training.choose_images(run, roads, "validation")
+        networks = run.model(), models.with_test_time_augmentation(run.model(), (1.0,))  # alone, and with mirror images
+        found = [training.predict(network, roads.images[where]) for network in networks]
+        truth = roads.masks[where], roads.valid[where], roads.categories[where]
+        alone, mirrored = (rounded(metrics.report(probability, *truth)) for probability in found)
         entries.append({**{name: run.settings[name] for name in KEPT}, "scores": alone, "mirrored": mirrored})
         print(run.title, run.how, run.finished["seconds"], alone["all"], mirrored["all"], flush=True)
     return entries

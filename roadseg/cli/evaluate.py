@@ -30,7 +30,8 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--images", choices=("all", "validation"), default="validation", help=text)
     text = "score on the images (default), or from above, as the benchmark's server does"
     parser.add_argument("--view", choices=("camera", "bird"), default="camera", help=text)
-    parser.add_argument("--flip", action="store_true", help="average over each image and its mirror image")
+    text = "average over each image and its mirror image, at three sizes (test-time augmentation)"
+    parser.add_argument("--tta", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="as JSON, where null has no value (such as 0 / 0)")
 
 
@@ -46,9 +47,9 @@ def run(options: Namespace) -> int:
         from roadseg.street import benchmark
 
         root = Path(options.data or download.locate().path)
-        scores = benchmark.evaluate_bird_view(trained, roads, root, images=options.images, flip=options.flip)
+        scores = benchmark.evaluate_bird_view(trained, roads, root, images=options.images, tta=options.tta)
     else:
-        scores = roadseg.evaluate(trained, roads, images=options.images, flip=options.flip)
+        scores = roadseg.evaluate(trained, roads, images=options.images, tta=options.tta)
     count = len(roads) if options.images == "all" else len(trained.validation_names)
     if options.json:
         found = {"run": trained.path.name, "view": options.view, "images": options.images, "count": count}

@@ -31,15 +31,20 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--probability", action="store_true", help=text)
     text = "write the first ten seconds of a video as animated GIF of at most 1 MB, instead of an MP4"
     parser.add_argument("--gif", action="store_true", help=text)
+    text = "average over each image and its mirror image, at three sizes: better, at several times the time"
+    parser.add_argument("--tta", action="store_true", help=text)
 
 
 def run(options: Namespace) -> int:
     """Write a result for each file. Where one cannot be read or written a line says why, the others go on; return 1."""
     from tqdm import tqdm
 
+    from roadseg import models
     from roadseg.street import film, photos
 
     model, failed, taken = photos.open_network(options.run), 0, set()
+    if options.tta:
+        model = models.with_test_time_augmentation(model)
     with explained(DataError, options.out, "choose another folder with --out"):
         options.out.mkdir(parents=True, exist_ok=True)
     paths = list(list_inputs(options.files, (*photos.SUFFIXES, *film.SUFFIXES)))

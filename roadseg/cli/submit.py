@@ -18,12 +18,17 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="data_road, as published")
     text = "default: submission.zip"
     parser.add_argument("--out", type=Path, default=Path("submission.zip"), metavar="ZIP", help=text)
+    text = "average over each image and its mirror image, at three sizes: better, at several times the time"
+    parser.add_argument("--tta", action="store_true", help=text)
 
 
 def run(options: Namespace) -> int:
     """Predict the test images, write the zip and check it."""
+    from roadseg import models
     from roadseg.street import benchmark, photos
 
-    benchmark.write_submission(photos.open_network(options.run), options.data, options.out)
+    model = photos.open_network(options.run)
+    model = models.with_test_time_augmentation(model) if options.tta else model
+    benchmark.write_submission(model, options.data, options.out)
     print(f"{options.out} holds the {len(benchmark.test_names())} results that the server expects.")
     return 0

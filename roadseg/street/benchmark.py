@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from roadseg import kitti, metrics, training
+from roadseg import kitti, metrics, models, training
 from roadseg.data import RoadData, resize
 from roadseg.download.archive import published_digests
 from roadseg.errors import DataError, explained
@@ -32,14 +32,15 @@ if TYPE_CHECKING:
 
 
 def evaluate_bird_view(
-    run: Run, data: RoadData, root: Path, *, images: str = "validation", flip: bool = False
+    run: Run, data: RoadData, root: Path, *, images: str = "validation", tta: bool = False
 ) -> dict[str, dict[str, float]]:
     """Scores in the bird's-eye view, otherwise like `roadseg.training.evaluate`; root : the folder of the data.
 
     Raises DataError where a calibration file is missing or damaged.
     """
     chosen = training.choose_images(run, data, images)
-    probability = training.predict(run.model(), data.images[chosen], flip=flip)
+    model = models.with_test_time_augmentation(run.model()) if tta else run.model()
+    probability = training.predict(model, data.images[chosen])
     frames = {frame.name: frame for frame in kitti.list_frames(root)}
     pairs = [look(root, frames[data.names[i]], values) for i, values in zip(chosen, probability)]
     above = [(seen.probability, seen.mask, seen.valid) for _, seen in pairs]

@@ -93,6 +93,21 @@ def test_the_initializer_is_that_of_every_kernel():
     assert layers and {type(layer.kernel_initializer).__name__ for layer in layers} == {"HeNormal"}
 
 
+def test_test_time_augmentation_averages_mirror_images_and_sizes(images):
+    model = tiny("unet", classes=3)
+
+    def at(size, mirrored):
+        step = -1 if mirrored else 1
+        small = keras.layers.Resizing(*size, antialias=True)(images[:, :, ::step])
+        values = models.with_input_size(model, size)(small)
+        return keras.layers.Resizing(32, 48)(values)[:, :, ::step]
+
+    sizes = {1.0: (32, 48), 2 / 3: (16, 32)}  # multiples of 16
+    expected = np.mean([at(size, mirrored) for size in sizes.values() for mirrored in (False, True)], axis=0)
+    found = models.with_test_time_augmentation(model, tuple(sizes))(images)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_with_input_size_shares_the_weights():
     large = models.build("unet", size=(64, 96), standardize=True)
     small = models.with_input_size(large, (32, 48))

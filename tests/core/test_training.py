@@ -391,27 +391,26 @@ def test_in_a_script_there_is_no_line():
     assert training.TimeLeft("a", steps=1).around(lambda: 3)() == 3
 
 
-def test_predict_by_batches_and_with_mirror_images(roads, trained):
+def test_predict_by_batches(roads, trained):
     model = trained.run.model()
     plain = training.predict(model, roads.images)
     assert plain.shape == (24, 32, 32) and plain.dtype == np.float32
     np.testing.assert_allclose(plain, model(roads.images / np.float32(255)).numpy()[..., 0], atol=1e-6)
-    mirrored = training.predict(model, roads.images[:, :, ::-1])[:, :, ::-1]
-    np.testing.assert_allclose(training.predict(model, roads.images, flip=True), (plain + mirrored) / 2, atol=1e-6)
-    softmax = models.build("simple", size=(32, 32), classes=3)
-    assert training.predict(softmax, roads.images[:2], flip=True).shape == (2, 32, 32, 3)
     for wrong in (roads.images / 255, roads.images[0], roads.images[:0]):
         with pytest.raises(OptionError, match="uint8"):
             training.predict(model, wrong)
 
 
 def test_evaluate_scores_validation_images_or_all(roads, trained):
-    for images, flip in (("validation", False), ("all", True)):
+    model = trained.run.model()
+    for images, network in (("validation", model), ("all", models.with_test_time_augmentation(model))):
         names = trained.run.validation_names if images == "validation" else roads.names
         where = np.array([roads.names.index(name) for name in names])
-        probability = training.predict(trained.run.model(), roads.images[where], flip=flip)
+        probability = training.predict(network, roads.images[where])
         expected = metrics.report(probability, roads.masks[where], roads.valid[where], roads.categories[where])
-        np.testing.assert_equal(training.evaluate(trained.run, roads, images=images, flip=flip), expected)
+        np.testing.assert_equal(
+            training.evaluate(trained.run, roads, images=images, tta=network is not model), expected
+        )
     other = replace(roads, fingerprint="other")
     for images, found in (("validation", trained.run.path.name), ("some", "'some'")):
         with pytest.raises(OptionError, match=found):
