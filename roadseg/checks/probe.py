@@ -431,13 +431,14 @@ class Kit:
             metric.count.assign(COUNTED)
         for part in (self.optimizer, self.running_loss, self.running_accuracy):
             part.note = self._note
+        self.totals = [[metric.total, metric.count] for metric in (self.running_loss, self.running_accuracy)]
 
     def state(self) -> State:
         """What a step may change, as it is now."""
         return State(
             {variable.path: plain(variable).astype(np.float64) for variable in self.model.variables},
             tuple(variable.path for variable in self.model.trainable_variables),
-            np.array([[m.total, m.count] for m in (self.running_loss, self.running_accuracy)], np.float64),
+            np.array(self.totals, np.float64),  # which a step may replace, as in `running_loss.total += loss`
             {name: repr(plain(getattr(self.optimizer, name, None))) for name in SETTINGS},
             int(plain(self.optimizer.iterations)),
         )
