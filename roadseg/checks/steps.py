@@ -188,8 +188,8 @@ def _imitated(name: str, source: list[str], seen: list[list[Step]], broken: str)
     several, the one that is closest in its code."""
     wrong = [mistake for mistake in CATALOG[name] if mistake.aspect == broken]
     wrong.sort(key=lambda mistake: -SequenceMatcher(None, source, _tokens(mistake.source)).ratio())
-    if not _returns_early(source):
-        wrong = [mistake for mistake in wrong if mistake.id != "returns_early"]
+    contradicted = {"returns_early": not _returns_early(source), "tape_not_started": "with" in source}
+    wrong = [mistake for mistake in wrong if not contradicted.get(mistake.id)]  # by the code itself
     alike = (mistake.id for whole in (True, False) for mistake in wrong if _behaves_alike(seen, mistake, whole=whole))
     return next(alike, None)
 
@@ -347,8 +347,8 @@ def left_out(step: Step) -> list[str]:
 
 def _wrong_update(name: str, seen: list[list[Step]], step: Step, wanted: Step) -> str:
     """What is wrong with how the weights move."""
-    if changed := changed_settings(step):
-        return "learning_rate_changed" if "learning_rate" in changed else "optimizer_changed"
+    if changed_settings(step):
+        return "optimizer_changed"
     if not step.noted("apply"):
         sometimes = any(each.noted("apply") for steps in seen for each in steps)
         otherwise = "applied_sometimes" if sometimes else "gradients_not_computed"
@@ -385,9 +385,7 @@ def _wrong_lengths(pairs: list[tuple[Step, Step]]) -> str:
         if all(close(factor, 1.0) for factor in factors):
             return "gradients_differ"
         if _steady(factors, pairs):
-            mask = pairs[0][0].mask
-            summed = close(factors[0], mask.size) or close(factors[0], mask[0].size)
-            return "wrong_sign" if factors[0] < 0 else "loss_summed" if summed else "loss_scaled"
+            return "wrong_sign" if factors[0] < 0 else "loss_scaled"
         lengths = [np.linalg.norm(found) for found, _ in both]
         clipped = any(close(factor, 1.0) for factor in factors) or close(lengths[0], lengths[-1])
         return "gradients_clipped" if clipped else "loss_transformed"
@@ -451,17 +449,11 @@ def _wrong_value(step: Step, wanted: Step) -> str:
     returned = step.returned
     if returned is None:
         return "returns_nothing"
-    if isinstance(returned, list) or "`dict`" in str(returned):
-        return "returns_several"
     losses = [values[0] for values in step.noted("loss value")] + [np.array(np.divide(*step.after.totals[LOSS]))]
     if any(same(returned, loss) for loss in losses):
         return "returns_loss"
-    if same(returned, wanted.returned):
-        return "returns_other_shape"
-    if any(same(returned, each) for each in predictions(step)):
-        return "predicts_twice"
-    rounded = _is_rounded(returned) and returned.size == step.mask.size and not same(returned, step.mask)
-    return "returns_rounded" if rounded else "returns_other"
+    twice = any(same(returned, each) for each in predictions(step)) and not same(returned, wanted.returned)
+    return "predicts_twice" if twice else "returns_other"
 
 
 def _is_rounded(array: Any) -> bool:

@@ -24,6 +24,7 @@ from roadseg.checks.step_mistakes import (
     RETURN,
     RIGHT,
     TAPE,
+    TOLD,
     UPDATE_ACCURACY,
     UPDATE_LOSS,
     WEIGHTS,
@@ -38,6 +39,7 @@ ANOTHER_MODEL = (
     "def ",
     "another = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(1, 1, activation='sigmoid')])\n\ndef ",
 )
+OTHER_OPTIMIZER = "def ", "ADAM = keras.optimizers.Adam()\nADAM.build([keras.Variable(0.0)])\n\n\ndef "
 pytestmark = pytest.mark.slow
 
 
@@ -85,6 +87,10 @@ WRONG_TRAINING = [
     ("stub_left", (RETURN, "    raise NotImplementedError\n")),
     ("calls_keras_loop", after(PREDICT, "        model.fit(image, mask, verbose=0)\n")),
     ("mask_as_image", ("model(image", "model(mask")),
+    (
+        "tape_used_up",
+        (GRADIENTS, "    gradients = [tape.gradient(loss, each) for each in model.trainable_variables]\n"),
+    ),
     ("accuracy_needs_both", (COMPARED, "update_state(tf.reduce_mean(tf.abs(mask - probability)))")),
     ("raises_error", (CALL, "los_fn(mask, probability)")),
     ("model_not_used", ("model(image", "another(image"), ANOTHER_MODEL),
@@ -118,6 +124,7 @@ WRONG_TRAINING = [
     ("gradient_path_cut", (CALL, "loss_fn(mask, probability.numpy())")),
     ("model_frozen", before(TAPE, "    model.trainable = False\n")),
     ("optimizer_not_used", before(APPLY, "    optimizer = keras.optimizers.SGD(0.1)\n")),
+    ("optimizer_not_used", ("optimizer.apply", "ADAM.apply"), OTHER_OPTIMIZER),
     ("weights_of_another_model", (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
     ("frozen_weights_trained", (WEIGHTS, "model.weights")),
     ("some_weights_left_out", (WEIGHTS, "model.layers[-1].trainable_variables")),
@@ -128,10 +135,9 @@ WRONG_TRAINING = [
     ("apply_failed", (APPLY, "    try:\n        optimizer.apply_gradients(gradients)\n    except Exception: pass\n")),
     ("pairs_used_up", (APPLY, f"    pairs = {PAIRS}\n    print(*pairs)\n    optimizer.apply_gradients(pairs)\n")),
     ("scaled_by_rate", paired("[optimizer.learning_rate * each for each in gradients]")),
-    ("learning_rate_changed", before(APPLY, "    optimizer.learning_rate = 1e-4\n")),
     ("optimizer_changed", before(APPLY, "    optimizer.momentum = 0.0\n")),
     ("wrong_sign", paired("[-each for each in gradients]")),
-    ("loss_summed", (CALL, "tf.reduce_sum(loss_fn.call(mask, probability))")),
+    ("loss_scaled", (CALL, "tf.reduce_sum(loss_fn.call(mask, probability))")),
     ("loss_scaled", (CALL, "loss_fn(mask, probability) / len(image)")),
     ("predicts_twice", (CALL, "loss_fn(mask, model(image, training=True))")),
     ("gradients_clipped", paired("[tf.clip_by_value(each, -1, 1) for each in gradients]")),
@@ -142,6 +148,7 @@ WRONG_TRAINING = [
     ),
     ("gradients_differ", paired("map(tf.sign, gradients)")),
     ("state_differs", after(APPLY, "    for each in model.trainable_variables:\n        each.assign(0.999 * each)\n")),
+    ("running_loss_not_updated", (TOLD, "running_loss.total += loss")),
     ("running_accuracy_not_updated", (UPDATE_ACCURACY, "    keras.metrics.binary_accuracy(mask, probability)\n")),
     ("metric_updated_twice", after(UPDATE_LOSS, "    running_loss(loss)\n")),
     ("running_loss_scaled", ("update_state(loss)", "update_state(loss * len(image))")),
@@ -151,11 +158,9 @@ WRONG_TRAINING = [
     ("running_accuracy_weighted", (COMPARED, "update_state(mask, probability, sample_weight=mask)")),
     ("running_accuracy_differs", after(UPDATE_ACCURACY, "    running_accuracy.total.assign_add(1.0)\n")),
     ("returns_nothing", (RETURN, "")),
-    ("returns_several", (RETURN, "    return probability, loss\n")),
+    ("returns_other", (RETURN, "    return probability, loss\n")),
     ("returns_loss", (RETURN, "    return loss\n")),
-    ("returns_rounded", (RETURN, "    return probability > 0.5\n")),
-    ("returns_other_shape", (RETURN, "    return probability[..., 0]\n")),
-    ("returns_other", (RETURN, "    return 1 - probability\n")),
+    ("returns_other", (RETURN, "    return probability[..., 0]\n")),
     ("values_taken_out", (RETURN, "    return probability.numpy()\n")),
     ("breaks_when_compiled", after(UPDATE_LOSS, "    keras.metrics.Mean().update_state(loss)\n")),
     ("differs_when_compiled", before(UPDATE_LOSS, "    if not tf.executing_eagerly():\n        loss *= 2\n")),
@@ -173,13 +178,19 @@ SUBTLE = [
         (GRADIENTS, "    for each in model.trainable_variables:\n        grad = tape.gradient(loss, each)\n"),
         (APPLY, "        optimizer.apply_gradients([(grad, each)])\n"),
     ),
+    ("gradients_mispaired", (ASK, "(loss, model.variables)")),
+    ("raises_error", ("probability = model", "probability, _ = model")),
+    ("optimizer_changed", before(APPLY, "    optimizer.learning_rate = 1e-4\n")),
     ("model_not_used", ("model(image", "another(image"), (WEIGHTS, "another.trainable_variables"), ANOTHER_MODEL),
     ("gradient_path_cut", (CALL, "-np.mean(mask * np.log(probability) + (1 - mask) * np.log(1 - probability))")),
-    ("gradient_of_no_tensor", ("tape.gradient(loss", "tape.gradient('loss'")),
+    *(
+        ("gradient_of_no_tensor", ("tape.gradient(loss", f"tape.gradient({each}"))
+        for each in ("'loss'", "running_accuracy")
+    ),
     ("gradient_path_cut", before(GRADIENTS, f"    loss = {CALL}\n")),
     ("gradients_of_other_things", (WEIGHTS, "model.get_weights()")),
     ("gradients_not_applied", (APPLY, f"    for each, weight in {PAIRS}:\n        weight = weight - 0.1 * each\n")),
-    ("raises_error", (PAIRS, "zip(gradients, model.layers)")),
+    ("gradients_not_paired", (PAIRS, "zip(gradients, model.layers)")),
     ("predicts_twice", (TAPE, "    for _ in range(1000):\n        probability = model(image, training=True)\n" + TAPE)),
     ("predicts_twice", after(PREDICT, "        probability = model(image, training=False)\n")),
     ("state_differs", before(TAPE, "    old = model.get_weights()\n"), before(RETURN, "    model.set_weights(old)\n")),
@@ -399,6 +410,29 @@ def test_a_slip_costs_its_own_aspect_alone():
 def test_an_error_is_told_with_its_line_and_a_reason():
     message = result("train_step", (CALL, "los_fn(mask, probability)")).message
     assert "`NameError: name 'los_fn' is not defined`, in line 4, `loss = los_fn(mask, probability)`" in message
+
+
+def test_errors_of_the_libraries_are_told_with_what_they_come_from():
+    reasons = [reason["text"] for reason in WORDS["reasons"] if "text" in reason]
+    told = []
+    for change in (
+        after(TAPE, "        tape.watch(model.trainable_variables)\n"),
+        (PREDICT, PREDICT.replace("image", "image, mask")),
+        (TOLD, "running_loss += loss"),
+        ("apply_gradients", "apply_grads"),
+        (CALL, "loss_fn(mask[..., 0], probability)"),
+        ("GradientTape()", "GradientTape"),
+        (TOLD, "running_loss.update(loss)"),
+        ("optimizer.apply", "model.optimizer.apply"),
+        (UPDATE_LOSS, "    print(running_loss.update_state(loss).numpy())\n"),
+        after(
+            LOSS_LINE, "        global kept\n        kept = globals().get('kept', 0.0) + loss\n"
+        ),  # breaks when compiled
+        after(UPDATE_LOSS, "    keras.metrics.Mean().update_state(loss)\n"),
+    ):
+        message = result("train_step", change).message
+        told += [reason for reason in reasons if message.endswith(reason)]
+    assert len(told) == len(set(told)) == 11
 
 
 @pytest.mark.parametrize(
