@@ -275,13 +275,14 @@ def _traced(model: keras.Model, seed: int, *, given: bool = False) -> Seen | Tra
         model, recorder.image = models.with_input_size(model, (64, 64)), image[:, :64, :64]
     before = model.get_weights()
     trained = bool(getattr(model, "history", None))  # which `fit` leaves behind
-    constant = any(weight.ndim == 4 and not np.ptp(weight) for weight in before)
+    constant = any(weight.ndim == 4 and weight.size > 1 and not np.ptp(weight) for weight in before)
     randomized(model, numbers)
     value, error = listened()
     if error:
         seen = _failed(error, type(model).call, seed, recorder)
     else:
-        quick = kernels < LIGHT and keras.ops.is_tensor(value)
+        strided = any(row.kind == "convolution" and row.stride != (1, 1) for row, *_ in recorder.rows)
+        quick = kernels < LIGHT and keras.ops.is_tensor(value) and not strided  # whose gradients oneDNN may crash in
         seen = Traced(
             tuple(layer.name for layer in model.layers),
             recorder,

@@ -366,6 +366,7 @@ SECOND = {  # another way to the same mistake
     "list_needed: where the layer is made": [(JOINED, "layers.Concatenate([skip, x])")],
     "head_transposed: doubled": [(HEAD, "layers.Conv2DTranspose(1, 2, strides=2, activation='sigmoid')(x)")],
     "changed_after_sigmoid: cut": [(HEAD, f"keras.ops.cast({HEAD} > 0.5, 'float32')")],
+    "strided_convolution: the last": [(HEAD, 'layers.Conv2D(1, 1, 2, activation="sigmoid")(x)')],
     "head_activation: turned around": [(HEAD, "1 / (1 + keras.ops.exp(layers.Conv2D(1, 1)(x)))")],
     "merged_otherwise: subtracted": [(JOINED, "skip - x")],
     "joined_axis: the batch": [("Concatenate()", "Concatenate(axis=0)")],
