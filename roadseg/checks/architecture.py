@@ -294,13 +294,8 @@ def _wrong_levels(rows: tuple[Row, ...]) -> str | None:
     if not down:
         return "no_way_down"
     if refused:
-        right = None if up else "not_doubled"
-        return "pooling_missing" if down < LEVELS else "pooling_extra" if down > LEVELS else right
-    if not up:
-        return "no_way_up"
-    if down == up:
-        return "levels_too_few" if down < LEVELS else "levels_too_many" if down > LEVELS else None
-    return "levels_uneven"
+        return "number_of_poolings" if down != LEVELS else None if up else "not_doubled"
+    return None if down == up == LEVELS else "number_of_levels"
 
 
 def _wrong_filters(found: list[Difference], rows: tuple[Row, ...]) -> str:
@@ -312,8 +307,7 @@ def _wrong_filters(found: list[Difference], rows: tuple[Row, ...]) -> str:
         twice = (2 * below.size[0], below.channels)
         if end.kind == "refused" and twice in [(skip.size[0], skip.channels) for skip in skips]:
             return "level_skipped"  # its filters fit the skip, its size does not
-        keeps = all(each.found == each.row.taken for each in found if each.kind[:2] == ("transposed", "channels"))
-        return "transposed_keeps_channels" if keeps else "transposed_filters"
+        return "transposed_filters"
     convolutions = _alike(rows, "convolution")
     if len({each.kind[2] for each in wrong}) == 1 and len(wrong) == len(convolutions):
         return "filters_scaled"
@@ -351,7 +345,7 @@ def facts(cause: str, found: list[Difference], rows: tuple[Row, ...]) -> dict[st
     main = next((each for each in found if each.cause == cause or (of_refused and each.kind[0] == "refused")), found[0])
     row, (down, up) = main.row, _changes(rows)
     amount = _shown(main.found, rows)
-    if cause in ("convolutions_missing", "convolutions_extra"):
+    if cause == "number_of_convolutions":
         level = [other for other, half in _alike(rows, "convolution") if (other.size, half) == (row.size, main.half)]
         amount = number(len(level))
     like = [each for each in found if each.kind[:2] == main.kind[:2]]

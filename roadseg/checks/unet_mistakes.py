@@ -48,7 +48,7 @@ HEAD = 'layers.Conv2D(1, 1, activation="sigmoid")(x)'
 
 MISTAKES: list[tuple] = [
     # convolutions
-    ("convolutions_missing", (BOTTLENECK, "")),
+    ("number_of_convolutions", (BOTTLENECK, "")),
     ("function_between", (JOIN, '        x = layers.Activation("tanh")(layers.Concatenate()([skip, x]))\n')),
     # filters
     ("filters_not_divided", (FILTERS, "(64, 128, 256, 512, 1024)")),
@@ -56,10 +56,9 @@ MISTAKES: list[tuple] = [
     ("filters_backwards", (FILTERS, "(128, 64, 32, 16, 8)")),
     # the encoder
     ("pooled_first", (DOWN + POOL, POOL + DOWN)),
-    ("pooling_extra", (BOTTLENECK, BOTTLENECK + POOL[4:])),
+    ("number_of_poolings", (BOTTLENECK, BOTTLENECK + POOL[4:])),
     ("pooled_again", (LAST, TWO + POOL + "    outputs")),
     ("pooled_again", (LAST, TWO + POOL[4:] + "    outputs")),
-    ("no_way_up", (POOL, POOL + "        return keras.Model(inputs, x)\n")),
     # the decoder
     ("not_doubled", (f"        x = {UP}\n", f"        {UP}\n")),
     ("transposed_skip", (UP, UP.replace("(x)", "(skip)"))),
