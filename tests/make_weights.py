@@ -84,7 +84,10 @@ def write(run, real: data.RoadData | None) -> None:
     }
     runs.write_json(TARGET.with_suffix(".json"), card)
     if real is not None:
-        card["real images"] = {"count": len(real), **scores(models.unet(weights="scenes"), real)}
+        network = models.unet(weights="scenes")
+        augmented = models.with_test_time_augmentation(network)
+        card["real images"] = {"count": len(real), **scores(network, real)}
+        card["real images with test-time augmentation"] = {"count": len(real), **scores(augmented, real)}
         runs.write_json(TARGET.with_suffix(".json"), card)
     print(json.dumps(card, indent=1), flush=True)
 
