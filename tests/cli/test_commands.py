@@ -280,7 +280,8 @@ def test_evaluate_as_json_and_as_a_table(trained, road_folder, monkeypatch, caps
     for category, row in found["scores"].items():
         expected = {name: None if value != value else value for name, value in scores[category].items()}
         assert row == pytest.approx(expected)
-    assert main(["evaluate", str(run.path), "--data", str(road_folder)]) == 0  # by its path
+    scores = training.evaluate(run, data.load(road_folder), tta=True)
+    assert main(["evaluate", str(run.path), "--data", str(road_folder), "--tta"]) == 0  # by its path
     printed = capsys.readouterr().out
     rows = {line[:12].strip(): line[12:].split() for line in printed.splitlines() if line.startswith("  ")}
     assert [name for name in rows if name] == [LABELS.get(name, name) for names in SCORES.values() for name in names]

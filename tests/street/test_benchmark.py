@@ -123,6 +123,13 @@ def test_the_command_writes_a_zip_of_views_from_above(testing, monkeypatch, tmp_
     assert (middle, side, unseen) == (255, 51, 0)
 
 
+def test_test_time_augmentation_gives_other_results(testing, tmp_path):
+    zips = [tmp_path / name for name in ("alone.zip", "averaged.zip")]
+    for path, option in zip(zips, ([], ["--tta"])):
+        assert main(["submit", "scenes", "--data", str(testing), "--out", str(path), *option]) == 0
+    assert zips[0].read_bytes() != zips[1].read_bytes()
+
+
 def test_a_zip_that_the_server_would_refuse_is_an_error(testing, tmp_path):
     path = tmp_path / "results.zip"
     benchmark.write_submission(RedIsRoad(), testing, path)

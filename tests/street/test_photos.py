@@ -128,6 +128,19 @@ def test_predict_writes_what_it_can_and_names_the_rest(weights, tmp_path, capsys
             assert road.size == probability.size == size and (road.mode, probability.mode) == ("RGB", "L")
 
 
+def test_test_time_augmentation_gives_other_probabilities(weights, tmp_path):
+    Image.fromarray(shades()).save(tmp_path / "street.png")
+    found = []
+    for option in ([], ["--tta"]):
+        out = tmp_path / f"out{len(option)}"
+        assert (
+            main(["predict", str(weights), str(tmp_path / "street.png"), "--probability", "--out", str(out), *option])
+            == 0
+        )
+        found.append((out / "street_probability.png").read_bytes())
+    assert found[0] != found[1]
+
+
 def test_a_result_that_cannot_be_written_is_one_line(weights, tmp_path, capsys):
     files = [str(tmp_path / name) for name in ("a.png", "b.png")]
     for file in files:
