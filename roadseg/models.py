@@ -185,7 +185,7 @@ def with_test_time_augmentation(model: keras.Model, sizes: Sequence[float] = (1.
     """A network that averages what `model` predicts for an image and its mirror image, at several sizes.
 
     sizes : fractions of the height and width, both rounded to multiples of 16 pixels. Time grows with the pixels: these
-    six predictions take about four times as long as one.
+    six predictions take four to five times as long as one.
     """
     height, width, _ = model.input_shape[1:]
     image, any_size = layers.Input(model.input_shape[1:], name="image"), with_input_size(model, (None, None))
