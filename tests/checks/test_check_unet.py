@@ -325,6 +325,7 @@ SECOND = {  # another way to the same mistake
     "build_raises: before any convolution": [("x = inputs", "x = layers.Conv1D(8, 3)(inputs)")],
     "build_raises: one thing is refused": [(POOL, "layers.MaxPooling1D(2)(x)")],
     "name_missing: of a layer": [(POOL, "layers.MaxPool(2)(x)")],
+    "not_a_model: a tensor": [(RETURN, "return outputs")],
     "not_feature_maps: among them": [("[skip, x]", "[count, x]")],
     "number_of_poolings: two in a level": [(POOL, f"layers.MaxPooling2D(2)({POOL})")],
     "number_of_convolutions: three": [(LAST, ONE + LAST)],

@@ -16,6 +16,7 @@ from roadseg.workbook.copies import PROSE_CHECK
 
 NOTEBOOKS = sorted(workbook.worked_folder().glob("0*.ipynb"))
 QUESTIONS = next(path for path in NOTEBOOKS if path.stem == "03_written_questions")
+GUESSES = {"00": 2, "01": 2, "02": 2, "03": 10, "04": 1}  # at least
 VARIES = "nbval-ignore-output"
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:root|home|tmp|work|Users)/[\w./-]+")
 
@@ -128,6 +129,7 @@ def test_cells_can_be_run_again_and_need_none_that_a_copy_lacks(path):
 def test_a_guess_may_be_left_open_and_is_shown_beside_the_result(path):
     code = {cell.id: cell.source for cell in cells(path, "code")}
     guesses = {name: text for name, text in code.items() if name.startswith("guess-")}
+    assert len(guesses) >= GUESSES[path.stem[:2]]
     asked = [after.id for before, after in pairwise(cells(path)) if "**Predict:**" in before.source]
     assert asked and set(asked) <= set(guesses)
     for name, text in guesses.items():
