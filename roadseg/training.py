@@ -550,10 +550,14 @@ def evaluate(
     images : all, or the run's own validation images; tta : with test-time augmentation, as `roadseg.models` has it.
     Raises OptionError where the validation images are not among the data.
     """
-    where = choose_images(run, data, images)
-    model = models.with_test_time_augmentation(run.model()) if tta else run.model()
-    probability = predict(model, data.images[where])
+    where, probability = predict_chosen(run, data, images, tta=tta)
     return metrics.report(probability, data.masks[where], data.valid[where], data.categories[where])
+
+
+def predict_chosen(run: runs.Run, data: RoadData, images: str, *, tta: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the images to score, int (n,), and what a run's last weights predict for them; as `evaluate`."""
+    where, model = choose_images(run, data, images), run.model()
+    return where, predict(models.with_test_time_augmentation(model) if tta else model, data.images[where])
 
 
 def choose_images(run: runs.Run, data: RoadData, images: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from roadseg import kitti, metrics, models, training
+from roadseg import kitti, metrics, training
 from roadseg.data import RoadData, resize
 from roadseg.download.archive import published_digests
 from roadseg.errors import DataError, explained
@@ -38,9 +38,7 @@ def evaluate_bird_view(
 
     Raises DataError where a calibration file is missing or damaged.
     """
-    chosen = training.choose_images(run, data, images)
-    model = models.with_test_time_augmentation(run.model()) if tta else run.model()
-    probability = training.predict(model, data.images[chosen])
+    chosen, probability = training.predict_chosen(run, data, images, tta=tta)
     frames = {frame.name: frame for frame in kitti.list_frames(root)}
     pairs = [look(root, frames[data.names[i]], values) for i, values in zip(chosen, probability)]
     above = [(seen.probability, seen.mask, seen.valid) for _, seen in pairs]
