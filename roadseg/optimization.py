@@ -75,19 +75,24 @@ class KernelMuon(keras.optimizers.Muon):
 
 
 def build_optimizer(
-    learning_rate: float, *, cosine: bool, muon: bool, steps: int, epochs: int
+    learning_rate: float, *, cosine: bool, cosine_floor: float, muon: bool, ema: float, steps: int, epochs: int
 ) -> keras.optimizers.Optimizer:
     """Adam, or Muon with Adam, for so many epochs of so many steps.
 
     Parameters
     ----------
     learning_rate : constant, or the peak of the schedule.
-    cosine : warm up over the first epoch, then fall along a cosine to 1 % of the peak.
+    cosine : warm up over the first epoch, then fall along a cosine to the fraction `cosine_floor` of the peak.
+    ema : momentum of the moving average of the weights, which `finalize_variable_values` puts in their place; 0: none.
     """
     rate = learning_rate
     if cosine:
         decay = max(1, steps * (epochs - 1))
-        rate = keras.optimizers.schedules.CosineDecay(0.0, decay, alpha=0.01, warmup_target=rate, warmup_steps=steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, decay, alpha=cosine_floor, warmup_target=rate, warmup_steps=steps
+        )
+    average = {"use_ema": True, "ema_momentum": ema} if ema else {}
     if not muon:
-        return keras.optimizers.Adam(rate)
-    return KernelMuon(rate, adam_lr_ratio=ADAM_RATIO, weight_decay=None, adam_weight_decay=None, rms_rate=None)
+        return keras.optimizers.Adam(rate, **average)
+    plain = {"weight_decay": None, "adam_weight_decay": None, "rms_rate": None}
+    return KernelMuon(rate, adam_lr_ratio=ADAM_RATIO, **plain, **average)

@@ -245,7 +245,9 @@ class _Training:
         self.optimizer = build_optimizer(
             recipe.learning_rate,
             cosine=recipe.cosine,
+            cosine_floor=recipe.cosine_floor,
             muon=recipe.muon,
+            ema=recipe.ema,
             steps=-(-len(split.train) // recipe.batch_size),
             epochs=settings["epochs"],
         )
@@ -356,6 +358,8 @@ class _Training:
         step = self.train_small_batch if small else self.train_batch
         (loss, accuracy), rows, _ = self.run_batches(step, batches, tick)
         learning_rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+        if epoch == self.settings["epochs"]:  # where the recipe averages the weights, the averages are the result
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
         held_out = road_data.dataset(self.data, self.split.validation, batch_size=VALIDATION_BATCH)
         (val_loss, val_accuracy), _, probability = self.run_batches(self.validate_batch, held_out)
         if not np.isfinite(loss + val_loss):

@@ -18,6 +18,8 @@ from roadseg.errors import OptionError
         ("batch_size", True),
         ("color_jitter", 2),
         ("random_zoom", -0.1),
+        ("cosine_floor", 1.1),
+        ("ema", 1),
         ("random_flip", "no"),
         ("name", "../x"),
         ("learning_rte", 1e-3),  # no field at all
@@ -47,7 +49,7 @@ def test_a_recipe_is_plain_data():
 
 def test_fields_that_came_later_rename_no_run_that_does_without_them():
     without = recipes.FAST.settings()
-    assert len(without) == 13 and not {"camera_jitter", "random_zoom", "start"} & without.keys()
+    assert len(without) == 13 and not {"camera_jitter", "random_zoom", "start", "ema"} & without.keys()
     assert recipes.get_recipe("fast", name="own", start="scenes").settings() == without | {
         "name": "own",
         "start": "scenes",

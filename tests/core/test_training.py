@@ -189,6 +189,16 @@ def test_progressive_resizing_starts_at_half_the_size(roads, tmp_path):
     assert traced == {16, 32}
 
 
+def test_a_run_ends_with_the_moving_average_of_its_weights(roads, tmp_path):
+    one_step = small(batch_size=len(roads))  # an epoch
+    after = [train("simple", one_step, roads, tmp_path, epochs=n).model().get_weights() for n in (1, 2, 3)]
+    run = train("simple", replace(one_step, name="average", ema=0.75), roads, tmp_path)
+    for found, first, second, last in zip(run.model().get_weights(), *after, strict=True):
+        np.testing.assert_allclose(found, 0.75**2 * first + 0.75 * 0.25 * second + 0.25 * last, atol=1e-6)
+    images = roads.images[[roads.names.index(name) for name in run.validation_names]]
+    np.testing.assert_allclose(training.predict(run.model(), images), run.prediction() / 255, atol=0.51 / 255)
+
+
 # --- reuse and resume ------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +233,7 @@ def stop(progress):
 
 
 @pytest.mark.long  # the simple model in test_robustness
-@pytest.mark.parametrize("recipe", [mixed(camera_jitter=0.5), mixed(start="scenes")])
+@pytest.mark.parametrize("recipe", [mixed(camera_jitter=0.5, ema=0.9), mixed(start="scenes")])
 def test_a_stopped_unet_resumes_bit_for_bit(roads, tmp_path, recipe):
     with pytest.raises(Stop):
         train("unet", recipe, roads, tmp_path / "stopped", callback=stop)
@@ -355,7 +365,7 @@ def test_mixed_precision_needs_a_machine_for_it_and_one_device(roads, tmp_path, 
 )
 def test_mixed_precision_learns_what_float32_learns(monkeypatch, roads, tmp_path, dtype, tolerance):
     monkeypatch.setattr(backend, "fast_precision", lambda: dtype)
-    recipe = mixed(epochs=1)
+    recipe = mixed(epochs=1, ema=0.5)
     plain, fast = (train("simple", recipe, roads, tmp_path, mixed_precision=on) for on in (False, True))
     assert fast.title == f"simple, mixed-{dtype}, seed 0" and fast.path != plain.path
     assert 0 < np.abs(fast.steps["loss"] - plain.steps["loss"]).max() < tolerance
