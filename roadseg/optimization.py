@@ -94,5 +94,6 @@ def build_optimizer(
     average = {"use_ema": True, "ema_momentum": ema} if ema else {}
     if not muon:
         return keras.optimizers.Adam(rate, **average)
-    plain = {"weight_decay": None, "adam_weight_decay": None, "rms_rate": None}
-    return KernelMuon(rate, adam_lr_ratio=ADAM_RATIO, **plain, **average)
+    return KernelMuon(
+        rate, adam_lr_ratio=ADAM_RATIO, weight_decay=None, adam_weight_decay=None, rms_rate=None, **average
+    )

@@ -92,8 +92,8 @@ BEST = replace(  # the same blocks: 0.94, and 0.943 to 0.947 with mirror images,
 # Three folds of blocks held out, three seeds each: median MaxF 0.936 (0.914 to 0.938), 0.940 with mirror images.
 TRANSFER = replace(FAST, name="transfer", start="scenes", learning_rate=1e-2)
 # The same folds and seeds, in bfloat16, without averages of weights: median 0.951 (0.935 to 0.954); with mirror images
-# 0.953 (0.935 to 0.958). With averages, five runs on two of the folds: 0.952 to 0.955; with mirror images 0.955 or
-# 0.956 (without averages, the same five: 0.950 to 0.954 and 0.953 to 0.958).
+# 0.953 (0.935 to 0.958). With averages, five runs on two of the folds: 0.952 to 0.955; with mirror images 0.9545 to
+# 0.9561 (without averages, the same five: 0.950 to 0.954 and 0.953 to 0.958).
 TRANSFER_BEST = replace(
     BEST, name="transfer-best", start="scenes", learning_rate=1e-2, random_zoom=1.0, cosine_floor=0.3, ema=0.99
 )

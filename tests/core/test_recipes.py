@@ -49,7 +49,7 @@ def test_a_recipe_is_plain_data():
 
 def test_fields_that_came_later_rename_no_run_that_does_without_them():
     without = recipes.FAST.settings()
-    assert len(without) == 13 and not {"camera_jitter", "random_zoom", "start", "ema"} & without.keys()
+    assert len(without) == 13 and not {"camera_jitter", "random_zoom", "start", "cosine_floor", "ema"} & without.keys()
     assert recipes.get_recipe("fast", name="own", start="scenes").settings() == without | {
         "name": "own",
         "start": "scenes",
